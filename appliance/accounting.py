@@ -1,0 +1,68 @@
+"""What the box has done: tokens read from cache, request outcomes, first-token times."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+WINDOW_SECONDS = 60.0
+SAMPLES = 2048
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """`cached_tokens` of `prompt_tokens` were read from cache."""
+
+    prompt_tokens: int
+    cached_tokens: int
+
+    @property
+    def hit_rate(self) -> float | None:
+        """Share read from cache, 0 … 1; `None` when nothing was asked yet."""
+        return self.cached_tokens / self.prompt_tokens if self.prompt_tokens else None
+
+
+@dataclass(slots=True)
+class Outcomes:
+    active: int = 0
+    finished: int = 0
+    failed: int = 0
+    aborted: int = 0
+    resumed: int = 0
+
+
+class Accounts:
+    """Counts since start and over the last minute. Memory is bounded: at most `SAMPLES` requests are remembered."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._prompt_tokens = 0
+        self._cached_tokens = 0
+        self._recent: deque[tuple[float, int, int]] = deque(maxlen=SAMPLES)
+        self._ttft_seconds: deque[float] = deque(maxlen=SAMPLES)
+        self.completion_tokens = 0
+        self.outcomes = Outcomes()
+
+    def prompt_read(self, prompt_tokens: int, cached_tokens: int, ttft_seconds: float) -> None:
+        self._prompt_tokens += prompt_tokens
+        self._cached_tokens += cached_tokens
+        self._recent.append((self._clock(), prompt_tokens, cached_tokens))
+        self._ttft_seconds.append(ttft_seconds)
+
+    def since_start(self) -> Rate:
+        return Rate(self._prompt_tokens, self._cached_tokens)
+
+    def last_minute(self) -> Rate:
+        oldest = self._clock() - WINDOW_SECONDS
+        while self._recent and self._recent[0][0] < oldest:
+            self._recent.popleft()
+        return Rate(sum(prompt for _, prompt, _ in self._recent), sum(cached for *_, cached in self._recent))
+
+    def ttft_quantile(self, share: float) -> float | None:
+        """Seconds to first token that `share` of the remembered requests stayed within; `None` without requests."""
+        if not self._ttft_seconds:
+            return None
+        ordered = sorted(self._ttft_seconds)
+        return ordered[min(len(ordered) - 1, int(share * len(ordered)))]

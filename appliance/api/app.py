@@ -1,0 +1,72 @@
+"""The HTTP side put together."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable
+
+from fastapi import FastAPI, Request
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+from starlette.routing import Route
+
+from appliance import __version__
+from appliance.api.admission import Admission
+from appliance.api.box import Box
+from appliance.api.chat import ChatCodec
+from appliance.api.exchange import Service
+from appliance.api.guard import Guard
+from appliance.api.keys import Keys
+from appliance.api.problems import MethodNotAllowed, NoSuchRoute, encode_problem
+from appliance.api.routes import add_generation_route, add_model_routes, add_operator_routes
+from appliance.errors import InvalidRequest, nearest
+from appliance.generation import Inference
+
+KEEP_ALIVE_SECONDS = 15.0
+
+
+def create_app(
+    inference: Inference,
+    box: Box,
+    *,
+    api_keys: frozenset[str] = frozenset(),
+    max_body_bytes: int,
+    max_requests: int,
+    keep_alive_seconds: float = KEEP_ALIVE_SECONDS,
+    clock: Callable[[], float] = time.time,
+    new_token: Callable[[], str] = lambda: uuid.uuid4().hex,
+) -> FastAPI:
+    """The whole API over one box.
+
+    With `api_keys`, `/v1/` and `/box/` need one of them, except over a Unix socket. At most `max_requests` generations
+    run at a time; one more is turned away with 503. A stream that is quiet for `keep_alive_seconds` gets a comment.
+    """
+    service = Service(inference, Admission(max_requests), max_body_bytes, keep_alive_seconds, clock, new_token)
+    app = FastAPI(title="dynamo-box", version=__version__, redirect_slashes=False)
+    add_operator_routes(app, box)
+    add_model_routes(app, inference)
+    add_generation_route(app, "/v1/chat/completions", service, ChatCodec())
+    app.add_middleware(Guard, keys=Keys(api_keys), new_token=new_token)
+    app.add_exception_handler(HTTPException, _refuse_route)
+    return app
+
+
+async def _refuse_route(request: Request, error: Exception) -> Response:
+    """What the router refuses, in the shape of every other error."""
+    if not isinstance(error, HTTPException):
+        raise TypeError(f"registered for HTTPException, called with {type(error).__name__}")
+    problem = _route_problem(request, error)
+    return Response(encode_problem(problem), error.status_code, error.headers, "application/json")
+
+
+def _route_problem(request: Request, error: HTTPException) -> InvalidRequest:
+    path = request.url.path
+    if error.status_code == 405:
+        allowed = (error.headers or {}).get("Allow", "another method")
+        hint = f"Use {allowed}."
+        return MethodNotAllowed(f"{path} does not take {request.method}", code="method_not_allowed", hint=hint)
+    paths = [route.path for route in request.app.routes if isinstance(route, Route)]
+    close = nearest(path, paths)
+    hint = f"Did you mean {close}?" if close else "GET /docs lists the routes."
+    return NoSuchRoute(f"there is no {path} here", code="unknown_route", hint=hint)

@@ -1,0 +1,74 @@
+"""The few steps of ASGI that handlers share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from starlette.types import Receive, Scope, Send
+
+from appliance.api.problems import BodyTooLarge, Headers
+from appliance.errors import InvalidRequest
+
+JSON = b"application/json"
+
+
+class ClientLeftError(Exception):
+    """The client closed the connection before its request was complete."""
+
+
+def headers_of(scope: Scope) -> dict[str, str]:
+    """Header names in lower case. Of a repeated header the last value counts."""
+    return {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+
+
+async def read_body(scope: Scope, receive: Receive, max_bytes: int) -> bytes:
+    """The whole body. Raises `BodyTooLarge` as soon as it is too large, `ClientLeftError` when it breaks off."""
+    announced = headers_of(scope).get("content-length", "0")
+    if announced.isdecimal() and int(announced) > max_bytes:
+        raise _too_large(max_bytes)
+    parts: list[bytes] = []
+    num_bytes = 0
+    more = True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientLeftError
+        parts.append(message.get("body", b""))
+        num_bytes += len(parts[-1])
+        if num_bytes > max_bytes:
+            raise _too_large(max_bytes)
+        more = message.get("more_body", False)
+    return b"".join(parts)
+
+
+def parse_object(body: bytes) -> Mapping[str, Any]:
+    """The JSON object in `body`. Raises `InvalidRequest`."""
+    try:
+        value = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise InvalidRequest(f"the body is not JSON: {error}") from error
+    except RecursionError as error:
+        raise InvalidRequest("the body is not JSON that can be read: it is nested too deeply") from error
+    if not isinstance(value, dict):
+        raise InvalidRequest(f"the body must be a JSON object, not {type(value).__name__}")
+    return value
+
+
+async def disconnected(receive: Receive) -> None:
+    """Return when the client has gone. Call after the body was read."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def send_whole(
+    send: Send, status: int, body: bytes, *, content_type: bytes = JSON, headers: Headers | None = None
+) -> None:
+    fixed: Headers = [(b"content-type", content_type), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": status, "headers": [*fixed, *(headers or ())]})
+    await send({"type": "http.response.body", "body": body})
+
+
+def _too_large(max_bytes: int) -> BodyTooLarge:
+    return BodyTooLarge(f"the body is larger than this box takes ({max_bytes} bytes)", code="body_too_large")

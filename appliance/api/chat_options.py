@@ -1,0 +1,157 @@
+"""Chat completions, request side: everything beside messages and tools."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from appliance.api.fields import INT64_MAX, Fields, is_integer, is_number, refusal
+from appliance.conversation import (
+    Hints,
+    OutputFormat,
+    OutputKind,
+    Sampling,
+    Tool,
+    ToolChoice,
+    ToolChoiceMode,
+)
+from appliance.errors import InvalidRequest, nearest
+
+MAX_STOPS = 16
+MAX_CHOICES = 16
+MAX_TOP_LOGPROBS = 20
+MAX_PRIORITY = 2**31 - 1
+REASONING_EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
+OUTPUT_KINDS = tuple(str(kind) for kind in OutputKind)
+PLAIN_CHOICES = ("none", "auto", "required")
+INFINITY = float("inf")
+
+
+@dataclass(frozen=True, slots=True)
+class StreamOptions:
+    streams: bool
+    include_usage: bool
+
+
+def decode_stream_options(body: Fields) -> StreamOptions:
+    """`continuous_usage_stats` is accepted; the usage still comes once, at the end, when it is exact."""
+    streams = body.flag("stream") or False
+    options = body.object("stream_options")
+    if options is None:
+        return StreamOptions(streams, include_usage=False)
+    if not streams:
+        raise body.refuse("stream_options", 'it only together with "stream": true')
+    options.flag("continuous_usage_stats")
+    return StreamOptions(streams, options.flag("include_usage") or False)
+
+
+def decode_tool_choice(body: Fields, tools: tuple[Tool, ...]) -> ToolChoice | None:
+    if isinstance(body.raw("tool_choice"), dict):
+        return _named_choice(body.required_object("tool_choice"), tools)
+    mode = body.choice("tool_choice", PLAIN_CHOICES)
+    if mode == ToolChoiceMode.REQUIRED and not tools:
+        raise InvalidRequest('tool_choice is "required" but there are no tools', param="tool_choice")
+    return None if mode is None else ToolChoice(ToolChoiceMode(mode))
+
+
+def _named_choice(fields: Fields, tools: tuple[Tool, ...]) -> ToolChoice:
+    if fields.raw("type") != "function":
+        raise fields.refuse("type", '"function"')
+    function = fields.required_object("function")
+    name = function.required_string("name")
+    names = [tool.name for tool in tools]
+    if name not in names:
+        close = nearest(name, names)
+        hint = f" (did you mean {close}?)" if close else ""
+        raise function.refuse("name", f"the name of one of the {len(names)} tools{hint}")
+    return ToolChoice(ToolChoiceMode.NAMED, name)
+
+
+def decode_output_format(body: Fields) -> OutputFormat:
+    fields = body.object("response_format")
+    if fields is None:
+        return OutputFormat()
+    kind = fields.choice("type", OUTPUT_KINDS)
+    if kind is None:
+        raise fields.refuse("type", f"one of {', '.join(OUTPUT_KINDS)}")
+    if kind != OutputKind.JSON_SCHEMA:
+        return OutputFormat(OutputKind(kind))
+    schema = fields.required_object("json_schema")
+    return OutputFormat(
+        OutputKind.JSON_SCHEMA,
+        schema=schema.required_object("schema").values(),
+        name=schema.string("name"),
+        strict=schema.flag("strict"),
+    )
+
+
+def decode_sampling(body: Fields) -> Sampling:
+    max_tokens = body.integer("max_tokens", 1)
+    max_completion_tokens = body.integer("max_completion_tokens", 1)
+    limit = max_tokens if max_completion_tokens is None else max_completion_tokens
+    min_tokens = body.integer("min_tokens", 0)
+    if min_tokens is not None and limit is not None and min_tokens > limit:
+        raise body.refuse("min_tokens", f"at most the token limit, {limit}")
+    return Sampling(
+        max_tokens=limit,
+        min_tokens=min_tokens,
+        temperature=body.number("temperature", 0, 2),
+        top_p=body.number("top_p", 0, 1, above_low=True),
+        top_k=body.integer("top_k", -1),
+        min_p=body.number("min_p", 0, 1),
+        frequency_penalty=body.number("frequency_penalty", -2, 2),
+        presence_penalty=body.number("presence_penalty", -2, 2),
+        repetition_penalty=body.number("repetition_penalty", 0, INFINITY, above_low=True),
+        seed=body.integer("seed", -INT64_MAX - 1),
+        stop=_decode_stop(body),
+        stop_token_ids=_decode_stop_token_ids(body),
+        ignore_eos=body.flag("ignore_eos") or False,
+        logprobs=_decode_logprobs(body),
+        logit_bias=_decode_logit_bias(body),
+        n=body.integer("n", 1, MAX_CHOICES) or 1,
+    )
+
+
+def _decode_stop(body: Fields) -> tuple[str, ...]:
+    value = body.raw("stop")
+    stops = [value] if isinstance(value, str) else body.array("stop") or []
+    if len(stops) > MAX_STOPS or not all(isinstance(stop, str) and stop for stop in stops):
+        raise body.refuse("stop", f"a string or an array of at most {MAX_STOPS} strings, none empty")
+    return tuple(stops)
+
+
+def _decode_stop_token_ids(body: Fields) -> tuple[int, ...]:
+    ids = body.array("stop_token_ids") or []
+    if not all(is_integer(token) and token >= 0 for token in ids):
+        raise body.refuse("stop_token_ids", "an array of token ids (integers ≥ 0)")
+    return tuple(ids)
+
+
+def _decode_logprobs(body: Fields) -> int | None:
+    wanted = body.flag("logprobs") or False
+    alternatives = body.integer("top_logprobs", 0, MAX_TOP_LOGPROBS)
+    if alternatives is not None and not wanted:
+        raise body.refuse("top_logprobs", 'it only together with "logprobs": true')
+    return (alternatives or 0) if wanted else None
+
+
+def _decode_logit_bias(body: Fields) -> Mapping[str, float] | None:
+    biases = body.mapping("logit_bias")
+    if biases is None:
+        return None
+    for token, bias in biases.items():
+        if not (token.isascii() and token.isdecimal()):
+            raise refusal("logit_bias", token, "token ids as keys")
+        if not (is_number(bias) and -100 <= bias <= 100):
+            raise refusal(f"logit_bias.{token}", bias, "a number from -100 to 100")
+    return {token: float(bias) for token, bias in biases.items()}
+
+
+def decode_hints(body: Fields) -> Hints:
+    """`nvext.agent_hints.priority`: higher is more important. Body `priority`, as vLLM takes it: lower is."""
+    extension = body.object("nvext")
+    agent_hints = extension.object("agent_hints") if extension is not None else None
+    hinted = agent_hints.integer("priority", -MAX_PRIORITY, MAX_PRIORITY) if agent_hints is not None else None
+    if hinted is not None:
+        return Hints(priority=hinted)
+    return Hints(priority=-(body.integer("priority", -MAX_PRIORITY, MAX_PRIORITY) or 0))

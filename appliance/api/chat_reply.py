@@ -1,0 +1,194 @@
+"""Chat completions, answer side: events → the chunks of a stream, or one `chat.completion`.
+
+Both say the same: the chunks, put together as a client does, are the message of the whole answer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from msgspec import UNSET, UnsetType, json
+
+from appliance.api import sse
+from appliance.api.chat_bodies import (
+    CallBody,
+    ChoiceBody,
+    Chunk,
+    ChunkChoice,
+    Completion,
+    DeltaBody,
+    FunctionBody,
+    LogprobBody,
+    LogprobsBody,
+    MessageBody,
+    UsageBody,
+    logprob_body,
+    usage_body,
+)
+from appliance.api.codec import Stamp
+from appliance.errors import GenerationFailed
+from appliance.generation import Delta, Event, Finished, FinishReason, Started, ToolCallDelta, Usage
+
+NO_DELTA: Final = DeltaBody()
+ROLE_DELTA: Final = DeltaBody(role="assistant")
+EMPTY_CONTENT: Final = DeltaBody(content="")
+
+
+class StreamReply:
+    """An answer as server-sent events: role, deltas, one finish per choice, usage when wanted, `[DONE]`."""
+
+    def __init__(self, stamp: Stamp, model: str, num_choices: int, *, include_usage: bool) -> None:
+        self._stamp = stamp
+        self._model = model
+        self._num_choices = num_choices
+        self._include_usage = include_usage
+        self._spoken: set[int] = set()
+        self._finished: set[int] = set()
+
+    def add(self, event: Event) -> bytes:
+        if isinstance(event, Delta):
+            return self._deltas(event)
+        if isinstance(event, Started):
+            return b"".join(self._chunk(ChunkChoice(index, ROLE_DELTA)) for index in range(self._num_choices))
+        return self._usage(event.usage)
+
+    def end(self) -> bytes:
+        self.check_integrity()
+        for index in range(self._num_choices):
+            if index not in self._finished:
+                raise unfinished(index)
+        return sse.DONE
+
+    def check_integrity(self) -> None:
+        choices = set(range(self._num_choices))
+        if not (self._spoken <= choices and self._finished <= choices):
+            raise AssertionError(f"choices {self._spoken | self._finished} of {self._num_choices}")
+
+    def _deltas(self, delta: Delta) -> bytes:
+        refuse_abort(delta)
+        if delta.text or delta.tool_calls:
+            self._spoken.add(delta.choice)
+        frames = b""
+        if delta.text or delta.thinking or delta.tool_calls or delta.logprobs:
+            frames = self._chunk(ChunkChoice(delta.choice, _delta_body(delta), _logprobs_body(delta)))
+        return frames if delta.finish is None else frames + self._finish(delta)
+
+    def _finish(self, delta: Delta) -> bytes:
+        self._finished.add(delta.choice)
+        body = NO_DELTA if delta.choice in self._spoken else EMPTY_CONTENT
+        return self._chunk(ChunkChoice(delta.choice, body, finish_reason=delta.finish, stop_reason=delta.matched_stop))
+
+    def _chunk(self, choice: ChunkChoice) -> bytes:
+        return self._frame([choice], None if self._include_usage else UNSET)
+
+    def _usage(self, usage: Usage) -> bytes:
+        return self._frame([], usage_body(usage)) if self._include_usage else b""
+
+    def _frame(self, choices: list[ChunkChoice], usage: UsageBody | UnsetType | None) -> bytes:
+        return sse.frame(json.encode(Chunk(self._stamp.id, self._stamp.created, self._model, choices, usage)))
+
+
+def _delta_body(delta: Delta) -> DeltaBody:
+    thinking = delta.thinking or UNSET
+    return DeltaBody(
+        content=delta.text or UNSET,
+        reasoning_content=thinking,
+        reasoning=thinking,
+        tool_calls=[_call_piece(piece) for piece in delta.tool_calls] if delta.tool_calls else UNSET,
+    )
+
+
+def _call_piece(piece: ToolCallDelta) -> CallBody:
+    if piece.id is None:
+        return CallBody(FunctionBody(piece.arguments), piece.index)
+    return CallBody(FunctionBody(piece.arguments, piece.name or ""), piece.index, piece.id, "function")
+
+
+def _logprobs_body(delta: Delta) -> LogprobsBody | None:
+    return LogprobsBody([logprob_body(entry) for entry in delta.logprobs]) if delta.logprobs else None
+
+
+@dataclass(slots=True)
+class CallDraft:
+    id: str = ""
+    name: str = ""
+    arguments: list[str] = field(default_factory=list)
+
+    def add(self, piece: ToolCallDelta) -> None:
+        self.id = piece.id or self.id
+        self.name = piece.name or self.name
+        self.arguments.append(piece.arguments)
+
+    def body(self) -> CallBody:
+        return CallBody(FunctionBody("".join(self.arguments), self.name), id=self.id, type="function")
+
+
+@dataclass(slots=True)
+class ChoiceDraft:
+    texts: list[str] = field(default_factory=list)
+    thoughts: list[str] = field(default_factory=list)
+    calls: dict[int, CallDraft] = field(default_factory=dict)
+    logprobs: list[LogprobBody] = field(default_factory=list)
+    finish: FinishReason | None = None
+    matched_stop: str | int | None = None
+
+    def add(self, delta: Delta) -> None:
+        self.texts.append(delta.text)
+        self.thoughts.append(delta.thinking)
+        self.logprobs.extend(logprob_body(entry) for entry in delta.logprobs)
+        for piece in delta.tool_calls:
+            self.calls.setdefault(piece.index, CallDraft()).add(piece)
+        if delta.finish is not None:
+            self.finish = delta.finish
+            self.matched_stop = delta.matched_stop
+
+    def message(self) -> MessageBody:
+        """`content` is null only beside tool calls; an answer that said nothing has an empty one."""
+        calls = [self.calls[index].body() for index in sorted(self.calls)]
+        text = "".join(self.texts)
+        thinking = "".join(self.thoughts) or None
+        return MessageBody(None if calls and not text else text, thinking, calls or UNSET, thinking)
+
+    def body(self, index: int, *, with_logprobs: bool) -> ChoiceBody:
+        if self.finish is None:
+            raise unfinished(index)
+        logprobs = LogprobsBody(self.logprobs) if with_logprobs else None
+        return ChoiceBody(index, self.message(), logprobs, self.finish, self.matched_stop)
+
+
+class WholeReply:
+    """An answer as one JSON body."""
+
+    def __init__(self, stamp: Stamp, model: str, num_choices: int, *, with_logprobs: bool) -> None:
+        self._stamp = stamp
+        self._model = model
+        self._with_logprobs = with_logprobs
+        self._choices = [ChoiceDraft() for _ in range(num_choices)]
+        self._usage: Usage | None = None
+
+    def add(self, event: Event) -> bytes:
+        if isinstance(event, Delta):
+            refuse_abort(event)
+            self._choices[event.choice].add(event)
+        elif isinstance(event, Finished):
+            self._usage = event.usage
+        return b""
+
+    def end(self) -> bytes:
+        if self._usage is None:
+            raise GenerationFailed("the answer ended without its token counts", code="unfinished")
+        choices = [choice.body(index, with_logprobs=self._with_logprobs) for index, choice in enumerate(self._choices)]
+        return json.encode(
+            Completion(self._stamp.id, self._stamp.created, self._model, choices, usage_body(self._usage))
+        )
+
+
+def refuse_abort(delta: Delta) -> None:
+    """An answer that the box broke off is an error: passed on as whole, it would mislead an agent."""
+    if delta.finish is FinishReason.ABORT:
+        raise GenerationFailed("the box gave this request up before it was finished", code="aborted")
+
+
+def unfinished(choice: int) -> GenerationFailed:
+    return GenerationFailed(f"choice {choice} ended without a finish reason", code="unfinished")

@@ -1,0 +1,120 @@
+"""One generation over HTTP, for any codec: body in, answer out, and an engine that stops when the client goes."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import cast
+
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from appliance.api.admission import Admission
+from appliance.api.asgi import disconnected, headers_of, parse_object, read_body
+from appliance.api.codec import Call, Codec, Reply, Stamp
+from appliance.api.guard import request_id_of
+from appliance.api.output import Output
+from appliance.api.problems import internal_error, problem_headers
+from appliance.api.sse import KEEP_ALIVE
+from appliance.errors import GenerationFailed, RequestError
+from appliance.generation import Event, Finished, Inference
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """What every exchange shares. `clock` tells seconds since 1970, `new_token` a string that never came before."""
+
+    inference: Inference
+    admission: Admission
+    max_body_bytes: int
+    keep_alive_seconds: float
+    clock: Callable[[], float]
+    new_token: Callable[[], str]
+
+
+class Exchange(Response):
+    """A response that reads its request itself, so that nothing is parsed, validated or copied before or between."""
+
+    def __init__(self, service: Service, codec: Codec) -> None:
+        super().__init__()
+        self._service = service
+        self._codec = codec
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        output = Output(send)
+        try:
+            await self._serve(scope, receive, output)
+        except RequestError as error:
+            log.log(_level(error), "%s: %d, %s", request_id_of(scope), error.status, error.message)
+            await self._fail(output, error)
+
+    async def _serve(self, scope: Scope, receive: Receive, output: Output) -> None:
+        body = await read_body(scope, receive, self._service.max_body_bytes)
+        with self._service.admission.slot():
+            call = self._codec.decode(parse_object(body), headers_of(scope))
+            work = asyncio.create_task(self._answer(call, output, request_id_of(scope)))
+            if not await self._attend(work, receive, output if call.streams else None):
+                log.info("%s: the client left, the request was aborted", request_id_of(scope))
+
+    async def _answer(self, call: Call, output: Output, request_id: str) -> None:
+        """Prepare, generate, send. An engine must never see one id twice, and a client may well send one twice:
+        the request goes on under the id of its answer."""
+        stamp = Stamp(self._codec.id_prefix + self._service.new_token(), int(self._service.clock()))
+        log.debug("%s: goes on as %s", request_id, stamp.id)
+        try:
+            prepared = await self._service.inference.prepare(call.conversation, stamp.id)
+            # Contract of `Prepared.events`: closing the iterator aborts the request, so it can be closed.
+            events = cast("AsyncGenerator[Event, None]", prepared.events())
+            end = await _fold(events, call.reply(stamp), output if call.streams else None)
+        except RequestError:
+            raise
+        except Exception as error:  # the border to the engines: the client gets an answer in its protocol's shape
+            log.exception("%s: generation failed", request_id)
+            raise internal_error(request_id) from error
+        await (output.close(end) if call.streams else output.whole(200, end))
+
+    async def _attend(self, work: asyncio.Task[None], receive: Receive, stream: Output | None) -> bool:
+        """Wait for `work`, keep a quiet `stream` alive, and cancel `work` when the client goes (then `False`)."""
+        gone = asyncio.create_task(disconnected(receive))
+        try:
+            while not (work.done() or gone.done()):
+                wait_seconds = None if stream is None else self._service.keep_alive_seconds - stream.quiet_seconds
+                done, _ = await asyncio.wait({work, gone}, timeout=wait_seconds, return_when=asyncio.FIRST_COMPLETED)
+                if not done and stream is not None and stream.quiet_seconds >= self._service.keep_alive_seconds:
+                    await stream.write(KEEP_ALIVE)
+        finally:
+            gone.cancel()
+            work.cancel()
+            await asyncio.wait({work, gone})
+        if work.cancelled():
+            return False
+        work.result()
+        return True
+
+    async def _fail(self, output: Output, error: RequestError) -> None:
+        if output.started:
+            await output.close(self._codec.encode_stream_error(error))
+        else:
+            await output.whole(error.status, self._codec.encode_error(error), problem_headers(error))
+
+
+async def _fold(events: AsyncGenerator[Event, None], reply: Reply, stream: Output | None) -> bytes:
+    """Feed `reply` with every event and send what it says to `stream`. Returns the end of the answer, unsent."""
+    event: Event | None = None
+    async with aclosing(events):
+        async for event in events:
+            frames = reply.add(event)
+            if frames and stream is not None:
+                await stream.write(frames)
+    if not isinstance(event, Finished):
+        raise GenerationFailed("the engine ended this request before it was finished", code="unfinished")
+    return reply.end()
+
+
+def _level(error: RequestError) -> int:
+    return logging.WARNING if error.status >= 500 else logging.INFO

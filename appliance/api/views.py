@@ -1,0 +1,82 @@
+"""What the box says about itself: one set of types for the operator API, `status --json` and the terminal view.
+
+`None` means unknown. All values are frozen snapshots.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+BoxPhase = Literal["startup", "running", "draining", "stopped"]
+WorkerPhase = Literal["starting", "running", "restarting", "failed", "stopped"]
+
+
+class View(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class WorkerView(View):
+    """One vLLM engine. `index_in_step` says whether the router's view of its cache has missed no event."""
+
+    id: str
+    phase: WorkerPhase
+    pid: int | None
+    devices: list[str]
+    restarts: int
+    running_requests: int
+    prefill_blocks_queued: int
+    kv_blocks_total: int | None
+    kv_blocks_indexed: int
+    index_in_step: bool
+    event_batches: int
+    event_gaps: int
+    event_resets: int
+    last_error: str | None
+
+
+class RateView(View):
+    """How much of the prompts was read from cache. `hit_rate` is 0 … 1, `None` before the first prompt token."""
+
+    prompt_tokens: int
+    cached_tokens: int
+    hit_rate: float | None
+
+
+class RequestsView(View):
+    """`resumed` counts requests that went on elsewhere after their worker died."""
+
+    active: int
+    finished: int
+    failed: int
+    aborted: int
+    resumed: int
+
+
+class LatencyView(View):
+    ttft_p50_ms: float | None
+    ttft_p99_ms: float | None
+
+
+class ModelView(View):
+    id: str
+    source: str
+    context_tokens: int | None
+
+
+class BoxStatus(View):
+    """The whole box at one moment. `started_at` is in seconds since 1970."""
+
+    version: str
+    phase: BoxPhase
+    pid: int
+    endpoint: str
+    started_at: float
+    uptime_seconds: float
+    model: ModelView
+    workers: list[WorkerView]
+    requests: RequestsView
+    cache_since_start: RateView
+    cache_last_minute: RateView
+    latency: LatencyView

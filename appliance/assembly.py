@@ -1,0 +1,63 @@
+"""Puts the parts of a box together: engine configurations, renderer, index, router, fleet, pipeline.
+
+Imported late, because vLLM comes with it.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import NamedTuple
+
+from appliance.box import RunningBox
+from appliance.engine.hardware import detect_hardware
+from appliance.engine.loading import load_model_side
+from appliance.engine.model import Model
+from appliance.engine.plan import plan_workers
+from appliance.engine.rendering import Renderer
+from appliance.engine.worker import Worker
+from appliance.fleet import Fleet
+from appliance.generation import ModelCard
+from appliance.paths import Folders
+from appliance.pipeline import Pipeline
+from appliance.router.index import PrefixIndex
+from appliance.router.router import Router, RoutingPolicy
+from appliance.settings import Settings
+
+
+class Workshop(NamedTuple):
+    """What one call of `prepare` made, ready for `assemble`."""
+
+    workers: list[Worker]
+    renderer: Renderer
+    block_tokens: int
+
+
+class Parts(NamedTuple):
+    fleet: Fleet
+    pipeline: Pipeline
+
+
+def prepare(settings: Settings, folders: Folders, model: Model) -> Workshop:
+    """Read the model's configuration and tokenizer and plan the workers; starts nothing. Blocks for seconds.
+
+    Raises `StartError` for a model that vLLM refuses or a machine that is too small.
+    """
+    plans = plan_workers(settings, detect_hardware(), folders.runtime, folders.data / "logs")
+    renderer, configs = load_model_side(settings, model, plans)
+    workers = [Worker(plan, config) for plan, config in zip(plans, configs, strict=True)]
+    return Workshop(workers, renderer, int(configs[0].cache_config.block_size))
+
+
+def assemble(settings: Settings, model: Model, workshop: Workshop, box: RunningBox) -> Parts:
+    """Wire the parts. Call in the loop that will serve."""
+    index = PrefixIndex()
+    router = Router(
+        index,
+        workers=(),
+        policy=RoutingPolicy(settings.router.policy),
+        block_tokens=workshop.block_tokens,
+        random=random.Random(),  # noqa: S311 – breaks ties, hides nothing
+    )
+    fleet = Fleet(workshop.workers, index, router, settings.workers, block_tokens=workshop.block_tokens)
+    card = ModelCard(model.served_name, workshop.renderer.context_tokens, model.created)
+    return Parts(fleet, Pipeline(card, workshop.renderer, router, fleet, box.accounts))

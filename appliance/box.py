@@ -1,0 +1,147 @@
+"""The box as its clients see it at any moment: `generation.Inference` for requests, `api.box.Box` for operators."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from appliance import __version__
+from appliance.accounting import Accounts, Rate
+from appliance.api.views import BoxStatus, LatencyView, ModelView, RateView, RequestsView, WorkerView
+from appliance.conversation import Conversation
+from appliance.errors import NotReady
+from appliance.generation import ModelCard
+from appliance.metrics import Metrics
+from appliance.pipeline import Pipeline, PreparedRequest
+
+if TYPE_CHECKING:
+    from appliance.fleet import Fleet, Member
+
+
+class Phase(StrEnum):
+    STARTUP = "startup"
+    RUNNING = "running"
+    DRAINING = "draining"
+    STOPPED = "stopped"
+
+
+class RunningBox:
+    """Answers from the first second on; until `open` is called every request is told that the box is starting."""
+
+    def __init__(self, endpoint: str, model: str, source: str, clock: Callable[[], float] = time.time) -> None:
+        self.endpoint = endpoint
+        self.phase = Phase.STARTUP
+        self.activity: str | None = None
+        self.accounts = Accounts()
+        self._model = model
+        self._source = source
+        self._clock = clock
+        self._started_at = clock()
+        self._metrics = Metrics(self.status)
+        self._pipeline: Pipeline | None = None
+        self._fleet: Fleet | None = None
+
+    def open(self, pipeline: Pipeline, fleet: Fleet) -> None:
+        """Take requests from now on."""
+        self._pipeline = pipeline
+        self._fleet = fleet
+        self.phase = Phase.RUNNING
+        self.activity = None
+
+    def attach(self, fleet: Fleet) -> None:
+        """Show these workers while they load."""
+        self._fleet = fleet
+
+    async def drain(self) -> None:
+        """Refuse new requests; return when the running ones have finished."""
+        self.phase = Phase.DRAINING
+        if self._pipeline is not None:
+            self._pipeline.refuse("The box is shutting down.")
+            await self._pipeline.idle()
+
+    def models(self) -> tuple[ModelCard, ...]:
+        return self._pipeline.models() if self._pipeline is not None else ()
+
+    async def prepare(self, conversation: Conversation, request_id: str) -> PreparedRequest:
+        return await self._opened().prepare(conversation, request_id)
+
+    async def count_tokens(self, conversation: Conversation) -> int:
+        return await self._opened().count_tokens(conversation)
+
+    def is_ready(self) -> bool:
+        return self.phase is Phase.RUNNING and self._fleet is not None and self._fleet.ready() > 0
+
+    def metrics(self) -> bytes:
+        return self._metrics.render()
+
+    def status(self) -> BoxStatus:
+        outcomes = self.accounts.outcomes
+        return BoxStatus(
+            version=__version__,
+            phase=self.phase.value,
+            activity=self.activity,
+            pid=os.getpid(),
+            endpoint=self.endpoint,
+            started_at=self._started_at,
+            uptime_seconds=self._clock() - self._started_at,
+            model=ModelView(id=self._model, source=self._source, context_tokens=self._context_tokens()),
+            workers=[_worker_view(member, self._fleet) for member in self._members()],
+            requests=RequestsView(
+                active=outcomes.active,
+                finished=outcomes.finished,
+                failed=outcomes.failed,
+                aborted=outcomes.aborted,
+                resumed=outcomes.resumed,
+            ),
+            cache_since_start=_rate_view(self.accounts.since_start()),
+            cache_last_minute=_rate_view(self.accounts.last_minute()),
+            completion_tokens=self.accounts.completion_tokens,
+            latency=LatencyView(
+                ttft_p50_ms=_milliseconds(self.accounts.ttft_quantile(0.5)),
+                ttft_p99_ms=_milliseconds(self.accounts.ttft_quantile(0.99)),
+            ),
+        )
+
+    def _opened(self) -> Pipeline:
+        if self._pipeline is None:
+            raise NotReady(f"The box is starting{': ' + self.activity if self.activity else ''}.")
+        return self._pipeline
+
+    def _context_tokens(self) -> int | None:
+        return self._pipeline.card.context_tokens if self._pipeline is not None else None
+
+    def _members(self) -> list[Member]:
+        return list(self._fleet.members.values()) if self._fleet is not None else []
+
+
+def _worker_view(member: Member, fleet: Fleet | None) -> WorkerView:
+    worker, stats = member.worker, member.subscription.stats if member.subscription is not None else None
+    load = next((status for status in fleet.router.snapshot() if status.worker == member.id), None) if fleet else None
+    return WorkerView(
+        id=member.id,
+        phase=member.phase.value,
+        pid=worker.pid,
+        devices=worker.plan.devices,
+        restarts=member.budget.total,
+        running_requests=load.running if load is not None else 0,
+        prefill_blocks_queued=load.prefill_blocks if load is not None else 0,
+        kv_blocks_total=worker.kv_blocks,
+        kv_blocks_indexed=member.mirror.num_blocks,
+        kv_usage=worker.load.kv_usage if worker.alive else None,
+        index_in_step=member.mirror.in_step,
+        event_batches=stats.applied_batches if stats is not None else 0,
+        event_gaps=stats.gaps if stats is not None else 0,
+        event_resets=stats.resets if stats is not None else 0,
+        last_error=member.last_error,
+    )
+
+
+def _rate_view(rate: Rate) -> RateView:
+    return RateView(prompt_tokens=rate.prompt_tokens, cached_tokens=rate.cached_tokens, hit_rate=rate.hit_rate)
+
+
+def _milliseconds(seconds: float | None) -> float | None:
+    return None if seconds is None else seconds * 1000

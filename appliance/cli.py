@@ -1,0 +1,143 @@
+"""The command line. Nothing heavy is imported here: `--help` must answer in 150 ms."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from appliance import __version__
+from appliance.errors import BoxError, NotRunning, SettingsError
+
+EXIT_ERROR = 1
+EXIT_USAGE = 2
+EXIT_NOT_RUNNING = 3
+
+PRECEDENCE = """\
+settings, strongest first:
+  1. options of this command            --port 9000, --set cache.gpu.bytes=4GiB
+  2. environment variables              DYNAMO_BOX_CACHE__GPU__BYTES=4GiB
+  3. the settings file                  --config FILE, $DYNAMO_BOX_CONFIG, else ~/.config/dynamo-box/config.toml
+  4. defaults                           config/default.toml shows and explains every key
+`dynamo-box config show` tells which of them set each value."""
+
+EXAMPLES = """\
+examples:
+  dynamo-box up                                   start a box here, or attach to the one that runs
+  dynamo-box serve --model Qwen/Qwen3-8B --port 9000
+  dynamo-box status --json
+  dynamo-box stop                                 let running requests finish, then end
+  dynamo-box doctor                               is this machine fit, and what to do if not
+
+exit status: 0 done, 1 could not be done, 2 wrong usage or settings, 3 no box is running"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = build_parser().parse_args(arguments)
+    if options.command is None:
+        options = build_parser().parse_args(["up", *(arguments or sys.argv[1:])])
+    try:
+        command = import_module(f"appliance.commands.{options.command}")
+        return int(command.run(options))
+    except BoxError as error:
+        _tell(error, as_json=options.json)
+        return _status_of(error)
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # The reader (`| head`) has enough; Python would complain again when it flushes at exit.
+        sys.stderr.close()
+        return EXIT_ERROR
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="dynamo-box",
+        description="vLLM workers, a KV-aware router and a tiered cache for coding agents, in one process tree.",
+        epilog=f"{EXAMPLES}\n\n{PRECEDENCE}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"dynamo-box {__version__}")
+    parser.set_defaults(json=False)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    common, box = _common(), _box_options()
+    _add(commands, "up", "start a box, or attach to the one that runs", [common, box])
+    _add(commands, "serve", "run a box in this process, without a terminal", [common, box])
+    _add(commands, "status", "what the running box does", [common])
+    stop = _add(commands, "stop", "let running requests finish, then end the box", [common])
+    stop.add_argument("--now", action="store_true", help="do not wait for running requests")
+    _add(commands, "doctor", "check this machine and say what to do", [common, box])
+    _add(commands, "models", "what is served here, and what could be", [common])
+    _add_config(commands, common, box)
+    return parser
+
+
+def _add_config(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser],
+    common: argparse.ArgumentParser,
+    box: argparse.ArgumentParser,
+) -> None:
+    config = _add(commands, "config", "show, check or describe the settings", [])
+    actions = config.add_subparsers(dest="action", metavar="ACTION", required=True)
+    _add(actions, "show", "every setting, its value, and what set it", [common, box])
+    validate = _add(actions, "validate", "check a settings file without starting anything", [common])
+    validate.add_argument("file", nargs="?", help="the file to check (default: the one a box would read)")
+    _add(actions, "schema", "the JSON Schema of the settings file", [common])
+
+
+def _add(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser],
+    name: str,
+    text: str,
+    parents: list[argparse.ArgumentParser],
+) -> argparse.ArgumentParser:
+    return commands.add_parser(
+        name,
+        help=text,
+        description=f"{text[0].upper()}{text[1:]}.",
+        epilog=PRECEDENCE if len(parents) > 1 else None,
+        parents=parents,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+
+def _common() -> argparse.ArgumentParser:
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--json", action="store_true", help="one JSON document instead of text")
+    common.add_argument("--config", metavar="FILE", help="settings file")
+    return common
+
+
+def _box_options() -> argparse.ArgumentParser:
+    box = argparse.ArgumentParser(add_help=False)
+    box.add_argument("--host", metavar="ADDRESS", help="address to listen on (default 127.0.0.1)")
+    box.add_argument("--port", metavar="PORT", help="port to listen on, 0 for any free one (default 8000)")
+    box.add_argument("--model", metavar="MODEL", help="demo, a folder, or a name on the hub (default demo)")
+    box.add_argument("--workers", metavar="N", help="vLLM workers (default: one per GPU, two without a GPU)")
+    box.add_argument("--max-model-len", metavar="TOKENS", help="longest prompt plus answer (default: the model's own)")
+    box.add_argument(
+        "--set", metavar="KEY=VALUE", action="append", default=[], help="any other setting; may be repeated"
+    )
+    return box
+
+
+def _tell(error: BoxError, *, as_json: bool) -> None:
+    if as_json:
+        import json
+
+        print(json.dumps({"error": {"message": error.message, "hint": error.hint}}))  # noqa: T201 – the CLI's output
+        return
+    print(f"dynamo-box: {error.message}", file=sys.stderr)  # noqa: T201
+    if error.hint:
+        print(f"  {error.hint}", file=sys.stderr)  # noqa: T201
+
+
+def _status_of(error: BoxError) -> int:
+    if isinstance(error, SettingsError):
+        return EXIT_USAGE
+    return EXIT_NOT_RUNNING if isinstance(error, NotRunning) else EXIT_ERROR
+
+
+if __name__ == "__main__":
+    sys.exit(main())

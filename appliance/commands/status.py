@@ -1,0 +1,23 @@
+"""`dynamo-box status`: what the running box does, once."""
+
+from __future__ import annotations
+
+import argparse
+
+from appliance.api.views import BoxStatus
+from appliance.commands.context import read_context
+
+
+def run(options: argparse.Namespace) -> int:
+    context = read_context(options)
+    context.running()
+    status = BoxStatus.model_validate(context.control.get("/box/v1/status"))
+    if options.json:
+        print(status.model_dump_json(indent=2))  # noqa: T201 – the command's output
+    else:
+        from rich.console import Console
+
+        from appliance.tui.status_view import render
+
+        Console().print(render(status))
+    return 0

@@ -1,0 +1,149 @@
+"""A `Conversation` as vLLM's own chat request, which its renderer and parsers take."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
+
+from appliance.conversation import (
+    Block,
+    Conversation,
+    Image,
+    Message,
+    OutputFormat,
+    OutputKind,
+    Role,
+    Text,
+    Thinking,
+    Tool,
+    ToolCall,
+    ToolChoice,
+    ToolChoiceMode,
+    ToolResult,
+)
+
+
+def chat_request(conversation: Conversation) -> ChatCompletionRequest:
+    """The request without its length limit, which the renderer checks by itself. Raises vLLM's validation errors."""
+    sampling = conversation.sampling
+    fields: dict[str, Any] = {
+        "messages": [],
+        "model": conversation.model,
+        "temperature": sampling.temperature,
+        "top_p": sampling.top_p,
+        "top_k": sampling.top_k,
+        "min_p": sampling.min_p,
+        "frequency_penalty": sampling.frequency_penalty,
+        "presence_penalty": sampling.presence_penalty,
+        "repetition_penalty": sampling.repetition_penalty,
+        "min_tokens": sampling.min_tokens or 0,
+        "seed": sampling.seed,
+        "stop": list(sampling.stop),
+        "stop_token_ids": list(sampling.stop_token_ids),
+        "ignore_eos": sampling.ignore_eos,
+        "logprobs": sampling.logprobs is not None,
+        "top_logprobs": sampling.logprobs or 0,
+        "logit_bias": dict(sampling.logit_bias) if sampling.logit_bias else None,
+        "n": sampling.n,
+        "stream": True,
+        "parallel_tool_calls": conversation.parallel_tool_calls,
+        "reasoning_effort": conversation.reasoning_effort,
+        "response_format": _response_format(conversation.output_format),
+        "chat_template_kwargs": dict(conversation.template_arguments) if conversation.template_arguments else None,
+        "cache_salt": conversation.cache_salt,
+    }
+    if conversation.tools:
+        fields["tools"] = [_tool(tool) for tool in conversation.tools]
+        fields["tool_choice"] = _tool_choice(conversation.tool_choice)
+    request = ChatCompletionRequest.model_validate({name: value for name, value in fields.items() if value is not None})
+    # Set after validation: checking a long history against vLLM's unions of message types costs more than rendering it.
+    request.messages = [part for message in conversation.messages for part in _messages(message)]
+    return request
+
+
+def _messages(message: Message) -> Iterable[dict[str, Any]]:
+    """One message; a message with tool results is one `tool` message for each of them."""
+    results = [block for block in message.blocks if isinstance(block, ToolResult)]
+    yield from (_tool_result(result) for result in results)
+    rest = [block for block in message.blocks if not isinstance(block, ToolResult)]
+    if rest or not results:
+        yield _plain_message(message, rest)
+
+
+def _plain_message(message: Message, blocks: Sequence[Block]) -> dict[str, Any]:
+    wire: dict[str, Any] = {"role": message.role.value, "content": _content(blocks)}
+    if message.name is not None:
+        wire["name"] = message.name
+    if message.role is Role.ASSISTANT:
+        thoughts = [block.text for block in blocks if isinstance(block, Thinking)]
+        if thoughts:
+            wire["reasoning"] = "".join(thoughts)
+        calls = [_tool_call(block) for block in blocks if isinstance(block, ToolCall)]
+        if calls:
+            wire["tool_calls"] = calls
+    return wire
+
+
+def _content(blocks: Iterable[Block]) -> str | list[dict[str, Any]]:
+    """One string where all is text, so that templates which know only strings see no list."""
+    shown = [block for block in blocks if isinstance(block, Text | Image)]
+    if all(isinstance(block, Text) for block in shown):
+        return "".join(block.text for block in shown if isinstance(block, Text))
+    return [_part(block) for block in shown]
+
+
+def _part(block: Text | Image) -> dict[str, Any]:
+    if isinstance(block, Text):
+        return {"type": "text", "text": block.text}
+    url = {"url": block.url} if block.detail is None else {"url": block.url, "detail": block.detail}
+    return {"type": "image_url", "image_url": url}
+
+
+def _tool_result(result: ToolResult) -> dict[str, Any]:
+    return {"role": "tool", "tool_call_id": result.call_id, "content": _content(result.content)}
+
+
+def _tool_call(call: ToolCall) -> dict[str, Any]:
+    return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": _arguments(call)}}
+
+
+def _arguments(call: ToolCall) -> str:
+    """The renderer parses arguments as JSON; what a model wrote wrongly must not fail the whole history."""
+    try:
+        parsed = json.loads(call.arguments or "{}")
+    except ValueError:
+        return json.dumps({"_unparsed": call.arguments}, ensure_ascii=False)
+    if not isinstance(parsed, dict):
+        return json.dumps({"_value": parsed}, ensure_ascii=False)
+    return call.arguments or "{}"
+
+
+def _tool(tool: Tool) -> dict[str, Any]:
+    function: dict[str, Any] = {"name": tool.name}
+    optional: Mapping[str, Any] = {
+        "description": tool.description,
+        "parameters": None if tool.parameters is None else dict(tool.parameters),
+        "strict": tool.strict,
+    }
+    function |= {name: value for name, value in optional.items() if value is not None}
+    return {"type": "function", "function": function}
+
+
+def _tool_choice(choice: ToolChoice | None) -> Any:
+    if choice is None:
+        return "auto"
+    if choice.mode is ToolChoiceMode.NAMED:
+        return {"type": "function", "function": {"name": choice.name}}
+    return choice.mode.value
+
+
+def _response_format(output: OutputFormat) -> dict[str, Any] | None:
+    if output.kind is OutputKind.TEXT:
+        return None
+    if output.kind is OutputKind.JSON_OBJECT:
+        return {"type": "json_object"}
+    schema = {"name": output.name or "answer", "schema": dict(output.schema or {})}
+    return {"type": "json_schema", "json_schema": schema if output.strict is None else schema | {"strict": output.strict}}

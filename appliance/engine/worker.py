@@ -1,0 +1,241 @@
+"""One vLLM engine: started, asked, watched, ended. Token ids in, token deltas out."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+import psutil
+from vllm.config import VllmConfig
+from vllm.exceptions import GracefulHTTPError, VLLMClientError
+from vllm.inputs import EngineInput
+from vllm.logprobs import SampleLogprobs
+from vllm.outputs import CompletionOutput, RequestOutput
+from vllm.sampling_params import SamplingParams
+from vllm.v1.engine.async_llm import AsyncLLM
+from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
+from vllm.v1.metrics.loggers import StatLoggerBase
+
+from appliance.engine.engine_log import last_error, rotate
+from appliance.engine.environment import worker_environment
+from appliance.engine.launch import launch
+from appliance.engine.plan import WorkerPlan
+from appliance.errors import EngineStartError, GenerationFailed, InvalidRequest, NotReady, WorkerDied
+
+SHUTDOWN_SECONDS = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What one engine step added to one choice of a request.
+
+    `cached_tokens` counts the prompt tokens read from cache, known from the first step on.
+    """
+
+    choice: int
+    token_ids: Sequence[int]
+    text: str
+    cached_tokens: int
+    logprobs: SampleLogprobs | None
+    finish: str | None
+    matched_stop: str | int | None
+
+
+@dataclass(slots=True)
+class EngineLoad:
+    """What the scheduler said last. `kv_usage` is the used share of its KV blocks, 0 … 1."""
+
+    running: int = 0
+    waiting: int = 0
+    kv_usage: float = 0.0
+
+
+class Worker:
+    """One engine of the box. Not started until `start`; may be started again after `stop`."""
+
+    def __init__(self, plan: WorkerPlan, config: VllmConfig) -> None:
+        self.plan = plan
+        self.config = config
+        self.load = EngineLoad()
+        self._llm: AsyncLLM | None = None
+        self._family: list[psutil.Process] = []
+        self._died = asyncio.Event()
+
+    @property
+    def alive(self) -> bool:
+        return self._llm is not None and not self._died.is_set()
+
+    @property
+    def pid(self) -> int | None:
+        """The engine core's process id; `None` when not started."""
+        return self._family[0].pid if self.alive and self._family else None
+
+    @property
+    def kv_blocks(self) -> int | None:
+        """KV blocks this engine holds; `None` until it has loaded."""
+        return self.config.cache_config.num_gpu_blocks if self._llm is not None else None
+
+    async def start(self) -> None:
+        """Load the engine. Raises `EngineStartError` with the engine's own last word when it does not come up."""
+        rotate(self.plan.log)
+        self._died = asyncio.Event()
+        # A config must not be used twice: the engine adds what it measured, and a second start would add to that.
+        self.config.cache_config.num_gpu_blocks = None
+        try:
+            self._llm = await asyncio.to_thread(
+                launch, self.config, worker_environment(self.plan), self._stat_logger
+            )
+        except Exception as error:  # noqa: BLE001 – process border: whatever a model or driver raised while loading
+            raise EngineStartError(
+                f"worker {self.plan.id} did not start: {last_error(self.plan.log) or error}",
+                hint=f"The engine's own log: {self.plan.log}",
+            ) from error
+        self._family = _family(self._llm)
+        self._watch_processes()
+
+    async def died(self) -> None:
+        """Return when the engine's process has ended or was declared dead."""
+        await self._died.wait()
+
+    async def ping(self, timeout_seconds: float) -> bool:
+        """Whether the engine's loop answers in time. A hung engine does not."""
+        if self._llm is None:
+            return False
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                await self._llm.engine_core.call_utility_async("is_scheduler_paused")
+        except (TimeoutError, EngineDeadError):
+            return False
+        return True
+
+    async def generate(
+        self, prompt: EngineInput, params: SamplingParams, request_id: str, *, priority: int, session_id: str | None
+    ) -> AsyncGenerator[Step]:
+        """Yield steps until every choice has finished. Closing the iterator aborts the request in the engine.
+
+        A lower `priority` is served first. Raises `WorkerDied` when the engine ends meanwhile, `InvalidRequest` for
+        parameters the engine refuses, `GenerationFailed` for anything else that ends the request.
+        """
+        if self._llm is None or self._died.is_set():
+            raise WorkerDied(f"worker {self.plan.id} is not running")
+        stream = self._llm.generate(prompt, params, request_id, priority=priority, session_id=session_id)
+        try:
+            async with contextlib.aclosing(stream):
+                async for output in stream:
+                    for step in _steps(output):
+                        yield step
+        except EngineDeadError as error:
+            self._died.set()
+            raise WorkerDied(f"worker {self.plan.id} ended") from error
+        except VLLMClientError as error:
+            raise InvalidRequest(str(error), param=getattr(error, "parameter", None)) from error
+        except GracefulHTTPError as error:
+            raise NotReady(str(error)) from error
+        except EngineGenerateError as error:
+            if self._died.is_set():
+                raise WorkerDied(f"worker {self.plan.id} ended") from error
+            raise GenerationFailed(f"the engine failed on this request: {error.__cause__ or error}") from error
+
+    async def reset_prefix_cache(self) -> None:
+        if self._llm is not None:
+            await self._llm.reset_prefix_cache()
+
+    async def stop(self) -> None:
+        """End the engine and all its processes. Idempotent; in-flight requests end with `WorkerDied`."""
+        llm, self._llm = self._llm, None
+        if llm is None:
+            return
+        self._unwatch_processes(llm)
+        self._died.set()
+        await asyncio.to_thread(llm.shutdown, SHUTDOWN_SECONDS)
+        await asyncio.to_thread(_end_all, self._family)
+
+    def kill(self) -> None:
+        """End the engine's processes at once, so that nobody waits for a hung one. `stop` must follow."""
+        _kill_all(self._family)
+        self._died.set()
+
+    def _watch_processes(self) -> None:
+        assert self._llm is not None
+        loop = asyncio.get_running_loop()
+        for process in _core_processes(self._llm):
+            loop.add_reader(process.sentinel, self._on_exit, loop, process.sentinel)
+
+    def _on_exit(self, loop: asyncio.AbstractEventLoop, sentinel: int) -> None:
+        loop.remove_reader(sentinel)
+        self._died.set()
+
+    def _unwatch_processes(self, llm: AsyncLLM) -> None:
+        loop = asyncio.get_running_loop()
+        for process in _core_processes(llm):
+            loop.remove_reader(process.sentinel)
+
+    def _stat_logger(self, _config: VllmConfig, _engine_index: int = 0) -> StatLoggerBase:
+        return _LoadLogger(self.load)
+
+
+class _LoadLogger(StatLoggerBase):  # type: ignore[misc]  # vllm is not typed
+    """Keeps the scheduler's last word. vLLM's own loggers clash when several engines share a process."""
+
+    def __init__(self, load: EngineLoad) -> None:
+        self._load = load
+
+    def record(
+        self, scheduler_stats: Any, iteration_stats: Any, mm_cache_stats: Any = None, engine_idx: int = 0
+    ) -> None:
+        del iteration_stats, mm_cache_stats, engine_idx
+        if scheduler_stats is not None:
+            self._load.running = scheduler_stats.num_running_reqs
+            self._load.waiting = scheduler_stats.num_waiting_reqs
+            self._load.kv_usage = scheduler_stats.kv_cache_usage
+
+    def log_engine_initialized(self) -> None:
+        pass
+
+
+def _steps(output: RequestOutput) -> list[Step]:
+    return [_step(output, completion) for completion in output.outputs]
+
+
+def _step(output: RequestOutput, completion: CompletionOutput) -> Step:
+    if completion.finish_reason == "error":
+        raise GenerationFailed("the engine failed on this request")
+    return Step(
+        choice=completion.index,
+        token_ids=completion.token_ids,
+        text=completion.text,
+        cached_tokens=output.num_cached_tokens or 0,
+        logprobs=completion.logprobs,
+        finish=completion.finish_reason,
+        matched_stop=completion.stop_reason,
+    )
+
+
+def _core_processes(llm: AsyncLLM) -> list[BaseProcess]:
+    return list(llm.engine_core.resources.engine_manager.processes)
+
+
+def _family(llm: AsyncLLM) -> list[psutil.Process]:
+    """The engine's processes and all they started, parents first."""
+    family: list[psutil.Process] = []
+    for process in _core_processes(llm):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            root = psutil.Process(process.pid)
+            family += [root, *root.children(recursive=True)]
+    return family
+
+
+def _kill_all(family: Sequence[psutil.Process]) -> None:
+    for process in family:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+
+
+def _end_all(family: Sequence[psutil.Process]) -> None:
+    _, left = psutil.wait_procs(family, timeout=SHUTDOWN_SECONDS)
+    _kill_all(left)
+    psutil.wait_procs(left, timeout=SHUTDOWN_SECONDS)

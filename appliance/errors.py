@@ -1,0 +1,105 @@
+"""Every error this program reports on purpose.
+
+    BoxError                      anything the operator or a client can act on
+    ├─ SettingsError              a settings file, variable or option is wrong
+    ├─ StartError                 the box cannot start; says what to do
+    │  ├─ AlreadyRunning          another box holds this runtime directory
+    │  └─ EngineStartError        a vLLM worker did not come up
+    ├─ NotRunning                 a command needs a running box and there is none
+    ├─ WorkerDied                 an engine ended while it held a request
+    └─ RequestError               a client's request cannot be served; carries the HTTP status
+       ├─ InvalidRequest          400: the request itself is wrong
+       ├─ Unauthorized            401: no key, or a wrong one
+       ├─ UnknownModel            404: no such model here
+       ├─ ContextTooLong          400: prompt and answer do not fit the context
+       ├─ NotReady                503: starting, draining, or no worker alive
+       └─ GenerationFailed        500: the engine gave up on the request
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class BoxError(Exception):
+    """Base of all. `str(error)` is one clear sentence for the operator; `hint` says what to do next."""
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class SettingsError(BoxError):
+    """Names the source (file and line, variable or option), the key, the value and the nearest valid one."""
+
+
+class StartError(BoxError):
+    """The box cannot start on this machine as it is."""
+
+
+class AlreadyRunning(StartError):
+    """Another box holds the runtime directory."""
+
+
+class EngineStartError(StartError):
+    """A vLLM worker did not come up."""
+
+
+class NotRunning(BoxError):
+    """A command needs a running box and there is none."""
+
+
+class WorkerDied(BoxError):
+    """An engine ended while it held a request. Internal: the pipeline resumes the request elsewhere."""
+
+
+class RequestError(BoxError):
+    """A request that cannot be served. `type`, `param` and `code` travel in the protocol's error body."""
+
+    status = 500
+    type = "server_error"
+
+    def __init__(
+        self, message: str, *, param: str | None = None, code: str | None = None, hint: str | None = None
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.param = param
+        self.code = code
+
+
+class InvalidRequest(RequestError):
+    status = 400
+    type = "invalid_request_error"
+
+
+class Unauthorized(RequestError):
+    status = 401
+    type = "authentication_error"
+
+
+class UnknownModel(RequestError):
+    status = 404
+    type = "invalid_request_error"
+
+
+class ContextTooLong(RequestError):
+    status = 400
+    type = "invalid_request_error"
+
+
+class NotReady(RequestError):
+    status = 503
+    type = "service_unavailable"
+
+
+class GenerationFailed(RequestError):
+    status = 500
+    type = "server_error"
+
+
+def nearest(word: str, candidates: Iterable[str]) -> str | None:
+    """The candidate most like `word`, or `None` when none is close."""
+    matches = difflib.get_close_matches(word, list(candidates), n=1, cutoff=0.5)
+    return matches[0] if matches else None

@@ -1,0 +1,204 @@
+"""All workers of the box: started side by side, watched, started again when they die."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from appliance.engine.worker import Worker
+from appliance.errors import BoxError, EngineStartError
+from appliance.restarts import RestartBudget
+from appliance.router.index import Index
+from appliance.router.mirror import WorkerMirror
+from appliance.router.router import Router
+from appliance.router.subscription import EventSubscription
+from appliance.settings import WorkerSettings
+
+log = logging.getLogger("dynamo_box.fleet")
+
+
+class WorkerPhase(StrEnum):
+    STARTING = "starting"
+    RUNNING = "running"
+    RESTARTING = "restarting"
+    FAILED = "failed"
+    STOPPED = "stopped"
+
+
+@dataclass(slots=True)
+class Member:
+    """One worker with what follows it: its part of the index, its event stream, its restarts."""
+
+    worker: Worker
+    mirror: WorkerMirror
+    budget: RestartBudget
+    subscription: EventSubscription | None = None
+    phase: WorkerPhase = WorkerPhase.STARTING
+    last_error: str | None = None
+    stream: asyncio.Task[None] | None = field(default=None, repr=False)
+    watcher: asyncio.Task[None] | None = field(default=None, repr=False)
+
+    @property
+    def id(self) -> int:
+        return self.worker.plan.id
+
+
+class Fleet:
+    """Owns the workers. Only those that run are candidates of the router."""
+
+    def __init__(
+        self,
+        workers: Sequence[Worker],
+        index: Index,
+        router: Router,
+        settings: WorkerSettings,
+        *,
+        block_tokens: int,
+    ) -> None:
+        self._settings = settings
+        self.router = router
+        self._changed = asyncio.Event()
+        self._stopping = False
+        self.members = {
+            worker.plan.id: Member(worker, WorkerMirror(worker.plan.id, index, block_tokens), self._budget())
+            for worker in workers
+        }
+
+    def worker(self, worker_id: int) -> Worker:
+        return self.members[worker_id].worker
+
+    def ready(self) -> int:
+        """How many workers can take requests."""
+        return sum(member.phase is WorkerPhase.RUNNING for member in self.members.values())
+
+    async def any_ready(self, timeout_seconds: float) -> bool:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout_seconds):
+                while not self.ready() and self._may_come_back():
+                    self._changed.clear()
+                    await self._changed.wait()
+        return self.ready() > 0
+
+    async def start(self, abandon: Callable[[], None]) -> None:
+        """Start all workers side by side.
+
+        Raises `EngineStartError` when one does not come up, after ending the rest. `abandon` ends engine processes that
+        are still loading: a start runs in a thread, which nothing else can cut short.
+        """
+        starts = [asyncio.create_task(self._start(member)) for member in self.members.values()]
+        try:
+            await asyncio.gather(*starts)
+        except BaseException:
+            await asyncio.to_thread(abandon)
+            await asyncio.gather(*starts, return_exceptions=True)
+            await self.stop()
+            raise
+        for member in self.members.values():
+            member.watcher = asyncio.create_task(self._watch(member), name=f"watch worker {member.id}")
+
+    async def stop(self) -> None:
+        """End every worker and its event stream. Idempotent."""
+        self._stopping = True
+        self._note_change()
+        watchers = [member.watcher for member in self.members.values() if member.watcher is not None]
+        for watcher in watchers:
+            watcher.cancel()
+        await asyncio.gather(*watchers, return_exceptions=True)
+        await asyncio.gather(*(self._stop(member) for member in self.members.values()))
+
+    async def _start(self, member: Member) -> None:
+        subscription = EventSubscription(
+            member.id, member.worker.plan.events, member.worker.plan.replay, member.mirror
+        )
+        member.subscription = subscription
+        subscription.start()
+        member.stream = asyncio.create_task(subscription.run(), name=f"events of worker {member.id}")
+        member.stream.add_done_callback(_report_end)
+        await member.worker.start()
+        self.router.add_worker(member.id)
+        self._set_phase(member, WorkerPhase.RUNNING)
+
+    async def _stop(self, member: Member) -> None:
+        self.router.remove_worker(member.id)
+        await member.worker.stop()
+        if member.subscription is not None:
+            await member.subscription.close()
+            member.subscription = None
+        member.mirror.reset(engine_is_empty=True)
+        if member.phase is not WorkerPhase.FAILED:
+            self._set_phase(member, WorkerPhase.STOPPED)
+
+    async def _watch(self, member: Member) -> None:
+        """Until the fleet stops or the worker's restarts are used up."""
+        while True:
+            reason = await self._death(member)
+            log.warning("worker %d died: %s", member.id, reason)
+            member.last_error = reason
+            self._set_phase(member, WorkerPhase.RESTARTING)
+            self.router.remove_worker(member.id)
+            if not await self._restart(member):
+                return
+
+    async def _death(self, member: Member) -> str:
+        """Wait until the worker has ended or hangs; a hung one is killed. Returns what happened."""
+        died = asyncio.ensure_future(member.worker.died())
+        try:
+            while True:
+                done, _ = await asyncio.wait({died}, timeout=self._settings.watchdog_interval)
+                if done:
+                    return "its process ended"
+                if not await member.worker.ping(self._settings.watchdog_timeout) and member.worker.alive:
+                    member.worker.kill()
+                    return f"it did not answer for {self._settings.watchdog_timeout:g} s"
+        finally:
+            died.cancel()
+
+    async def _restart(self, member: Member) -> bool:
+        """Try until the worker runs again; `False` when its restarts are used up."""
+        while (delay := member.budget.take()) is not None:
+            with suppress(BoxError):
+                await self._stop_for_restart(member)
+            await asyncio.sleep(delay)
+            try:
+                await self._start(member)
+            except EngineStartError as error:
+                log.error("%s", error)
+                member.last_error = str(error)
+                continue
+            log.warning("worker %d runs again", member.id)
+            return True
+        log.error("worker %d has used up its restarts and stays down", member.id)
+        await self._stop_for_restart(member)
+        self._set_phase(member, WorkerPhase.FAILED)
+        return False
+
+    async def _stop_for_restart(self, member: Member) -> None:
+        await self._stop(member)
+        self._set_phase(member, WorkerPhase.RESTARTING)
+
+    def _may_come_back(self) -> bool:
+        hopeful = (WorkerPhase.STARTING, WorkerPhase.RESTARTING)
+        return not self._stopping and any(member.phase in hopeful for member in self.members.values())
+
+    def _set_phase(self, member: Member, phase: WorkerPhase) -> None:
+        member.phase = phase
+        self._note_change()
+
+    def _note_change(self) -> None:
+        self._changed.set()
+
+    def _budget(self) -> RestartBudget:
+        workers = self._settings
+        return RestartBudget(
+            workers.restart_limit, workers.restart_window, workers.restart_backoff, workers.restart_backoff_max
+        )
+
+
+def _report_end(stream: asyncio.Task[None]) -> None:
+    """An event stream ends by being closed; anything else leaves the index behind and must be seen."""
+    if not stream.cancelled() and (error := stream.exception()) is not None:
+        log.error("%s ended", stream.get_name(), exc_info=error)

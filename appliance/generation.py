@@ -1,0 +1,126 @@
+"""What comes back for a `Conversation`: a start, deltas, an end; and the service that makes them.
+
+`api/` depends on these types and on the `Inference` protocol only, so it can be tested without an engine
+and never learns which worker, tokenizer or parser stood behind an answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+from appliance.conversation import Conversation
+
+
+class FinishReason(StrEnum):
+    STOP = "stop"
+    LENGTH = "length"
+    TOOL_CALLS = "tool_calls"
+    ABORT = "abort"
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The engine has read the prompt. Sent once, before any delta, when the first token is there."""
+
+    prompt_tokens: int
+    cached_tokens: int
+    worker: int
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCallDelta:
+    """A piece of one tool call. `id` and `name` come once, with the first piece of the call `index`."""
+
+    index: int
+    id: str | None = None
+    name: str | None = None
+    arguments: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLogprob:
+    """One token with its natural-log probability and the alternatives considered (most likely first)."""
+
+    token: str
+    logprob: float
+    utf8: bytes
+    top: tuple[TokenLogprob, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """What one step added to choice `choice` (0 … n-1). `finish` is set on the last delta of a choice.
+
+    `matched_stop` is the stop string or stop token that ended the choice, `None` for end of text.
+    """
+
+    choice: int
+    text: str = ""
+    thinking: str = ""
+    tool_calls: tuple[ToolCallDelta, ...] = ()
+    logprobs: tuple[TokenLogprob, ...] = ()
+    finish: FinishReason | None = None
+    matched_stop: str | int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens of a whole request. `cached_tokens` is the part of `prompt_tokens` read from cache."""
+
+    prompt_tokens: int
+    cached_tokens: int
+    completion_tokens: int
+    reasoning_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """Sent once, after the last delta of the last choice."""
+
+    usage: Usage
+
+
+Event = Started | Delta | Finished
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCard:
+    """A model that this box serves. `context_tokens` is the longest prompt plus answer."""
+
+    id: str
+    context_tokens: int
+    created: int
+
+
+class Prepared(Protocol):
+    """A request that was rendered and found acceptable; nothing was sent to a worker yet."""
+
+    @property
+    def prompt_tokens(self) -> int: ...
+
+    def events(self) -> AsyncIterator[Event]:
+        """Run the request. Closing the iterator aborts it in the engine.
+
+        Raises a `RequestError` when no worker can finish it.
+        """
+        ...
+
+
+class Inference(Protocol):
+    """The box as the API sees it."""
+
+    def models(self) -> tuple[ModelCard, ...]: ...
+
+    async def prepare(self, conversation: Conversation, request_id: str) -> Prepared:
+        """Render and check a request, without starting it.
+
+        Raises a `RequestError` (unknown model, prompt too long, bad tool choice, box not ready or draining).
+        """
+        ...
+
+    async def count_tokens(self, conversation: Conversation) -> int:
+        """Exact length of the rendered prompt. Raises like `prepare`."""
+        ...

@@ -1,0 +1,75 @@
+"""The box's figures in Prometheus' text format, taken from the same status that operators read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from appliance.api.views import BoxStatus, WorkerView
+
+
+class Metrics:
+    """A registry of its own: vLLM's engines would unregister one another's metrics in the shared one."""
+
+    def __init__(self, status: Callable[[], BoxStatus]) -> None:
+        self._registry = CollectorRegistry(auto_describe=False)
+        self._registry.register(_StatusCollector(status))
+
+    def render(self) -> bytes:
+        return generate_latest(self._registry)
+
+
+class _StatusCollector(Collector):
+    def __init__(self, status: Callable[[], BoxStatus]) -> None:
+        self._status = status
+
+    def collect(self) -> Iterator[Metric]:
+        status = self._status()
+        yield from _box_metrics(status)
+        yield from _worker_metrics(status.workers)
+
+
+def _box_metrics(status: BoxStatus) -> Iterator[Metric]:
+    yield _counter("prompt_tokens", "Prompt tokens of all requests.", status.cache_since_start.prompt_tokens)
+    yield _counter("cached_tokens", "Prompt tokens read from cache.", status.cache_since_start.cached_tokens)
+    yield _counter("completion_tokens", "Tokens generated.", status.completion_tokens)
+    requests = CounterMetricFamily("dynamo_box_requests", "Requests by how they ended.", labels=["outcome"])
+    for outcome in ("finished", "failed", "aborted", "resumed"):
+        requests.add_metric([outcome], getattr(status.requests, outcome))
+    yield requests
+    yield GaugeMetricFamily("dynamo_box_requests_active", "Requests running or waiting.", status.requests.active)
+    ttft = GaugeMetricFamily("dynamo_box_ttft_seconds", "Time to first token of recent requests.", labels=["quantile"])
+    for quantile, value in (("0.5", status.latency.ttft_p50_ms), ("0.99", status.latency.ttft_p99_ms)):
+        if value is not None:
+            ttft.add_metric([quantile], value / 1000)
+    yield ttft
+
+
+def _worker_metrics(workers: list[WorkerView]) -> Iterator[Metric]:
+    yield _per_worker(workers, "up", "1 when the worker takes requests.", lambda w: w.phase == "running")
+    yield _per_worker(workers, "running_requests", "Requests on this worker.", lambda w: w.running_requests)
+    yield _per_worker(workers, "kv_blocks", "KV blocks of this worker.", lambda w: w.kv_blocks_total)
+    yield _per_worker(workers, "kv_blocks_indexed", "KV blocks the router knows of.", lambda w: w.kv_blocks_indexed)
+    yield _per_worker(workers, "kv_usage", "Share of KV blocks in use.", lambda w: w.kv_usage)
+    yield _per_worker(workers, "index_in_step", "1 when no cache event was missed.", lambda w: w.index_in_step)
+    yield _per_worker(workers, "restarts", "Restarts since the box started.", lambda w: w.restarts)
+    yield _per_worker(workers, "event_gaps", "Gaps in the stream of cache events.", lambda w: w.event_gaps)
+    yield _per_worker(workers, "event_resets", "Times the index lost step.", lambda w: w.event_resets)
+
+
+def _counter(name: str, help_text: str, value: float) -> CounterMetricFamily:
+    return CounterMetricFamily(f"dynamo_box_{name}", help_text, value)
+
+
+def _per_worker(
+    workers: list[WorkerView], name: str, help_text: str, value: Callable[[WorkerView], float | None]
+) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(f"dynamo_box_worker_{name}", help_text, labels=["worker"])
+    for worker in workers:
+        known = value(worker)
+        if known is not None:
+            family.add_metric([str(worker.id)], float(known))
+    return family

@@ -1,0 +1,243 @@
+"""A request from conversation to deltas: render, route, generate, parse, account.
+
+A request outlives its worker: when an engine ends in the middle, the tokens made so far become part of the prompt and
+another worker goes on, unseen by the client.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from dataclasses import replace
+from typing import TYPE_CHECKING, Protocol
+
+from appliance.accounting import Accounts
+from appliance.conversation import Conversation
+from appliance.errors import BoxError, GenerationFailed, NotReady, RequestError, UnknownModel, WorkerDied, nearest
+from appliance.generation import Delta, Event, Finished, FinishReason, ModelCard, Started, Usage
+from appliance.router.errors import NoWorker
+from appliance.router.router import Decision, Router
+
+if TYPE_CHECKING:
+    from appliance.engine.parsing import AnswerParser
+    from appliance.engine.rendering import Prompt, Renderer
+    from appliance.engine.worker import Step, Worker
+
+# A request that was on two dying engines may be what killed them; it gets no third.
+MAX_RESUMES = 1
+# How long a request waits for a worker to come back when none is left. A restart of one engine takes about 20 s.
+WORKER_WAIT_SECONDS = 120.0
+
+
+class Workers(Protocol):
+    """The running engines."""
+
+    def worker(self, worker_id: int) -> Worker: ...
+
+    async def any_ready(self, timeout_seconds: float) -> bool:
+        """Wait until a worker can take requests; `False` when time is up or none will come back."""
+        ...
+
+
+class Pipeline:
+    """`generation.Inference` over real engines. Accepts requests only between `open` and `close`."""
+
+    def __init__(
+        self,
+        card: ModelCard,
+        renderer: Renderer,
+        router: Router,
+        workers: Workers,
+        accounts: Accounts,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.card = card
+        self.renderer = renderer
+        self.router = router
+        self.workers = workers
+        self.accounts = accounts
+        self.clock = clock
+        self._refusal: str | None = None
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    def models(self) -> tuple[ModelCard, ...]:
+        return (self.card,)
+
+    async def prepare(self, conversation: Conversation, request_id: str) -> PreparedRequest:
+        if self._refusal is not None:
+            raise NotReady(self._refusal)
+        prompt = await self._render(conversation)
+        return PreparedRequest(self, conversation, prompt, request_id)
+
+    async def count_tokens(self, conversation: Conversation) -> int:
+        return len((await self._render(conversation)).token_ids)
+
+    def refuse(self, reason: str) -> None:
+        """Take no new requests from now on; running ones go on."""
+        self._refusal = reason
+
+    async def idle(self) -> None:
+        """Return when no request is running."""
+        await self._idle.wait()
+
+    async def _render(self, conversation: Conversation) -> Prompt:
+        if conversation.model != self.card.id:
+            near = nearest(conversation.model, [self.card.id])
+            raise UnknownModel(
+                f"The model {conversation.model!r} is not served here; {'did you mean' if near else 'this box serves'} "
+                f"{self.card.id!r}{'?' if near else '.'}",
+                param="model",
+                code="model_not_found",
+            )
+        return await self.renderer.render(conversation)
+
+    def begin(self) -> None:
+        self.accounts.outcomes.active += 1
+        self._idle.clear()
+
+    def end(self) -> None:
+        self.accounts.outcomes.active -= 1
+        if self.accounts.outcomes.active == 0:
+            self._idle.set()
+
+
+class PreparedRequest:
+    """One rendered request; `generation.Prepared`."""
+
+    def __init__(self, pipeline: Pipeline, conversation: Conversation, prompt: Prompt, request_id: str) -> None:
+        from appliance.engine.parsing import AnswerParser
+
+        self._pipeline = pipeline
+        self._conversation = conversation
+        self._prompt = prompt
+        self._request_id = request_id
+        self._arrived = pipeline.clock()
+        self._parser: AnswerParser = AnswerParser(pipeline.renderer, prompt)
+        self._shown: list[str] = []
+        self._cached_tokens: int | None = None
+
+    @property
+    def prompt_tokens(self) -> int:
+        return len(self._prompt.token_ids)
+
+    async def events(self) -> AsyncGenerator[Event]:
+        outcomes = self._pipeline.accounts.outcomes
+        self._pipeline.begin()
+        finished = False
+        try:
+            async with aclosing(self._attempts()) as attempts:
+                async for event in attempts:
+                    finished = isinstance(event, Finished)
+                    if finished:
+                        outcomes.finished += 1
+                    yield event
+        except BoxError as error:
+            outcomes.failed += 1
+            raise error if isinstance(error, RequestError) else GenerationFailed(str(error)) from error
+        except (GeneratorExit, asyncio.CancelledError):
+            outcomes.aborted += not finished
+            raise
+        finally:
+            self._pipeline.accounts.completion_tokens += self._parser.completion_tokens
+            self._pipeline.end()
+
+    async def _attempts(self) -> AsyncGenerator[Event]:
+        """Run on one worker after the other until the answer is complete."""
+        prompt, failed = self._prompt, frozenset[int]()
+        while True:
+            decision = await self._route(prompt, failed)
+            try:
+                async with aclosing(self._attempt(prompt, decision, attempt=len(failed))) as events:
+                    async for event in events:
+                        yield event
+                return
+            except WorkerDied:
+                failed |= {decision.worker}
+                if len(failed) > MAX_RESUMES:
+                    raise GenerationFailed("Two engines ended while they worked on this request.") from None
+                if self._exhausted():
+                    yield Delta(0, finish=FinishReason.LENGTH)
+                    yield Finished(self._usage())
+                    return
+                prompt = self._rest()
+                self._pipeline.accounts.outcomes.resumed += 1
+
+    async def _route(self, prompt: Prompt, failed: frozenset[int]) -> Decision:
+        router = self._pipeline.router
+        for exclude in (failed, frozenset[int]()):
+            try:
+                return router.route(prompt.token_ids, extra_keys=prompt.extra_keys or None, exclude=exclude)
+            except NoWorker:
+                continue
+        if not await self._pipeline.workers.any_ready(WORKER_WAIT_SECONDS):
+            raise NotReady("No worker is alive.")
+        return router.route(prompt.token_ids, extra_keys=prompt.extra_keys or None)
+
+    async def _attempt(self, prompt: Prompt, decision: Decision, attempt: int) -> AsyncGenerator[Event]:
+        pipeline = self._pipeline
+        ticket = pipeline.router.admit(decision)
+        held_back = self._held_back(attempt)
+        try:
+            steps = pipeline.workers.worker(decision.worker).generate(
+                prompt.engine_input,
+                prompt.params,
+                f"{self._request_id}.{attempt}",
+                priority=-self._conversation.hints.priority,
+                session_id=self._conversation.identity.session_id,
+            )
+            async with aclosing(steps):
+                async for step in steps:
+                    ticket.first_token()
+                    if self._cached_tokens is None:
+                        yield self._started(step, decision)
+                    delta = self._delta(step, held_back)
+                    held_back = ""
+                    if delta is not None:
+                        yield delta
+        finally:
+            ticket.close()
+        yield Finished(self._usage())
+
+    def _started(self, step: Step, decision: Decision) -> Started:
+        self._cached_tokens = step.cached_tokens
+        seconds = self._pipeline.clock() - self._arrived
+        self._pipeline.accounts.prompt_read(self.prompt_tokens, step.cached_tokens, seconds)
+        return Started(self.prompt_tokens, step.cached_tokens, decision.worker)
+
+    def _delta(self, step: Step, held_back: str) -> Delta | None:
+        if held_back:
+            step = replace(step, text=held_back + step.text)
+        self._shown.append(step.text)
+        return self._parser.feed(step)
+
+    def _rest(self) -> Prompt:
+        """What is left to generate. Before the first token that is everything, for any kind of request."""
+        generated = self._parser.generated()
+        if self._cached_tokens is None:
+            return self._prompt
+        if not self._prompt.resumable:
+            raise GenerationFailed("The engine ended in the middle of an answer that cannot be resumed.")
+        return self._prompt.resumed(generated)
+
+    def _exhausted(self) -> bool:
+        """The engine made the last token it was allowed and ended before it could say so."""
+        limit = self._prompt.params.max_tokens
+        return self._prompt.params.n == 1 and limit is not None and len(self._parser.generated()) >= limit
+
+    def _held_back(self, attempt: int) -> str:
+        if attempt == 0 or self._cached_tokens is None:
+            return ""
+        generated, shown = self._parser.generated(), "".join(self._shown)
+        return self._pipeline.renderer.held_back(self._prompt, generated, shown)
+
+    def _usage(self) -> Usage:
+        return Usage(
+            self.prompt_tokens,
+            self._cached_tokens or 0,
+            self._parser.completion_tokens,
+            self._parser.reasoning_tokens,
+        )
+

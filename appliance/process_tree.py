@@ -1,0 +1,95 @@
+"""The processes of one box, found by a mark in their environment, and the shared memory they hold.
+
+Standard library only: the warden runs on this when everything else is gone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+MARK = "DYNAMO_BOX_TREE"
+SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 – the kernel's shared memory, not a temporary file
+_PROC = Path("/proc")
+
+
+def members(mark: str) -> list[int]:
+    """Process ids, except the caller's, that were started under `mark`."""
+    wanted = f"{MARK}={mark}".encode()
+    return [pid for pid in _pids() if pid != os.getpid() and wanted in _read(pid, "environ").split(b"\0")]
+
+
+def is_resource_tracker(pid: int) -> bool:
+    """Python's own janitor of shared memory: it ends by itself once its users are gone, after cleaning up."""
+    return b"resource_tracker" in _read(pid, "cmdline")
+
+
+def shared_memory_of(pids: Iterable[int]) -> set[Path]:
+    """Files in shared memory that these processes have mapped."""
+    prefix = f"{SHARED_MEMORY}/"
+    found: set[Path] = set()
+    for pid in pids:
+        for line in _read(pid, "maps").decode(errors="replace").splitlines():
+            path = line[line.find("/") :] if "/" in line else ""
+            if path.startswith(prefix) and not path.endswith("(deleted)"):
+                found.add(Path(path))
+    return found
+
+
+def remove_unused(paths: Iterable[Path]) -> list[Path]:
+    """Unlink those files that no process has mapped any more; returns what was removed."""
+    used = shared_memory_of(_pids())
+    removed = []
+    for path in sorted(set(paths) - used):
+        with contextlib.suppress(OSError):
+            path.unlink()
+            removed.append(path)
+    return removed
+
+
+def end_tree(mark: str, patience_seconds: float = 4.0) -> None:
+    """Kill every process of a box whose supervisor is gone, and remove its shared memory.
+
+    Returns when no process is left or patience is over.
+    """
+    deadline = time.monotonic() + patience_seconds
+    memory = _kill(mark, deadline, spare_trackers=True)
+    time.sleep(0.1)
+    memory |= _kill(mark, deadline, spare_trackers=False)
+    remove_unused(memory)
+
+
+def end_engines(mark: str, patience_seconds: float = 4.0) -> None:
+    """Kill the engine processes of a box whose supervisor lives, and remove their shared memory."""
+    remove_unused(_kill(mark, time.monotonic() + patience_seconds, spare_trackers=True))
+
+
+def _kill(mark: str, deadline: float, *, spare_trackers: bool) -> set[Path]:
+    """Kill until none is left; returns the shared memory that the killed had mapped."""
+    memory: set[Path] = set()
+    while time.monotonic() < deadline:
+        doomed = [pid for pid in members(mark) if not (spare_trackers and is_resource_tracker(pid))]
+        if not doomed:
+            break
+        memory |= shared_memory_of(doomed)
+        for pid in doomed:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.05)
+    return memory
+
+
+def _pids() -> list[int]:
+    return [int(entry.name) for entry in _PROC.iterdir() if entry.name.isdigit()]
+
+
+def _read(pid: int, name: str) -> bytes:
+    """Empty when the process is gone, is not ours, or is a zombie."""
+    try:
+        return (_PROC / str(pid) / name).read_bytes()
+    except OSError:
+        return b""

@@ -1,0 +1,294 @@
+"""Where settings come from: reads a file, the environment and the command line, and remembers who set what where.
+
+Each reader returns a `Reading`: the known keys with value and `Source`, and a `Problem` for each thing that it could
+not take. Nothing here knows the schema; the dotted keys that exist are passed in.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from appliance.errors import nearest
+
+ENVIRONMENT_PREFIX = "DYNAMO_BOX_"
+CONFIG_VARIABLE = f"{ENVIRONMENT_PREFIX}CONFIG"
+CONFIG_OPTION = "--config"
+SET_OPTION = "--set"
+
+KeyPath = tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Default:
+    """Nobody set the key."""
+
+    def __str__(self) -> str:
+        return "default"
+
+
+@dataclass(frozen=True, slots=True)
+class FileLine:
+    """A line of a settings file, counted from 1; `None`: the file as a whole."""
+
+    path: Path
+    line: int | None = None
+
+    def __str__(self) -> str:
+        return str(self.path) if self.line is None else f"{self.path}:{self.line}"
+
+
+@dataclass(frozen=True, slots=True)
+class Variable:
+    """An environment variable."""
+
+    name: str
+
+    def __str__(self) -> str:
+        return self.name
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """A command line option."""
+
+    name: str
+
+    def __str__(self) -> str:
+        return self.name
+
+
+Source = Default | FileLine | Variable | Option
+
+
+class Entry(NamedTuple):
+    value: object
+    source: Source
+
+
+class Problem(NamedTuple):
+    """One thing that is wrong, as one line of text without a line break."""
+
+    source: Source
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What one source sets, by dotted key."""
+
+    entries: dict[str, Entry] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+
+
+def variable_name(key: str) -> str:
+    """The environment variable that sets a dotted key: `cache.gpu.bytes` is `DYNAMO_BOX_CACHE__GPU__BYTES`."""
+    return ENVIRONMENT_PREFIX + key.upper().replace(".", "__")
+
+
+def read_options(options: Mapping[str, object], keys: Collection[str], names: Mapping[str, str]) -> Reading:
+    """Takes values by dotted key and skips `None`. `names` holds the keys that have an option of their own."""
+    reading = Reading()
+    for key, value in options.items():
+        source = Option(names.get(key, SET_OPTION))
+        if value is None:
+            continue
+        if key in keys:
+            reading.entries[key] = Entry(value, source)
+        else:
+            place = f"{SET_OPTION} {key}"
+            reading.problems.append(Problem(source, f"{place}: unknown key{_meant(_nearest_key(key, keys))}"))
+    return reading
+
+
+def read_variables(environ: Mapping[str, str], keys: Collection[str]) -> Reading:
+    """Takes every `DYNAMO_BOX_…` variable except the one that names the file. An empty variable counts as not set."""
+    reading = Reading()
+    key_of = {variable_name(key): key for key in keys}
+    known = [name.removeprefix(ENVIRONMENT_PREFIX) for name in (*key_of, CONFIG_VARIABLE)]
+    for name, value in sorted(environ.items()):
+        if not name.startswith(ENVIRONMENT_PREFIX) or name == CONFIG_VARIABLE:
+            continue
+        source = Variable(name)
+        if name not in key_of:
+            close = nearest(name.removeprefix(ENVIRONMENT_PREFIX), known)
+            text = f"{name}: unknown variable{_meant(close and ENVIRONMENT_PREFIX + close)}"
+            reading.problems.append(Problem(source, text))
+        elif value:
+            reading.entries[key_of[name]] = Entry(value, source)
+    return reading
+
+
+def read_file(path: Path, keys: Collection[str], named_by: str) -> Reading:
+    """Takes a TOML file. `named_by` stands before the path when the file cannot be opened (`--config `)."""
+    try:
+        text = path.read_bytes().decode("utf-8-sig").replace("\r\n", "\n")
+    except FileNotFoundError:
+        return Reading(problems=[Problem(FileLine(path), f"{named_by}{path}: no such file")])
+    except OSError as error:
+        return Reading(problems=[Problem(FileLine(path), f"{named_by}{path}: cannot be read: {error.strerror}")])
+    except UnicodeDecodeError as error:
+        source = FileLine(path, error.object.count(b"\n", 0, error.start) + 1)
+        return Reading(problems=[Problem(source, f"{source}: not valid TOML: not UTF-8")])
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        return Reading(problems=[_syntax_problem(path, text, str(error))])
+    return _read_document(path, document, key_lines(text), keys)
+
+
+def _syntax_problem(path: Path, text: str, message: str) -> Problem:
+    """`tomllib` tells the line only inside its message: `… (at line 3, column 1)` or `… (at end of document)`."""
+    reason, _, place = message.rpartition(" (at ")
+    match = re.match(r"line (\d+)", place)
+    source = FileLine(path, int(match[1]) if match else len(text.splitlines()))
+    return Problem(source, f"{source}: not valid TOML: {reason or message}")
+
+
+def _read_document(
+    path: Path, document: dict[str, Any], lines: Mapping[KeyPath, int], keys: Collection[str]
+) -> Reading:
+    reading = Reading()
+    tables = {key.rpartition(".")[0] for key in keys} | {key.partition(".")[0] for key in keys}
+    for key_path, value in _walk(document):
+        key = ".".join(map(_written, key_path))
+        source = FileLine(path, lines[key_path])
+        if key in keys:
+            reading.entries[key] = Entry(value, source)
+        elif key not in tables:
+            text = f"{source}: {key}: unknown key{_meant(_nearest_key(key, keys))}"
+            reading.problems.append(Problem(source, text))
+        elif not isinstance(value, dict):
+            text = f"{source}: {key} is a table: write [{key}] and its keys below it"
+            reading.problems.append(Problem(source, text))
+    return reading
+
+
+def _walk(table: dict[str, Any], above: KeyPath = ()) -> Iterator[tuple[KeyPath, Any]]:
+    """Every value that is no table, and every empty table."""
+    for part, value in table.items():
+        key_path = (*above, part)
+        if isinstance(value, dict) and value:
+            yield from _walk(value, key_path)
+        else:
+            yield key_path, value
+
+
+def _written(part: str) -> str:
+    """A part of a key as TOML has it, so that `"server.port"` in quotes is not taken for `server.port`."""
+    return part if re.fullmatch(r"[A-Za-z0-9_-]+", part) else json.dumps(part, ensure_ascii=False)
+
+
+def _nearest_key(key: str, keys: Collection[str]) -> str | None:
+    """The key most like `key` as a whole, else the one whose last part is most like that of `key`."""
+    by_last_part = {known.rpartition(".")[2]: known for known in keys}
+    close = nearest(key.rpartition(".")[2], by_last_part)
+    return nearest(key, keys) or (by_last_part[close] if close else None)
+
+
+def _meant(candidate: str | None) -> str:
+    return f"; did you mean {candidate}?" if candidate else ""
+
+
+_BLANK = re.compile(r"(?:[ \t\n]|#[^\n]*)*")
+_BLANK_OR_COMMA = re.compile(r"(?:[ \t\n,]|#[^\n]*)*")
+_AROUND_DOT = re.compile(r"[ \t]*\.[ \t]*")
+_KEY_PART = re.compile(r"""[A-Za-z0-9_-]+|"(?:[^"\\]|\\.)*"|'[^']*'""")
+_STRING = re.compile(
+    # Up to two quotes may stand directly before the closing three.
+    r"""\"{3}(?:[^\\]|\\.)*?\"{3,5}"""
+    r"""|'{3}.*?'{3,5}"""
+    r"""|"(?:[^"\\]|\\.)*\""""
+    r"""|'[^']*'""",
+    re.DOTALL,
+)
+_HEADER_START = re.compile(r"\[{1,2}[ \t]*")
+_HEADER_END = re.compile(r"[ \t]*\]{1,2}")
+_EQUALS = re.compile(r"[ \t]*=[ \t]*")
+_SCALAR = re.compile(r"[^,\]}#\n]+")
+
+
+def key_lines(text: str) -> dict[KeyPath, int]:
+    """The line, counted from 1, on which each key of a TOML document first stands: tables, dotted and inline keys.
+
+    `text` must have passed `tomllib.loads`. Keys inside arrays are left out: no dotted key reaches them.
+    """
+    return _KeyFinder(text.replace("\r\n", "\n")).lines
+
+
+class _KeyFinder:
+    """One pass over a document known to be valid, so it need only tell keys, strings and brackets apart."""
+
+    def __init__(self, text: str) -> None:
+        self.lines: dict[KeyPath, int] = {}
+        self._text = text
+        self._position = 0
+        table: KeyPath | None = ()
+        self._skip(_BLANK)
+        while self._position < len(text):
+            if text[self._position] == "[":
+                table = self._header()
+            else:
+                self._assignment(table)
+            self._skip(_BLANK)
+
+    def _skip(self, pattern: re.Pattern[str]) -> str:
+        match = pattern.match(self._text, self._position)
+        if match is None:
+            return ""
+        self._position = match.end()
+        return match[0]
+
+    def _header(self) -> KeyPath | None:
+        self._skip(_HEADER_START)
+        table = self._key(())
+        self._skip(_HEADER_END)
+        return table
+
+    def _assignment(self, table: KeyPath | None) -> None:
+        key_path = self._key(table)
+        self._skip(_EQUALS)
+        self._value(key_path)
+
+    def _key(self, table: KeyPath | None) -> KeyPath | None:
+        """Steps over a dotted key and notes it below `table`; `None` is the inside of an array, where none is noted."""
+        line = self._text.count("\n", 0, self._position) + 1
+        while part := self._skip(_KEY_PART):
+            if table is not None:
+                table = (*table, _plain(part))
+                self.lines.setdefault(table, line)
+            if not self._skip(_AROUND_DOT):
+                break
+        return table
+
+    def _value(self, key_path: KeyPath | None) -> None:
+        match self._text[self._position]:
+            case "[":
+                self._members("]", None)
+            case "{":
+                self._members("}", key_path)
+            case '"' | "'":
+                self._skip(_STRING)
+            case _:
+                self._skip(_SCALAR)
+
+    def _members(self, end: str, table: KeyPath | None) -> None:
+        self._position += 1
+        self._skip(_BLANK_OR_COMMA)
+        while self._text[self._position] != end:
+            if end == "}":
+                self._assignment(table)
+            else:
+                self._value(None)
+            self._skip(_BLANK_OR_COMMA)
+        self._position += 1
+
+
+def _plain(part: str) -> str:
+    """A part of a key without its quotes and escapes."""
+    return next(iter(tomllib.loads(f"{part} = 0")))

@@ -1,0 +1,222 @@
+"""The box's life in named phases: `startup → running → draining → stopped`.
+
+One asyncio loop holds the HTTP server, the router and one client per engine; engines and the warden are children.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+import time
+import uuid
+from collections.abc import Callable, Coroutine, Iterator
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import uvicorn
+
+from appliance.api.app import create_app
+from appliance.box import Phase, RunningBox
+from appliance.endpoint import bind_tcp, bind_unix, url_of
+from appliance.paths import Folders
+from appliance.process_tree import MARK, end_engines, members, shared_memory_of
+from appliance.runtime import BoxFile, Runtime
+from appliance.settings import Settings
+from appliance.warden import Warden
+
+if TYPE_CHECKING:
+    from appliance.fleet import Fleet
+
+log = logging.getLogger("dynamo_box")
+
+PROGRESS_SECONDS = 2.0
+# A second signal ends at once; so does this, should an engine not let go.
+STOP_SECONDS = 15.0
+
+
+class Supervisor:
+    """One box, run once. `run` returns when it has stopped."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        folders: Folders,
+        *,
+        log_file: Path | None = None,
+        on_running: Callable[[RunningBox], None] = lambda _box: None,
+        report: Callable[[str], None] = log.info,
+    ) -> None:
+        self.settings = settings
+        self.folders = folders
+        self.runtime = Runtime(folders.runtime)
+        self.tree = uuid.uuid4().hex
+        self._log_file = log_file
+        self._on_running = on_running
+        self._report = report
+        self._warden = Warden(self.tree)
+        self._stop_asked = asyncio.Event()
+        self._stop_now = asyncio.Event()
+        self._fleet: Fleet | None = None
+        self._server: _Server | None = None
+
+    async def run(self) -> None:
+        """Serve until a signal asks to stop. Raises `StartError` when the box cannot start; nothing is left then."""
+        self.runtime.acquire()
+        try:
+            for path in self.runtime.clean():
+                self._report(f"removed {path}, left by a box that was killed")
+            with self._signals():
+                await self._run()
+        finally:
+            self.runtime.release()
+
+    async def _run(self) -> None:
+        tcp = bind_tcp(self.settings.server.host, self.settings.server.port)
+        unix = bind_unix(self.runtime.socket)
+        from appliance.engine.model import served_name
+
+        box = RunningBox(url_of(tcp, self.settings.server.host), served_name(self.settings.model), self.settings.model.name)
+        os.environ[MARK] = self.tree
+        await self._warden.start()
+        tasks = [
+            asyncio.create_task(self._warden.watch(), name="warden"),
+            asyncio.create_task(self._serve(box, [tcp, unix]), name="http"),
+        ]
+        try:
+            await self._until_stop(self._startup(box))
+            await self._stop_asked.wait()
+            await self._drain(box)
+        finally:
+            await self._stopped(box, tasks)
+
+    async def _startup(self, box: RunningBox) -> None:
+        """Everything between an open socket and the first request."""
+        from appliance.engine.environment import prepare_process
+        from appliance.engine.model import context_warning, find_model
+
+        prepare_process(self.settings.log.level, self.settings.workers.start_timeout)
+        if warning := context_warning(self.settings.model):
+            log.warning(warning)
+        self._write_box_file(box)
+
+        def progress(text: str, share: float | None) -> None:
+            box.activity = text
+            self._report(text if share is None else f"{text} ({share:.0%})")
+
+        model = await asyncio.to_thread(find_model, self.settings.model, self.folders.cache / "models", progress)
+        progress("importing vLLM, reading the model's configuration", None)
+        assembly = await asyncio.to_thread(import_module, "appliance.assembly")
+        workshop = await asyncio.to_thread(assembly.prepare, self.settings, self.folders, model)
+        parts = assembly.assemble(self.settings, model, workshop, box)
+        self._fleet = parts.fleet
+        box.attach(parts.fleet)
+        await self._start_engines(box, parts.fleet)
+        self.runtime.remember_shared_memory(shared_memory_of(members(self.tree)))
+        box.open(parts.pipeline, parts.fleet)
+        self._on_running(box)
+
+    async def _start_engines(self, box: RunningBox, fleet: Fleet) -> None:
+        began = time.monotonic()
+        start = asyncio.create_task(fleet.start(lambda: end_engines(self.tree)))
+        try:
+            while not start.done():
+                box.activity = f"loading {len(fleet.members)} worker(s), {time.monotonic() - began:.0f} s"
+                self._report(box.activity)
+                await asyncio.wait({start}, timeout=PROGRESS_SECONDS)
+            await start
+        except asyncio.CancelledError:
+            start.cancel()
+            await asyncio.gather(start, return_exceptions=True)
+            raise
+
+    async def _until_stop(self, startup: Coroutine[None, None, None]) -> None:
+        """Run the start-up; a signal meanwhile cancels it."""
+        starting = asyncio.create_task(startup)
+        stopping = asyncio.create_task(self._stop_asked.wait())
+        await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        if not starting.done():
+            starting.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await starting
+
+    async def _drain(self, box: RunningBox) -> None:
+        """Refuse new requests and let the running ones finish, within the limit or until a second signal."""
+        limit = self.settings.server.drain_timeout
+        self._report(f"draining: {box.accounts.outcomes.active} request(s) running, at most {limit:g} s")
+        drained = asyncio.create_task(box.drain())
+        hurry = asyncio.create_task(self._stop_now.wait())
+        await asyncio.wait({drained, hurry}, timeout=limit, return_when=asyncio.FIRST_COMPLETED)
+        if not drained.done():
+            log.warning("ending %d request(s) before they finished", box.accounts.outcomes.active)
+        for task in (drained, hurry):
+            task.cancel()
+
+    async def _stopped(self, box: RunningBox, tasks: list[asyncio.Task[None]]) -> None:
+        box.phase = Phase.STOPPED
+        if self._server is not None:
+            self._server.should_exit = True
+        if self._fleet is not None:
+            try:
+                await asyncio.wait_for(self._fleet.stop(), STOP_SECONDS)
+            except TimeoutError:
+                log.error("engines did not end within %g s and are killed", STOP_SECONDS)
+        await asyncio.to_thread(end_engines, self.tree)
+        tasks[0].cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._warden.dismiss()
+
+    async def _serve(self, box: RunningBox, sockets: list[socket.socket]) -> None:
+        server = self.settings.server
+        app = create_app(
+            box,
+            box,
+            api_keys=frozenset(key.get_secret_value() for key in server.api_keys),
+            max_body_bytes=server.max_body,
+            max_requests=server.max_requests,
+        )
+        config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=2)
+        self._server = _Server(config)
+        await self._server.serve(sockets=sockets)
+
+    def _write_box_file(self, box: RunningBox) -> None:
+        self.runtime.write(
+            BoxFile(
+                pid=os.getpid(),
+                tree=self.tree,
+                endpoint=box.endpoint,
+                model=box.status().model.id,
+                log=str(self._log_file) if self._log_file else None,
+                started_at=time.time(),
+            )
+        )
+
+    @contextlib.contextmanager
+    def _signals(self) -> Iterator[None]:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._on_signal)
+        try:
+            yield
+        finally:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                loop.remove_signal_handler(number)
+
+    def _on_signal(self) -> None:
+        if self._stop_asked.is_set():
+            self._stop_now.set()
+        self._stop_asked.set()
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its signal handlers: the supervisor decides when to stop."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+

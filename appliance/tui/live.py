@@ -1,0 +1,93 @@
+"""The live status view: the status screen, drawn twice a second, until the user leaves or the box ends."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import sys
+import termios
+import time
+import tty
+from collections.abc import Callable, Iterator
+from enum import Enum
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.text import Text
+
+from appliance.api.views import BoxStatus
+from appliance.commands.banner import banner
+from appliance.control import Control
+from appliance.errors import NotRunning
+from appliance.tui.status_view import render
+
+FRAME_SECONDS = 0.5
+
+
+class Ending(Enum):
+    LEAVE = "leave"
+    STOP = "stop"
+    BOX_ENDED = "box ended"
+
+
+def watch(control: Control, starting: Callable[[], int | None] | None = None) -> Ending:
+    """Show the box until a key or its end. `starting` tells the exit status of a box that may not answer yet."""
+    console = Console()
+    told = False
+    with _keys() as read_key, Live(console=console, auto_refresh=False, transient=True) as live:
+        while True:
+            status = _status(control)
+            if status is None and (starting is None or starting() is not None):
+                return Ending.BOX_ENDED
+            if status is not None and status.phase == "running" and not told:
+                told = True
+                live.console.print(banner(status), highlight=False, soft_wrap=True)
+            live.update(_screen(status), refresh=True)
+            ending = _ENDINGS.get(read_key(FRAME_SECONDS))
+            if ending is not None:
+                return ending
+
+
+# Ctrl-C arrives as a key, so that leaving by habit never leaves half a box behind.
+_ENDINGS = {"q": Ending.LEAVE, "Q": Ending.STOP, "\x03": Ending.STOP}
+
+
+def _screen(status: BoxStatus | None) -> RenderableType:
+    body = Text("starting …", style="yellow") if status is None else render(status)
+    return Group(body, Text("\nq leave, the box keeps running   Q or Ctrl-C stop the box", style="dim"))
+
+
+def _status(control: Control) -> BoxStatus | None:
+    try:
+        return BoxStatus.model_validate(control.get("/box/v1/status"))
+    except NotRunning:
+        return None
+
+
+@contextlib.contextmanager
+def _keys() -> Iterator[Callable[[float], str]]:
+    """A function that waits for one key, or gives an empty string when time is up."""
+    if not sys.stdin.isatty():
+        yield _no_key
+        return
+    descriptor = sys.stdin.fileno()
+    before = termios.tcgetattr(descriptor)
+    tty.setcbreak(descriptor)
+    mode = termios.tcgetattr(descriptor)
+    mode[3] &= ~termios.ISIG
+    termios.tcsetattr(descriptor, termios.TCSANOW, mode)
+    try:
+        yield _read_key
+    finally:
+        termios.tcsetattr(descriptor, termios.TCSANOW, before)
+
+
+def _read_key(timeout_seconds: float) -> str:
+    ready, _, _ = select.select([sys.stdin], [], [], timeout_seconds)
+    return os.read(sys.stdin.fileno(), 1).decode(errors="replace") if ready else ""
+
+
+def _no_key(timeout_seconds: float) -> str:
+    time.sleep(timeout_seconds)
+    return ""

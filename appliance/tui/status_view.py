@@ -1,0 +1,78 @@
+"""A `BoxStatus` as one screen of text. Unknown is shown as —."""
+
+from __future__ import annotations
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from appliance.api.views import BoxStatus, RateView, WorkerView
+
+_PHASE_STYLES = {"running": "green", "startup": "yellow", "starting": "yellow", "restarting": "yellow"}
+
+
+def render(status: BoxStatus) -> RenderableType:
+    return Group(_headline(status), Text(), _figures(status), Text(), _workers(status.workers))
+
+
+def _headline(status: BoxStatus) -> Text:
+    line = Text("dynamo-box ", style="bold")
+    line.append(status.phase, style=_PHASE_STYLES.get(status.phase, "red"))
+    line.append(f"  {status.endpoint}/v1  {status.model.id}  up {_duration(status.uptime_seconds)}")
+    if status.activity:
+        line.append(f"\n{status.activity}", style="yellow")
+    return line
+
+
+def _figures(status: BoxStatus) -> Table:
+    table = Table.grid(padding=(0, 3))
+    requests, latency = status.requests, status.latency
+    table.add_row("read from cache, last minute", _rate(status.cache_last_minute))
+    table.add_row("read from cache, since start", _rate(status.cache_since_start))
+    table.add_row("time to first token", f"p50 {_ms(latency.ttft_p50_ms)}   p99 {_ms(latency.ttft_p99_ms)}")
+    table.add_row(
+        "requests",
+        f"{requests.active} active   {requests.finished} finished   {requests.failed} failed   "
+        f"{requests.aborted} aborted   {requests.resumed} resumed",
+    )
+    return table
+
+
+def _workers(workers: list[WorkerView]) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    for name in ("worker", "phase", "devices", "requests", "KV used", "blocks", "indexed", "index", "restarts"):
+        table.add_column(name, no_wrap=True)
+    for worker in workers:
+        table.add_row(
+            str(worker.id),
+            Text(worker.phase, style=_PHASE_STYLES.get(worker.phase, "red")),
+            " ".join(worker.devices),
+            str(worker.running_requests),
+            "—" if worker.kv_usage is None else f"{worker.kv_usage:.0%}",
+            _count(worker.kv_blocks_total),
+            _count(worker.kv_blocks_indexed),
+            "in step" if worker.index_in_step else "lost step",
+            str(worker.restarts),
+        )
+        if worker.last_error:
+            table.add_row("", Text(worker.last_error, style="red"))
+    return table
+
+
+def _rate(rate: RateView) -> str:
+    share = "—" if rate.hit_rate is None else f"{rate.hit_rate:.1%}"
+    return f"{share}   {rate.cached_tokens:,} of {rate.prompt_tokens:,} prompt tokens"
+
+
+def _ms(value: float | None) -> str:
+    return "—" if value is None else f"{value:,.0f} ms"
+
+
+def _count(value: int | None) -> str:
+    return "—" if value is None else f"{value:,}"
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}h{minutes:02}m" if hours else f"{minutes}m{rest:02}s"

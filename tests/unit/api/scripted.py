@@ -1,0 +1,208 @@
+"""Stand-ins at the two borders of the API: an inference that plays a script, and an ASGI connection held by a test."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from typing import Any
+
+import httpx
+import msgspec
+from fastapi import FastAPI
+from starlette.types import Message
+
+from appliance.api.app import create_app
+from appliance.api.views import (
+    BoxPhase,
+    BoxStatus,
+    LatencyView,
+    ModelView,
+    RateView,
+    RequestsView,
+    WorkerPhase,
+    WorkerView,
+)
+from appliance.conversation import Conversation
+from appliance.generation import Delta, Event, Finished, FinishReason, ModelCard, Started, Usage
+
+USAGE = Usage(prompt_tokens=40, cached_tokens=32, completion_tokens=7, reasoning_tokens=3)
+STARTED = Started(prompt_tokens=40, cached_tokens=32, worker=0)
+HELLO: tuple[Event, ...] = (
+    STARTED,
+    Delta(0, text="Hel"),
+    Delta(0, text="lo", finish=FinishReason.STOP),
+    Finished(USAGE),
+)
+
+Step = Event | Exception | asyncio.Event
+
+
+class ScriptedInference:
+    """Plays `script` for every request: events are passed on, exceptions raised, an `asyncio.Event` is waited for."""
+
+    def __init__(self, script: Sequence[Step] = HELLO, refusal: Exception | None = None) -> None:
+        self.script = script
+        self.refusal = refusal
+        self.conversations: list[Conversation] = []
+        self.request_ids: list[str] = []
+        self.num_open = 0
+        self.opened = asyncio.Event()
+
+    def models(self) -> tuple[ModelCard, ...]:
+        return (ModelCard("org/small", context_tokens=8192, created=1_700_000_000),)
+
+    async def prepare(self, conversation: Conversation, request_id: str) -> ScriptedRequest:
+        self.conversations.append(conversation)
+        self.request_ids.append(request_id)
+        if self.refusal is not None:
+            raise self.refusal
+        return ScriptedRequest(self)
+
+    async def count_tokens(self, conversation: Conversation) -> int:
+        return USAGE.prompt_tokens
+
+
+class ScriptedRequest:
+    def __init__(self, inference: ScriptedInference) -> None:
+        self._inference = inference
+
+    @property
+    def prompt_tokens(self) -> int:
+        return USAGE.prompt_tokens
+
+    async def events(self) -> AsyncIterator[Event]:
+        self._inference.num_open += 1
+        self._inference.opened.set()
+        try:
+            for step in self._inference.script:
+                if isinstance(step, asyncio.Event):
+                    await step.wait()
+                elif isinstance(step, Exception):
+                    raise step
+                else:
+                    yield step
+        finally:
+            self._inference.num_open -= 1
+
+
+class ScriptedBox:
+    def __init__(
+        self, *, is_ready: bool = True, phase: BoxPhase = "running", worker_phases: Sequence[WorkerPhase] = ("running",)
+    ) -> None:
+        self._is_ready = is_ready
+        self._phase = phase
+        self._workers = [worker_view(f"w{number}", worker_phase) for number, worker_phase in enumerate(worker_phases)]
+
+    def status(self) -> BoxStatus:
+        rate = RateView(prompt_tokens=0, cached_tokens=0, hit_rate=None)
+        return BoxStatus(
+            version="1",
+            phase=self._phase,
+            pid=1,
+            endpoint="http://127.0.0.1:8000",
+            started_at=0.0,
+            uptime_seconds=1.0,
+            model=ModelView(id="org/small", source="small", context_tokens=None),
+            workers=self._workers,
+            requests=RequestsView(active=0, finished=0, failed=0, aborted=0, resumed=0),
+            cache_since_start=rate,
+            cache_last_minute=rate,
+            latency=LatencyView(ttft_p50_ms=None, ttft_p99_ms=None),
+        )
+
+    def is_ready(self) -> bool:
+        return self._is_ready
+
+    def metrics(self) -> bytes:
+        return b"dynamo_box_up 1\n"
+
+
+def worker_view(worker_id: str, phase: WorkerPhase) -> WorkerView:
+    return WorkerView(
+        id=worker_id,
+        phase=phase,
+        pid=None,
+        devices=["cpu"],
+        restarts=0,
+        running_requests=0,
+        prefill_blocks_queued=0,
+        kv_blocks_total=None,
+        kv_blocks_indexed=0,
+        index_in_step=True,
+        event_batches=0,
+        event_gaps=0,
+        event_resets=0,
+        last_error=None,
+    )
+
+
+def tokens() -> Callable[[], str]:
+    """A source of ids: t1, t2, …"""
+    numbers: Iterator[int] = iter(range(1, 1_000_000))
+    return lambda: f"t{next(numbers)}"
+
+
+def new_app(inference: ScriptedInference, box: ScriptedBox | None = None, **options: Any) -> FastAPI:
+    settings: dict[str, Any] = {
+        "max_body_bytes": 10_000,
+        "max_requests": 4,
+        "clock": lambda: 1_700_000_000.9,
+        "new_token": tokens(),
+    }
+    return create_app(inference, box or ScriptedBox(), **(settings | options))
+
+
+def client_of(app: FastAPI, **options: Any) -> httpx.AsyncClient:
+    return httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://box", **options)
+
+
+def chat_body(**fields: Any) -> dict[str, Any]:
+    return {"model": "org/small", "messages": [{"role": "user", "content": "Hi"}], **fields}
+
+
+class Connection:
+    """One request driven message by message, so that the client may leave whenever the test wants."""
+
+    def __init__(self, app: FastAPI, body: dict[str, Any], *, more_body: bool = False) -> None:
+        path = "/v1/chat/completions"
+        self.sent: list[Message] = []
+        self._incoming: asyncio.Queue[Message] = asyncio.Queue()
+        first = {"type": "http.request", "body": msgspec.json.encode(body), "more_body": more_body}
+        self._incoming.put_nowait(first)
+        self._changed = asyncio.Condition()
+        scope = {
+            "type": "http",
+            "asgi": {"version": "3.0"},
+            "http_version": "1.1",
+            "method": "POST",
+            "scheme": "http",
+            "path": path,
+            "raw_path": path.encode(),
+            "query_string": b"",
+            "root_path": "",
+            "headers": [],
+            "client": ("127.0.0.1", 5),
+            "server": ("127.0.0.1", 80),
+        }
+        self.task = asyncio.create_task(app(scope, self._incoming.get, self._send))
+
+    @property
+    def body(self) -> bytes:
+        return b"".join(message.get("body", b"") for message in self.sent)
+
+    @property
+    def status(self) -> int:
+        status: int = self.sent[0]["status"]
+        return status
+
+    def leave(self) -> None:
+        self._incoming.put_nowait({"type": "http.disconnect"})
+
+    async def until_sent(self, piece: bytes) -> None:
+        async with self._changed, asyncio.timeout(5):
+            await self._changed.wait_for(lambda: piece in self.body)
+
+    async def _send(self, message: Message) -> None:
+        async with self._changed:
+            self.sent.append(message)
+            self._changed.notify_all()

@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from appliance.api.chat import decode_conversation, encode_request
+from appliance.conversation import (
+    Block,
+    CacheMark,
+    Conversation,
+    Hints,
+    Identity,
+    Image,
+    Message,
+    OutputFormat,
+    OutputKind,
+    Role,
+    Sampling,
+    Text,
+    Thinking,
+    Tool,
+    ToolCall,
+    ToolChoice,
+    ToolChoiceMode,
+    ToolResult,
+)
+
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=6)
+words = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=6)
+marks = st.sampled_from([None, CacheMark(300.0), CacheMark(3600.0)])
+objects = st.dictionaries(texts, st.one_of(st.none(), st.booleans(), st.integers(-9, 9), texts), max_size=3)
+names = st.one_of(st.none(), texts)
+flags = st.sampled_from([None, True, False])
+text_blocks = st.builds(Text, texts, marks)
+urls = st.sampled_from(["https://x/y.png", "data:image/png;base64,AA=="])
+images = st.builds(Image, urls, st.sampled_from([None, "auto", "low", "high"]), marks)
+parts = st.lists(st.one_of(text_blocks, images), max_size=3).map(tuple)
+
+
+def maybe(values: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    return st.one_of(st.none(), values)
+
+
+def reals(low: float, high: float, *, above: bool = False) -> st.SearchStrategy[float | None]:
+    return maybe(st.floats(low, high, exclude_min=above))
+
+
+def assistant(thinking: str | None, spoken: list[Text], calls: list[ToolCall]) -> tuple[Block, ...]:
+    return (*([Thinking(thinking)] if thinking else []), *spoken, *calls)
+
+
+plain_messages = st.builds(
+    Message,
+    st.sampled_from([Role.SYSTEM, Role.DEVELOPER]),
+    st.lists(text_blocks, max_size=3).map(tuple),
+    names,
+)
+user_messages = st.builds(Message, st.just(Role.USER), parts, names)
+assistant_messages = st.builds(
+    Message,
+    st.just(Role.ASSISTANT),
+    st.builds(
+        assistant,
+        maybe(words),
+        st.lists(text_blocks, max_size=2),
+        st.lists(st.builds(ToolCall, words, words, texts, marks), max_size=2),
+    ),
+    names,
+)
+tool_messages = st.builds(
+    Message,
+    st.just(Role.TOOL),
+    st.builds(ToolResult, words, parts, st.just(False), marks).map(lambda result: (result,)),
+    names,
+)
+messages = st.lists(
+    st.one_of(plain_messages, user_messages, assistant_messages, tool_messages), min_size=1, max_size=5
+).map(tuple)
+tool_lists = st.lists(
+    st.builds(Tool, words, names, maybe(objects), flags, marks), max_size=3, unique_by=lambda tool: tool.name
+).map(tuple)
+output_formats = st.one_of(
+    st.builds(OutputFormat, st.sampled_from([OutputKind.TEXT, OutputKind.JSON_OBJECT])),
+    st.builds(OutputFormat, st.just(OutputKind.JSON_SCHEMA), objects, names, flags),
+)
+samplings = st.builds(
+    Sampling,
+    max_tokens=maybe(st.integers(9, 2**40)),
+    min_tokens=maybe(st.integers(0, 9)),
+    temperature=reals(0, 2),
+    top_p=reals(0, 1, above=True),
+    top_k=maybe(st.integers(-1, 99)),
+    min_p=reals(0, 1),
+    frequency_penalty=reals(-2, 2),
+    presence_penalty=reals(-2, 2),
+    repetition_penalty=reals(0, 9, above=True),
+    seed=maybe(st.integers(-(2**63), 2**63 - 1)),
+    stop=st.lists(words, max_size=3).map(tuple),
+    stop_token_ids=st.lists(st.integers(0, 99), max_size=3).map(tuple),
+    ignore_eos=st.booleans(),
+    logprobs=maybe(st.integers(0, 20)),
+    logit_bias=maybe(st.dictionaries(st.integers(0, 99).map(str), st.floats(-100, 100), max_size=3)),
+    n=st.integers(1, 16),
+)
+
+
+@st.composite
+def conversations(draw: Callable[[st.SearchStrategy[Any]], Any]) -> Conversation:
+    tools = draw(tool_lists)
+    modes = ["none", "auto", *(["required"] if tools else [])]
+    choices: list[ToolChoice | None] = [None, *(ToolChoice(ToolChoiceMode(mode)) for mode in modes)]
+    choices += [ToolChoice(ToolChoiceMode.NAMED, tool.name) for tool in tools]
+    return Conversation(
+        model=draw(words),
+        messages=draw(messages),
+        tools=tools,
+        tool_choice=draw(st.sampled_from(choices)),
+        parallel_tool_calls=draw(st.booleans()),
+        sampling=draw(samplings),
+        output_format=draw(output_formats),
+        reasoning_effort=draw(st.sampled_from([None, "none", "low", "max"])),
+        template_arguments=draw(maybe(objects)),
+        cache_salt=draw(maybe(words)),
+        identity=Identity(session_id=draw(maybe(words)), user=draw(maybe(words))),
+        hints=Hints(draw(st.integers(-(2**31) + 1, 2**31 - 1))),
+    )
+
+
+@settings(deadline=None)
+@given(conversations())
+def test_what_is_encoded_decodes_to_the_same_conversation(conversation: Conversation) -> None:
+    wire = msgspec.json.decode(msgspec.json.encode(encode_request(conversation)))
+    assert decode_conversation(wire, {}) == conversation
+
+
+@settings(deadline=None)
+@given(conversations())
+def test_encoding_is_a_fixed_point(conversation: Conversation) -> None:
+    wire = encode_request(conversation)
+    assert encode_request(decode_conversation(wire, {})) == wire
