@@ -6,7 +6,7 @@ and never learns which worker, tokenizer or parser stood behind an answer.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -101,7 +101,7 @@ class Prepared(Protocol):
     @property
     def prompt_tokens(self) -> int: ...
 
-    def events(self) -> AsyncIterator[Event]:
+    def events(self) -> AsyncGenerator[Event, None]:
         """Run the request. Closing the iterator aborts it in the engine.
 
         Raises a `RequestError` when no worker can finish it.

@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-MARK = "DYNAMO_BOX_TREE"
+MARK = "_DYNAMO_BOX_TREE"
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 – the kernel's shared memory, not a temporary file
 _PROC = Path("/proc")
 

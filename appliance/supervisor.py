@@ -78,9 +78,8 @@ class Supervisor:
     async def _run(self) -> None:
         tcp = bind_tcp(self.settings.server.host, self.settings.server.port)
         unix = bind_unix(self.runtime.socket)
-        from appliance.engine.model import served_name
-
-        box = RunningBox(url_of(tcp, self.settings.server.host), served_name(self.settings.model), self.settings.model.name)
+        model = self.settings.model
+        box = RunningBox(url_of(tcp, self.settings.server.host), model.public_name, model.name)
         os.environ[MARK] = self.tree
         await self._warden.start()
         tasks = [

@@ -18,9 +18,12 @@ class View(BaseModel):
 
 
 class WorkerView(View):
-    """One vLLM engine. `index_in_step` says whether the router's view of its cache has missed no event."""
+    """One vLLM engine. `kv_usage` is the share of its KV blocks that running requests hold, 0 … 1.
 
-    id: str
+    `index_in_step` says whether the router's view of its cache has missed no event.
+    """
+
+    id: int
     phase: WorkerPhase
     pid: int | None
     devices: list[str]
@@ -29,6 +32,7 @@ class WorkerView(View):
     prefill_blocks_queued: int
     kv_blocks_total: int | None
     kv_blocks_indexed: int
+    kv_usage: float | None
     index_in_step: bool
     event_batches: int
     event_gaps: int
@@ -66,10 +70,11 @@ class ModelView(View):
 
 
 class BoxStatus(View):
-    """The whole box at one moment. `started_at` is in seconds since 1970."""
+    """The whole box at one moment. `started_at` is in seconds since 1970; `activity` says what a start is busy with."""
 
     version: str
     phase: BoxPhase
+    activity: str | None
     pid: int
     endpoint: str
     started_at: float
@@ -79,4 +84,5 @@ class BoxStatus(View):
     requests: RequestsView
     cache_since_start: RateView
     cache_last_minute: RateView
+    completion_tokens: int
     latency: LatencyView

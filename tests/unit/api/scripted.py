@@ -91,13 +91,14 @@ class ScriptedBox:
     ) -> None:
         self._is_ready = is_ready
         self._phase = phase
-        self._workers = [worker_view(f"w{number}", worker_phase) for number, worker_phase in enumerate(worker_phases)]
+        self._workers = [worker_view(number, worker_phase) for number, worker_phase in enumerate(worker_phases)]
 
     def status(self) -> BoxStatus:
         rate = RateView(prompt_tokens=0, cached_tokens=0, hit_rate=None)
         return BoxStatus(
             version="1",
             phase=self._phase,
+            activity=None,
             pid=1,
             endpoint="http://127.0.0.1:8000",
             started_at=0.0,
@@ -107,6 +108,7 @@ class ScriptedBox:
             requests=RequestsView(active=0, finished=0, failed=0, aborted=0, resumed=0),
             cache_since_start=rate,
             cache_last_minute=rate,
+            completion_tokens=0,
             latency=LatencyView(ttft_p50_ms=None, ttft_p99_ms=None),
         )
 
@@ -117,7 +119,7 @@ class ScriptedBox:
         return b"dynamo_box_up 1\n"
 
 
-def worker_view(worker_id: str, phase: WorkerPhase) -> WorkerView:
+def worker_view(worker_id: int, phase: WorkerPhase) -> WorkerView:
     return WorkerView(
         id=worker_id,
         phase=phase,
@@ -128,6 +130,7 @@ def worker_view(worker_id: str, phase: WorkerPhase) -> WorkerView:
         prefill_blocks_queued=0,
         kv_blocks_total=None,
         kv_blocks_indexed=0,
+        kv_usage=None,
         index_in_step=True,
         event_batches=0,
         event_gaps=0,
