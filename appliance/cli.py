@@ -126,11 +126,11 @@ def _tell(error: BoxError, *, as_json: bool) -> None:
     if as_json:
         import json
 
-        print(json.dumps({"error": {"message": error.message, "hint": error.hint}}))  # noqa: T201 – the CLI's output
+        print(json.dumps({"error": {"message": error.message, "hint": error.hint}}))
         return
-    print(f"dynamo-box: {error.message}", file=sys.stderr)  # noqa: T201
+    print(f"dynamo-box: {error.message}", file=sys.stderr)
     if error.hint:
-        print(f"  {error.hint}", file=sys.stderr)  # noqa: T201
+        print(f"  {error.hint}", file=sys.stderr)
 
 
 def _status_of(error: BoxError) -> int:

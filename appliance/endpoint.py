@@ -34,7 +34,7 @@ def bind_unix(path: Path) -> socket.socket:
     """A listening socket at `path`, for this user only. A stale file there is replaced: hold the lock."""
     if len(bytes(path)) >= UNIX_PATH_BYTES:
         raise StartError(
-            f"paths.runtime: {path} is too long for a socket ({len(bytes(path))} bytes, at most {UNIX_PATH_BYTES - 1}).",
+            f"paths.runtime: {path} is too long for a socket ({len(bytes(path))} of {UNIX_PATH_BYTES - 1} bytes).",
             hint="Set paths.runtime to a shorter folder.",
         )
     path.unlink(missing_ok=True)

@@ -1,19 +1,19 @@
 """Every error this program reports on purpose.
 
-    BoxError                      anything the operator or a client can act on
-    ├─ SettingsError              a settings file, variable or option is wrong
-    ├─ StartError                 the box cannot start; says what to do
-    │  ├─ AlreadyRunning          another box holds this runtime directory
-    │  └─ EngineStartError        a vLLM worker did not come up
-    ├─ NotRunning                 a command needs a running box and there is none
-    ├─ WorkerDied                 an engine ended while it held a request
-    └─ RequestError               a client's request cannot be served; carries the HTTP status
-       ├─ InvalidRequest          400: the request itself is wrong
-       ├─ Unauthorized            401: no key, or a wrong one
-       ├─ UnknownModel            404: no such model here
-       ├─ ContextTooLong          400: prompt and answer do not fit the context
-       ├─ NotReady                503: starting, draining, or no worker alive
-       └─ GenerationFailed        500: the engine gave up on the request
+BoxError                      anything the operator or a client can act on
+├─ SettingsError              a settings file, variable or option is wrong
+├─ StartError                 the box cannot start; says what to do
+│  ├─ AlreadyRunning          another box holds this runtime directory
+│  └─ EngineStartError        a vLLM worker did not come up
+├─ NotRunning                 a command needs a running box and there is none
+├─ WorkerDied                 an engine ended while it held a request
+└─ RequestError               a client's request cannot be served; carries the HTTP status
+   ├─ InvalidRequest          400: the request itself is wrong
+   ├─ Unauthorized            401: no key, or a wrong one
+   ├─ UnknownModel            404: no such model here
+   ├─ ContextTooLong          400: prompt and answer do not fit the context
+   ├─ NotReady                503: starting, draining, or no worker alive
+   └─ GenerationFailed        500: the engine gave up on the request
 """
 
 from __future__ import annotations

@@ -111,9 +111,7 @@ class Fleet:
         await asyncio.gather(*(self._stop(member) for member in self.members.values()))
 
     async def _start(self, member: Member) -> None:
-        subscription = EventSubscription(
-            member.id, member.worker.plan.events, member.worker.plan.replay, member.mirror
-        )
+        subscription = EventSubscription(member.id, member.worker.plan.events, member.worker.plan.replay, member.mirror)
         member.subscription = subscription
         subscription.start()
         member.stream = asyncio.create_task(subscription.run(), name=f"events of worker {member.id}")
@@ -166,7 +164,7 @@ class Fleet:
             try:
                 await self._start(member)
             except EngineStartError as error:
-                log.error("%s", error)
+                log.warning("%s", error)
                 member.last_error = str(error)
                 continue
             log.warning("worker %d runs again", member.id)

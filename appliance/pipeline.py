@@ -153,7 +153,6 @@ class PreparedRequest:
                 async with aclosing(self._attempt(prompt, decision, attempt=len(failed))) as events:
                     async for event in events:
                         yield event
-                return
             except WorkerDied:
                 failed |= {decision.worker}
                 if len(failed) > MAX_RESUMES:
@@ -164,6 +163,8 @@ class PreparedRequest:
                     return
                 prompt = self._rest()
                 self._pipeline.accounts.outcomes.resumed += 1
+            else:
+                return
 
     async def _route(self, prompt: Prompt, failed: frozenset[int]) -> Decision:
         router = self._pipeline.router
@@ -240,4 +241,3 @@ class PreparedRequest:
             self._parser.completion_tokens,
             self._parser.reasoning_tokens,
         )
-

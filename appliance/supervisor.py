@@ -164,7 +164,7 @@ class Supervisor:
             try:
                 await asyncio.wait_for(self._fleet.stop(), STOP_SECONDS)
             except TimeoutError:
-                log.error("engines did not end within %g s and are killed", STOP_SECONDS)
+                log.warning("engines did not end within %g s and are killed", STOP_SECONDS)
         await asyncio.to_thread(end_engines, self.tree)
         tasks[0].cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -218,4 +218,3 @@ class _Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
-

@@ -7,7 +7,6 @@ import logging
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import cast
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -68,9 +67,7 @@ class Exchange(Response):
         log.debug("%s: goes on as %s", request_id, stamp.id)
         try:
             prepared = await self._service.inference.prepare(call.conversation, stamp.id)
-            # Contract of `Prepared.events`: closing the iterator aborts the request, so it can be closed.
-            events = cast("AsyncGenerator[Event, None]", prepared.events())
-            end = await _fold(events, call.reply(stamp), output if call.streams else None)
+            end = await _fold(prepared.events(), call.reply(stamp), output if call.streams else None)
         except RequestError:
             raise
         except Exception as error:  # the border to the engines: the client gets an answer in its protocol's shape

@@ -33,8 +33,8 @@ def connections(base: str, model: str) -> dict[str, str]:
         "opencode": f"OPENCODE_CONFIG_CONTENT='{json.dumps(_opencode(base, model))}' opencode",
         "Claude Code": f"ANTHROPIC_BASE_URL={base} ANTHROPIC_AUTH_TOKEN=local ANTHROPIC_MODEL={model} claude   "
         f"# /v1/messages: {NOT_YET}",
-        "Codex": f'codex -c model_provider=box -c model={model} -c model_providers.box.name=box '
-        f'-c model_providers.box.base_url={base}/v1 -c model_providers.box.wire_api=responses   '
+        "Codex": f"codex -c model_provider=box -c model={model} -c model_providers.box.name=box "
+        f"-c model_providers.box.base_url={base}/v1 -c model_providers.box.wire_api=responses   "
         f"# /v1/responses: {NOT_YET}",
     }
 

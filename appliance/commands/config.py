@@ -42,4 +42,4 @@ def _schema(_options: argparse.Namespace) -> int:
 
 
 def _print(text: str) -> None:
-    print(text)  # noqa: T201 – the command's output
+    print(text)

@@ -17,14 +17,14 @@ def run(options: argparse.Namespace) -> int:
     context = read_context(options)
     served, local = _served(context), _local(context)
     if options.json:
-        print(json.dumps({"served": served, "local": local}, indent=2))  # noqa: T201 – the command's output
+        print(json.dumps({"served": served, "local": local}, indent=2))
         return 0
     for model in served:
-        print(f"served   {model['id']}   context {model['max_model_len']} tokens")  # noqa: T201
+        print(f"served   {model['id']}   context {model['max_model_len']} tokens")
     if not served:
-        print("served   nothing: no box is running")  # noqa: T201
+        print("served   nothing: no box is running")
     for entry in local:
-        print(f"local    {entry['name']}   {entry['note']}")  # noqa: T201
+        print(f"local    {entry['name']}   {entry['note']}")
     return 0
 
 

@@ -26,7 +26,7 @@ def run(options: argparse.Namespace) -> int:
 
 async def _serve(context: Context, *, as_json: bool) -> None:
     def on_running(box: RunningBox) -> None:
-        print(json.dumps(box.status().model_dump()) if as_json else banner(box.status()), flush=True)  # noqa: T201
+        print(json.dumps(box.status().model_dump()) if as_json else banner(box.status()), flush=True)
 
     settings = context.loaded.settings
     if settings.server.host not in ("127.0.0.1", "::1", "localhost") and not settings.server.api_keys:

@@ -13,7 +13,7 @@ def run(options: argparse.Namespace) -> int:
     context.running()
     status = BoxStatus.model_validate(context.control.get("/box/v1/status"))
     if options.json:
-        print(status.model_dump_json(indent=2))  # noqa: T201 – the command's output
+        print(status.model_dump_json(indent=2))
     else:
         from rich.console import Console
 

@@ -30,7 +30,11 @@ def run(options: argparse.Namespace) -> int:
         _signal(box.pid)
     _wait(context.runtime, (0 if options.now else limit) + GRACE_SECONDS, quiet=options.json)
     seconds = time.monotonic() - began
-    print(json.dumps({"stopped": box.pid, "seconds": round(seconds, 3)}) if options.json else f"stopped in {seconds:.1f} s")  # noqa: T201
+    print(
+        json.dumps({"stopped": box.pid, "seconds": round(seconds, 3)})
+        if options.json
+        else f"stopped in {seconds:.1f} s"
+    )
     return 0
 
 
@@ -44,8 +48,10 @@ def _wait(runtime: Runtime, limit_seconds: float, *, quiet: bool) -> None:
     while runtime.held():
         now = time.monotonic()
         if now > deadline:
-            raise BoxError(f"the box did not end within {limit_seconds:g} s", hint="`dynamo-box stop --now` hurries it.")
+            raise BoxError(
+                f"the box did not end within {limit_seconds:g} s", hint="`dynamo-box stop --now` hurries it."
+            )
         if not quiet and now - told > 2:
             told = now
-            print("waiting for running requests to finish …", file=sys.stderr)  # noqa: T201
+            print("waiting for running requests to finish …", file=sys.stderr)
         time.sleep(POLL_SECONDS)

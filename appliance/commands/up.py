@@ -27,7 +27,7 @@ def run(options: argparse.Namespace) -> int:
 
         options.now = False
         return stop.run(options)
-    print("The box keeps running. `dynamo-box up` shows it again, `dynamo-box stop` ends it.")  # noqa: T201
+    print("The box keeps running. `dynamo-box up` shows it again, `dynamo-box stop` ends it.")
     return 0
 
 
@@ -39,7 +39,7 @@ def _without_terminal(context: Context, options: argparse.Namespace) -> int:
 
     context.running()
     status = BoxStatus.model_validate(context.control.get("/box/v1/status"))
-    print(status.model_dump_json() if options.json else f"A box is already running.\n{banner(status)}")  # noqa: T201
+    print(status.model_dump_json() if options.json else f"A box is already running.\n{banner(status)}")
     return 0
 
 

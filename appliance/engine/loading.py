@@ -16,9 +16,7 @@ from appliance.errors import StartError
 from appliance.settings import ModelSettings, Settings
 
 
-def load_model_side(
-    settings: Settings, model: Model, plans: Sequence[WorkerPlan]
-) -> tuple[Renderer, list[VllmConfig]]:
+def load_model_side(settings: Settings, model: Model, plans: Sequence[WorkerPlan]) -> tuple[Renderer, list[VllmConfig]]:
     """Raises `StartError` with vLLM's reason for a model it cannot serve."""
     try:
         config = engine_config(settings, model, plans[0], workers=len(plans), reasoning_parser=None)

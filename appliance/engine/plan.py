@@ -58,7 +58,7 @@ def _gpu_groups(hardware: Hardware, size: int, count: int | None) -> list[tuple[
     count = possible if count is None else count
     if count < 1 or count > possible:
         raise StartError(
-            f"{max(count, 1)} worker(s) of {size} GPU(s) need {max(count, 1) * size} GPUs and this machine shows {len(indices)}.",
+            f"{max(count, 1)} worker(s) of {size} GPU(s) do not fit on the {len(indices)} GPU(s) of this machine.",
             hint="Lower workers.count or workers.tensor_parallel.",
         )
     return [((), tuple(indices[group * size : (group + 1) * size])) for group in range(count)]

@@ -13,7 +13,7 @@ LOG_VARIABLE = "_DYNAMO_BOX_ENGINE_LOG"
 
 
 def register() -> None:
-    """Send an engine process's output to its worker's log, and keep the terminal's Ctrl-C from it: the supervisor drains.
+    """Send an engine process's output to its worker's log and keep the terminal's Ctrl-C from it.
 
     Idempotent; no-op outside our engines.
     """

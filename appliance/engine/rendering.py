@@ -20,6 +20,7 @@ from appliance.engine.model_profile import ModelProfile
 from appliance.engine.wire import chat_request
 from appliance.errors import ContextTooLong, InvalidRequest
 
+
 @dataclass(frozen=True, slots=True)
 class Prompt:
     """A rendered request. `extra_keys` are what the engine mixes into the hash of the first block."""
@@ -106,7 +107,7 @@ class Renderer:
         return str(self._renderer.get_tokenizer().decode([token_id]))
 
     def held_back(self, prompt: Prompt, generated: Sequence[int], shown: str) -> str:
-        """Text of `generated` that the engine had not shown yet: it keeps the end back while looking for stop strings."""
+        """Text of `generated` not shown yet: the engine keeps the end back while it looks for stop strings."""
         text = self._renderer.get_tokenizer().decode(generated, skip_special_tokens=prompt.params.skip_special_tokens)
         return text[len(shown) :] if text.startswith(shown) else ""
 

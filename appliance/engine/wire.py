@@ -146,4 +146,7 @@ def _response_format(output: OutputFormat) -> dict[str, Any] | None:
     if output.kind is OutputKind.JSON_OBJECT:
         return {"type": "json_object"}
     schema = {"name": output.name or "answer", "schema": dict(output.schema or {})}
-    return {"type": "json_schema", "json_schema": schema if output.strict is None else schema | {"strict": output.strict}}
+    return {
+        "type": "json_schema",
+        "json_schema": schema if output.strict is None else schema | {"strict": output.strict},
+    }

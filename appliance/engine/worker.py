@@ -86,16 +86,14 @@ class Worker:
         # A config must not be used twice: the engine adds what it measured, and a second start would add to that.
         self.config.cache_config.num_gpu_blocks = None
         try:
-            self._llm = await asyncio.to_thread(
-                launch, self.config, worker_environment(self.plan), self._stat_logger
-            )
-        except Exception as error:  # noqa: BLE001 – process border: whatever a model or driver raised while loading
+            self._llm = await asyncio.to_thread(launch, self.config, worker_environment(self.plan), self._stat_logger)
+        except Exception as error:
             raise EngineStartError(
                 f"worker {self.plan.id} did not start: {last_error(self.plan.log) or error}",
                 hint=f"The engine's own log: {self.plan.log}",
             ) from error
         self._family = _family(self._llm)
-        self._watch_processes()
+        self._watch_processes(self._llm)
 
     async def died(self) -> None:
         """Return when the engine's process has ended or was declared dead."""
@@ -160,11 +158,10 @@ class Worker:
         if self._llm is not None:
             self._declare_dead(self._llm)
 
-    def _watch_processes(self) -> None:
-        assert self._llm is not None
+    def _watch_processes(self, llm: AsyncLLM) -> None:
         loop = asyncio.get_running_loop()
-        for process in _core_processes(self._llm):
-            loop.add_reader(process.sentinel, self._on_exit, self._llm, process.sentinel)
+        for process in _core_processes(llm):
+            loop.add_reader(process.sentinel, self._on_exit, llm, process.sentinel)
 
     def _on_exit(self, llm: AsyncLLM, sentinel: int) -> None:
         asyncio.get_running_loop().remove_reader(sentinel)

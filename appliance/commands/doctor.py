@@ -1,0 +1,44 @@
+"""`dynamo-box doctor`: is this machine fit for the box as set, and what to do if not."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import asdict
+
+from appliance.commands.context import Context, read_context
+from appliance.doctor import Check, DoctorContext, run_checks
+
+AUTO_CPU_WORKERS = 2
+AUTO_CPU_KV_BYTES = 1 << 30
+
+
+def run(options: argparse.Namespace) -> int:
+    checks = run_checks(_doctor_context(read_context(options)))
+    if options.json:
+        print(json.dumps([asdict(check) for check in checks], indent=2))
+    else:
+        for check in checks:
+            print(_line(check))
+    return 1 if any(check.verdict == "fail" for check in checks) else 0
+
+
+def _line(check: Check) -> str:
+    line = f"{check.verdict:<5} {check.name:<14} {check.found}"
+    return line if check.advice is None else f"{line}\n      → {check.advice}"
+
+
+def _doctor_context(context: Context) -> DoctorContext:
+    settings = context.loaded.settings
+    count, kv_bytes = settings.workers.count, settings.cache.gpu.bytes
+    return DoctorContext(
+        host=settings.server.host,
+        port=settings.server.port,
+        data_path=context.folders.data,
+        cache_path=context.folders.cache,
+        num_workers=AUTO_CPU_WORKERS if count == "auto" else count,
+        kv_bytes=AUTO_CPU_KV_BYTES if kv_bytes == "auto" else kv_bytes,
+        host_tier_bytes=settings.cache.host.bytes,
+        gpu_memory_fraction=settings.workers.gpu_memory_utilization,
+        box_is_running=context.runtime.held(),
+    )

@@ -1,0 +1,1 @@
+"""Measurements of a running box. Each script prints one JSON document."""
