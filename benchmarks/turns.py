@@ -1,8 +1,8 @@
 """Eight conversations of four turns at once: the share of prompt tokens read from cache from turn 2 on.
 
 Run against a box that was started with the policy to measure:
-`python -m benchmarks.turns http://127.0.0.1:8000`. The unbounded cache it is held against keeps every full block of every
-earlier prompt and answer of the same conversation.
+`python -m benchmarks.turns http://127.0.0.1:8000`. The unbounded cache it is held against keeps every full block of
+every earlier prompt and answer of the same conversation.
 """
 
 from __future__ import annotations

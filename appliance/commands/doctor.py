@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-from dataclasses import asdict
 
 from appliance.commands.context import Context, read_context
 from appliance.doctor import Check, DoctorContext, run_checks
@@ -16,7 +15,7 @@ AUTO_CPU_KV_BYTES = 1 << 30
 def run(options: argparse.Namespace) -> int:
     checks = run_checks(_doctor_context(read_context(options)))
     if options.json:
-        print(json.dumps([asdict(check) for check in checks], indent=2))
+        print(json.dumps([check._asdict() for check in checks], indent=2))
     else:
         for check in checks:
             print(_line(check))

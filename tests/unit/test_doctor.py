@@ -290,5 +290,5 @@ def test_the_real_machine_gets_an_answer_to_every_check(tmp_path: Path) -> None:
 def test_the_doctor_imports_neither_vllm_nor_torch() -> None:
     code = "import sys, appliance.doctor; print(sorted({'vllm', 'torch'} & set(sys.modules)))"
     command = [sys.executable, "-c", code]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603 — our own interpreter
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from typing import Any
 
 import httpx
@@ -70,7 +70,7 @@ class ScriptedRequest:
     def prompt_tokens(self) -> int:
         return USAGE.prompt_tokens
 
-    async def events(self) -> AsyncIterator[Event]:
+    async def events(self) -> AsyncGenerator[Event]:
         self._inference.num_open += 1
         self._inference.opened.set()
         try:
