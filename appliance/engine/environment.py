@@ -18,6 +18,9 @@ def prepare_process(log_level: str, start_timeout_seconds: float) -> None:
             "VLLM_NO_USAGE_STATS": "1",
             "VLLM_LOGGING_LEVEL": "DEBUG" if log_level == "debug" else "INFO",
             "VLLM_CONFIGURE_LOGGING": "0",
+            # vLLM renames its processes with setproctitle, which would write over the environment in /proc that the
+            # warden knows them by.
+            "SPT_NOENV": "1",
             "VLLM_ENGINE_READY_TIMEOUT_S": str(max(1, int(start_timeout_seconds))),
         }
     )
