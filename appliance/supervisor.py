@@ -115,7 +115,7 @@ class Supervisor:
         self._fleet = parts.fleet
         box.attach(parts.fleet)
         await self._start_engines(box, parts.fleet)
-        self.runtime.remember_shared_memory(shared_memory_of(members(self.tree)))
+        self.runtime.remember_shared_memory(shared_memory_of([*members(self.tree), os.getpid()]))
         box.open(parts.pipeline, parts.fleet)
         self._on_running(box)
 
