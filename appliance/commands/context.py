@@ -11,15 +11,7 @@ from appliance.control import Control
 from appliance.errors import NotRunning, SettingsError
 from appliance.paths import Folders, resolve_folders
 from appliance.runtime import BoxFile, Runtime
-from appliance.settings import Loaded, load_settings
-
-_OPTIONS = {
-    "host": "server.host",
-    "port": "server.port",
-    "model": "model.name",
-    "workers": "workers.count",
-    "max_model_len": "model.max_model_len",
-}
+from appliance.settings import OPTION_NAMES, Loaded, load_settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +46,7 @@ def read_context(options: argparse.Namespace) -> Context:
 
 def settings_options(options: argparse.Namespace) -> dict[str, object]:
     """Dotted settings keys that the command line names."""
-    named = {key: getattr(options, name, None) for name, key in _OPTIONS.items()}
+    named = {key: getattr(options, name[2:].replace("-", "_"), None) for key, name in OPTION_NAMES.items()}
     for pair in getattr(options, "set", None) or ():
         key, equals, value = pair.partition("=")
         if not equals:

@@ -7,9 +7,8 @@ import json
 
 from appliance.commands.context import Context, read_context
 from appliance.doctor import Check, DoctorContext, run_checks
-
-AUTO_CPU_WORKERS = 2
-AUTO_CPU_KV_BYTES = 1 << 30
+from appliance.engine.hardware import detect_hardware
+from appliance.engine.plan import CPU_KV_BYTES, CPU_WORKERS
 
 
 def run(options: argparse.Namespace) -> int:
@@ -30,13 +29,14 @@ def _line(check: Check) -> str:
 def _doctor_context(context: Context) -> DoctorContext:
     settings = context.loaded.settings
     count, kv_bytes = settings.workers.count, settings.cache.gpu.bytes
+    fitting = len(detect_hardware().gpus) // settings.workers.tensor_parallel or CPU_WORKERS
     return DoctorContext(
         host=settings.server.host,
         port=settings.server.port,
         data_path=context.folders.data,
         cache_path=context.folders.cache,
-        num_workers=AUTO_CPU_WORKERS if count == "auto" else count,
-        kv_bytes=AUTO_CPU_KV_BYTES if kv_bytes == "auto" else kv_bytes,
+        num_workers=fitting if count == "auto" else count,
+        kv_bytes=CPU_KV_BYTES if kv_bytes == "auto" else kv_bytes,
         host_tier_bytes=settings.cache.host.bytes,
         gpu_memory_fraction=settings.workers.gpu_memory_utilization,
         box_is_running=context.runtime.held(),

@@ -9,12 +9,11 @@ from vllm.engine.arg_utils import AsyncEngineArgs
 
 from appliance.engine.hardware import has_native_bfloat16
 from appliance.engine.model import Model
-from appliance.engine.plan import WorkerPlan
+from appliance.engine.plan import CPU_KV_BYTES, WorkerPlan
 from appliance.settings import Settings
 
 CPU_BLOCK_TOKENS = 32
 GPU_BLOCK_TOKENS = 16
-CPU_KV_BYTES = 1 << 30
 # One prefill chunk of 512 tokens takes about a second on a core; running streams wait that long between tokens.
 CPU_BATCH_TOKENS = 512
 

@@ -11,6 +11,7 @@ from appliance.errors import StartError
 from appliance.settings import Settings
 
 CPU_WORKERS = 2
+CPU_KV_BYTES = 1 << 30
 
 
 @dataclass(frozen=True, slots=True)

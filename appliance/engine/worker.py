@@ -138,10 +138,6 @@ class Worker:
                 raise WorkerDied(f"worker {self.plan.id} ended") from error
             raise GenerationFailed(f"the engine failed on this request: {error.__cause__ or error}") from error
 
-    async def reset_prefix_cache(self) -> None:
-        if self._llm is not None:
-            await self._llm.reset_prefix_cache()
-
     async def stop(self) -> None:
         """End the engine and all its processes. Idempotent; in-flight requests end with `WorkerDied`."""
         llm, self._llm = self._llm, None
