@@ -43,11 +43,28 @@ class Image:
 
 
 @dataclass(frozen=True, slots=True)
+class Document:
+    """A text with a name: a file or a search result. `source` says where it is from, `context` what it is about."""
+
+    text: str
+    title: str | None = None
+    context: str | None = None
+    source: str | None = None
+    mark: CacheMark | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Thinking:
-    """What the model thought before it answered, as sent back by the client."""
+    """What the model thought before it answered, as sent back by the client.
+
+    `signature` is what the box signed the thought with, if it did. `sealed` is a thought that came closed and that this
+    box cannot open: it travels, but no model reads it, and its `text` is empty.
+    """
 
     text: str
     mark: CacheMark | None = None
+    signature: str | None = None
+    sealed: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +80,12 @@ class ToolCall:
 @dataclass(frozen=True, slots=True)
 class ToolResult:
     call_id: str
-    content: tuple[Text | Image, ...]
+    content: tuple[Text | Image | Document, ...]
     is_error: bool = False
     mark: CacheMark | None = None
 
 
-Block = Text | Image | Thinking | ToolCall | ToolResult
+Block = Text | Image | Document | Thinking | ToolCall | ToolResult
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,15 +95,26 @@ class Message:
     name: str | None = None
 
 
+class ToolKind(StrEnum):
+    """How a client wants to be called: with JSON that fits a schema, or with free text.
+
+    A model sees both as functions; a custom tool's only parameter is the string `input`.
+    """
+
+    FUNCTION = "function"
+    CUSTOM = "custom"
+
+
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """A function that the model may call. `parameters` is a JSON Schema; `None` means no parameters were given."""
+    """Something that the model may call. `parameters` is a JSON Schema; `None` means no parameters were given."""
 
     name: str
     description: str | None = None
     parameters: Mapping[str, Any] | None = None
     strict: bool | None = None
     mark: CacheMark | None = None
+    kind: ToolKind = ToolKind.FUNCTION
 
 
 class ToolChoiceMode(StrEnum):
@@ -146,6 +174,18 @@ class Sampling:
 
 
 @dataclass(frozen=True, slots=True)
+class Reasoning:
+    """How much the model is to think before it answers. `None` means: the model's own default.
+
+    `budget_tokens` is the most it may think.
+    """
+
+    enabled: bool | None = None
+    effort: str | None = None
+    budget_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Identity:
     """Who is asking, as far as headers and body tell."""
 
@@ -156,10 +196,56 @@ class Identity:
 
 
 @dataclass(frozen=True, slots=True)
+class RetentionDirective:
+    """Keep the prompt's tokens `token_start` up to, not including, `token_end` (`None`: to the end) at `priority`
+    0 … 100, for `duration_seconds` after their last use (`None`: as long as there is room)."""
+
+    token_start: int
+    token_end: int | None
+    priority: int
+    duration_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Hints:
-    """What an agent says about its request. A higher `priority` is more important; 0 is ordinary."""
+    """What an agent says about its request, its session and what will come next. `None` means: not said.
+
+    A higher `priority` is more important, 0 is ordinary; a `strict_priority` outranks every lower one whatever the
+    cache holds. `output_tokens` is the expected length of the answer, `worker` the one that must serve it.
+    """
 
     priority: int = 0
+    strict_priority: int | None = None
+    output_tokens: int | None = None
+    speculative_prefill: bool = False
+    prefix_id: str | None = None
+    total_requests: int | None = None
+    interarrival_seconds: float | None = None
+    session_final: bool = False
+    worker: int | None = None
+    retention: tuple[RetentionDirective, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Ignored:
+    """Something in a request that this box did not act upon, and why: never an error, always told when asked for."""
+
+    field: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reporting:
+    """What the client wants to be told beside the answer.
+
+    `fields` names parts of the answer's `nvext`. `compare_with` is the id of an earlier answer, whose request this one
+    is compared with to explain what was not read from cache; `diagnose` asks for that explanation, first turn or not.
+    """
+
+    fields: frozenset[str] = frozenset()
+    diagnose: bool = False
+    compare_with: str | None = None
+    ignored: tuple[Ignored, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,8 +259,9 @@ class Conversation:
     parallel_tool_calls: bool = True
     sampling: Sampling = field(default_factory=Sampling)
     output_format: OutputFormat = field(default_factory=OutputFormat)
-    reasoning_effort: str | None = None
+    reasoning: Reasoning = field(default_factory=Reasoning)
     template_arguments: Mapping[str, Any] | None = None
     cache_salt: str | None = None
     identity: Identity = field(default_factory=Identity)
     hints: Hints = field(default_factory=Hints)
+    reporting: Reporting = field(default_factory=Reporting)

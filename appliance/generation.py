@@ -22,12 +22,24 @@ class FinishReason(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class MarkedPrefix:
+    """The prompt's first `tokens` tokens, which the client asked to keep for `ttl_seconds`."""
+
+    tokens: int
+    ttl_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class Started:
-    """The engine has read the prompt. Sent once, before any delta, when the first token is there."""
+    """The engine has read the prompt. Sent once, before any delta, when the first token is there.
+
+    `marked` are the client's cache marks in the order of the prompt, as far as their places in it are known.
+    """
 
     prompt_tokens: int
     cached_tokens: int
     worker: int
+    marked: tuple[MarkedPrefix, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +89,19 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
+class Timing:
+    """Seconds since the request arrived."""
+
+    first_token_seconds: float
+    total_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class Finished:
-    """Sent once, after the last delta of the last choice."""
+    """Sent once, after the last delta of the last choice. `timing` is `None` where nobody measured."""
 
     usage: Usage
+    timing: Timing | None = None
 
 
 Event = Started | Delta | Finished

@@ -15,10 +15,11 @@ from appliance import __version__
 from appliance.api.admission import Admission
 from appliance.api.box import Box
 from appliance.api.chat import ChatCodec
+from appliance.api.envelopes import envelope_of
 from appliance.api.exchange import Service
-from appliance.api.guard import Guard
+from appliance.api.guard import Guard, request_id_of
 from appliance.api.keys import Keys
-from appliance.api.problems import MethodNotAllowed, NoSuchRoute, encode_problem
+from appliance.api.problems import MethodNotAllowed, NoSuchRoute
 from appliance.api.routes import add_generation_route, add_model_routes, add_operator_routes
 from appliance.errors import InvalidRequest, nearest
 from appliance.generation import Inference
@@ -56,8 +57,8 @@ async def _refuse_route(request: Request, error: Exception) -> Response:
     """What the router refuses, in the shape of every other error."""
     if not isinstance(error, HTTPException):
         raise TypeError(f"registered for HTTPException, called with {type(error).__name__}")
-    problem = _route_problem(request, error)
-    return Response(encode_problem(problem), error.status_code, error.headers, "application/json")
+    problem = envelope_of(request.scope)(_route_problem(request, error), request_id_of(request.scope))
+    return Response(problem.body, problem.status, error.headers, "application/json")
 
 
 def _route_problem(request: Request, error: HTTPException) -> InvalidRequest:

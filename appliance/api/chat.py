@@ -25,8 +25,8 @@ from appliance.api.chat_reply import StreamReply, WholeReply
 from appliance.api.codec import Reply, Stamp
 from appliance.api.fields import Fields
 from appliance.api.identity import MAX_ID_CHARACTERS, identify
-from appliance.api.problems import encode_problem
-from appliance.conversation import Conversation
+from appliance.api.problems import Problem, encode_openai_error, openai_problem
+from appliance.conversation import Conversation, Reasoning
 from appliance.errors import InvalidRequest, RequestError
 
 __all__ = ["ChatCall", "ChatCodec", "decode_conversation", "encode_request"]
@@ -54,15 +54,15 @@ class ChatCodec:
 
     id_prefix = "chatcmpl-"
 
-    def decode(self, body: Mapping[str, Any], headers: Mapping[str, str]) -> ChatCall:
+    async def decode(self, body: Mapping[str, Any], headers: Mapping[str, str]) -> ChatCall:
         options = decode_stream_options(Fields(body))
         return ChatCall(decode_conversation(body, headers), options.streams, options.include_usage)
 
-    def encode_error(self, error: RequestError) -> bytes:
-        return encode_problem(error)
+    def problem(self, error: RequestError, request_id: str) -> Problem:
+        return openai_problem(error, request_id)
 
-    def encode_stream_error(self, error: RequestError) -> bytes:
-        return sse.frame(encode_problem(error)) + sse.DONE
+    def encode_stream_error(self, error: RequestError, request_id: str) -> bytes:  # noqa: ARG002 – other protocols tell it
+        return sse.frame(encode_openai_error(error)) + sse.DONE
 
 
 def decode_conversation(body: Mapping[str, Any], headers: Mapping[str, str]) -> Conversation:
@@ -78,7 +78,7 @@ def decode_conversation(body: Mapping[str, Any], headers: Mapping[str, str]) -> 
         parallel_tool_calls=fields.flag("parallel_tool_calls") is not False,
         sampling=decode_sampling(fields),
         output_format=decode_output_format(fields),
-        reasoning_effort=fields.choice("reasoning_effort", REASONING_EFFORTS),
+        reasoning=Reasoning(effort=fields.choice("reasoning_effort", REASONING_EFFORTS)),
         template_arguments=fields.mapping("chat_template_kwargs"),
         cache_salt=fields.string("cache_salt") or None,
         identity=identify(

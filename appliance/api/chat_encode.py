@@ -57,7 +57,7 @@ def encode_request(conversation: Conversation) -> JsonObject:
         "tool_choice": _encode_tool_choice(conversation.tool_choice),
         "parallel_tool_calls": None if conversation.parallel_tool_calls else False,
         "response_format": _encode_output_format(conversation.output_format),
-        "reasoning_effort": conversation.reasoning_effort,
+        "reasoning_effort": conversation.reasoning.effort,
         "chat_template_kwargs": conversation.template_arguments,
         "cache_salt": conversation.cache_salt,
         "prompt_cache_key": identity.session_id,

@@ -46,6 +46,9 @@ class StreamReply:
         self._spoken: set[int] = set()
         self._finished: set[int] = set()
 
+    def begin(self) -> bytes:
+        return b""
+
     def add(self, event: Event) -> bytes:
         if isinstance(event, Delta):
             return self._deltas(event)
@@ -166,6 +169,9 @@ class WholeReply:
         self._with_logprobs = with_logprobs
         self._choices = [ChoiceDraft() for _ in range(num_choices)]
         self._usage: Usage | None = None
+
+    def begin(self) -> bytes:
+        return b""
 
     def add(self, event: Event) -> bytes:
         if isinstance(event, Delta):

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from appliance.api.problems import Problem
 from appliance.conversation import Conversation
 from appliance.errors import RequestError
 from appliance.generation import Event
@@ -24,6 +25,10 @@ class Stamp:
 
 class Reply(Protocol):
     """One answer in the making. Fed with every event of a request, in order."""
+
+    def begin(self) -> bytes:
+        """What a stream sends once the request is accepted, before the first event; empty for nothing."""
+        ...
 
     def add(self, event: Event) -> bytes:
         """Take one event. Returns what a stream sends for it; empty for nothing (always, when not streaming).
@@ -52,14 +57,14 @@ class Call(Protocol):
 class Codec(Protocol):
     id_prefix: str
 
-    def decode(self, body: Mapping[str, Any], headers: Mapping[str, str]) -> Call:
-        """Raises `InvalidRequest` naming the field. Header names are in lower case."""
+    async def decode(self, body: Mapping[str, Any], headers: Mapping[str, str]) -> Call:
+        """Raises a `RequestError` naming the field. Header names are in lower case."""
         ...
 
-    def encode_error(self, error: RequestError) -> bytes:
-        """The body of an error response."""
+    def problem(self, error: RequestError, request_id: str) -> Problem:
+        """An error response: the codec's `problems.Envelope`."""
         ...
 
-    def encode_stream_error(self, error: RequestError) -> bytes:
+    def encode_stream_error(self, error: RequestError, request_id: str) -> bytes:
         """The end of a stream that was already under way."""
         ...

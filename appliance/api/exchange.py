@@ -16,7 +16,7 @@ from appliance.api.asgi import disconnected, headers_of, parse_object, read_body
 from appliance.api.codec import Call, Codec, Reply, Stamp
 from appliance.api.guard import request_id_of
 from appliance.api.output import Output
-from appliance.api.problems import internal_error, problem_headers
+from appliance.api.problems import internal_error
 from appliance.api.sse import KEEP_ALIVE
 from appliance.errors import GenerationFailed, RequestError
 from appliance.generation import Event, Finished, Inference
@@ -50,12 +50,12 @@ class Exchange(Response):
             await self._serve(scope, receive, output)
         except RequestError as error:
             log.log(_level(error), "%s: %d, %s", request_id_of(scope), error.status, error.message)
-            await self._fail(output, error)
+            await self._fail(output, error, request_id_of(scope))
 
     async def _serve(self, scope: Scope, receive: Receive, output: Output) -> None:
         body = await read_body(scope, receive, self._service.max_body_bytes)
         with self._service.admission.slot():
-            call = self._codec.decode(parse_object(body), headers_of(scope))
+            call = await self._codec.decode(parse_object(body), headers_of(scope))
             work = asyncio.create_task(self._answer(call, output, request_id_of(scope)))
             if not await self._attend(work, receive, output if call.streams else None):
                 log.info("%s: the client left, the request was aborted", request_id_of(scope))
@@ -93,16 +93,18 @@ class Exchange(Response):
         work.result()
         return True
 
-    async def _fail(self, output: Output, error: RequestError) -> None:
+    async def _fail(self, output: Output, error: RequestError, request_id: str) -> None:
         if output.started:
-            await output.close(self._codec.encode_stream_error(error))
+            await output.close(self._codec.encode_stream_error(error, request_id))
         else:
-            await output.whole(error.status, self._codec.encode_error(error), problem_headers(error))
+            await output.whole(*self._codec.problem(error, request_id))
 
 
 async def _fold(events: AsyncGenerator[Event, None], reply: Reply, stream: Output | None) -> bytes:
     """Feed `reply` with every event and send what it says to `stream`. Returns the end of the answer, unsent."""
     event: Event | None = None
+    if stream is not None and (opening := reply.begin()):
+        await stream.write(opening)
     async with aclosing(events):
         async for event in events:
             frames = reply.add(event)

@@ -9,8 +9,9 @@ from collections.abc import Callable
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from appliance.api.asgi import ClientLeftError, headers_of, send_whole
+from appliance.api.envelopes import envelope_of
 from appliance.api.keys import Keys
-from appliance.api.problems import encode_problem, internal_error, problem_headers
+from appliance.api.problems import internal_error
 from appliance.errors import RequestError
 
 SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:\-]{1,128}")
@@ -47,10 +48,10 @@ class Guard:
             log.info("%s: the client left before its request was complete", request_id)
         except RequestError as error:
             log.info("%s: %d, %s", request_id, error.status, error.message)
-            await _answer(send, error)
+            await _answer(scope, send, error)
         except Exception:  # the border to the client: whatever went wrong, it gets an answer in shape
             log.exception("%s: %s %s failed", request_id, scope["method"], scope["path"])
-            await _answer(send, internal_error(request_id))
+            await _answer(scope, send, internal_error(request_id))
 
     def _request_id(self, scope: Scope) -> str:
         own = headers_of(scope).get("x-request-id", "")
@@ -58,7 +59,8 @@ class Guard:
 
 
 class IdentifiedSend:
-    """An ASGI `send` that adds `x-request-id` and remembers whether a response has begun."""
+    """An ASGI `send` that adds the request's id, under both names that SDKs look for, and remembers whether a response
+    has begun."""
 
     __slots__ = ("_request_id", "_send", "started")
 
@@ -70,11 +72,13 @@ class IdentifiedSend:
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.started = True
-            message["headers"] = [*message.get("headers", ()), (b"x-request-id", self._request_id)]
+            ids = [(b"x-request-id", self._request_id), (b"request-id", self._request_id)]
+            message["headers"] = [*message.get("headers", ()), *ids]
         await self._send(message)
 
 
-async def _answer(send: IdentifiedSend, error: RequestError) -> None:
+async def _answer(scope: Scope, send: IdentifiedSend, error: RequestError) -> None:
     """Once a response has begun nothing can be said any more; the server closes the connection."""
     if not send.started:
-        await send_whole(send, error.status, encode_problem(error), headers=problem_headers(error))
+        problem = envelope_of(scope)(error, request_id_of(scope))
+        await send_whole(send, problem.status, problem.body, headers=problem.headers)

@@ -1,4 +1,4 @@
-"""Errors as a client sees them, in OpenAI's shape; and the ones that only HTTP knows.
+"""Errors as a client of OpenAI's protocols sees them; and the ones that only HTTP knows.
 
 RequestError
 ├─ InvalidRequest
@@ -11,7 +11,8 @@ RequestError
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import NamedTuple
 
 import msgspec
 
@@ -43,13 +44,30 @@ def internal_error(request_id: str) -> RequestError:
     return RequestError(f"an internal error ended this request; the log has it under {request_id}", code="internal")
 
 
-def problem(error: RequestError) -> dict[str, Any]:
-    message = f"{error.message.rstrip('.')}. {error.hint}" if error.hint else error.message
-    return {"error": {"message": message, "type": error.type, "param": error.param, "code": error.code}}
+class Problem(NamedTuple):
+    """An error as one protocol sends it: a whole HTTP response."""
+
+    status: int
+    body: bytes
+    headers: Headers
 
 
-def encode_problem(error: RequestError) -> bytes:
-    return msgspec.json.encode(problem(error))
+Envelope = Callable[[RequestError, str], Problem]
+"""How a protocol shows an error; the second argument is the request's id."""
+
+
+def openai_problem(error: RequestError, _request_id: str) -> Problem:
+    return Problem(error.status, encode_openai_error(error), problem_headers(error))
+
+
+def encode_openai_error(error: RequestError) -> bytes:
+    body = {"message": told(error), "type": error.type, "param": error.param, "code": error.code}
+    return msgspec.json.encode({"error": body})
+
+
+def told(error: RequestError) -> str:
+    """The whole sentence for a client, with the hint."""
+    return f"{error.message.rstrip('.')}. {error.hint}" if error.hint else error.message
 
 
 def problem_headers(error: RequestError) -> Headers:

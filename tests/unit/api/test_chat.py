@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from appliance.api.chat import ChatCodec, decode_conversation
-from appliance.conversation import Conversation, Hints, Identity, Message, Role, Sampling, Text
+from appliance.conversation import Conversation, Hints, Identity, Message, Reasoning, Role, Sampling, Text
 from appliance.errors import GenerationFailed, InvalidRequest
 
 BODY: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "Hi"}]}
@@ -45,7 +45,7 @@ def test_everything_beside_messages_is_read() -> None:
         (Message(Role.USER, (Text("Hi"),)),),
         parallel_tool_calls=False,
         sampling=Sampling(temperature=0.5),
-        reasoning_effort="high",
+        reasoning=Reasoning(effort="high"),
         template_arguments={"enable_thinking": False},
         cache_salt="s",
         identity=Identity("session", None, "agent/1", "ada"),
@@ -69,14 +69,14 @@ def test_everything_beside_messages_is_read() -> None:
         ({"stream": "yes"}, "stream"),
     ],
 )
-def test_a_wrong_field_is_named(fields: dict[str, Any], param: str) -> None:
+async def test_a_wrong_field_is_named(fields: dict[str, Any], param: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
-        ChatCodec().decode(BODY | fields, {})
+        await ChatCodec().decode(BODY | fields, {})
     assert caught.value.param == param
 
 
 def test_an_error_carries_its_hint_in_the_message() -> None:
     error = GenerationFailed("It broke.", hint="Try again.")
     expected = b'{"error":{"message":"It broke. Try again.","type":"server_error","param":null,"code":null}}'
-    assert ChatCodec().encode_error(error) == expected
-    assert ChatCodec().encode_stream_error(error) == b"data: " + expected + b"\n\ndata: [DONE]\n\n"
+    assert ChatCodec().problem(error, "req_1") == (500, expected, [])
+    assert ChatCodec().encode_stream_error(error, "req_1") == b"data: " + expected + b"\n\ndata: [DONE]\n\n"

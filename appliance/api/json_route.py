@@ -1,0 +1,37 @@
+"""Routes that answer with one JSON body and start no generation: counting, looking up, deleting."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from appliance.api.asgi import headers_of, parse_object, read_body
+from appliance.api.guard import request_id_of
+from appliance.api.problems import Envelope
+from appliance.errors import RequestError
+
+Answer = Callable[[], Awaitable[Any]]
+
+
+async def read_object(request: Request, max_body_bytes: int) -> Mapping[str, Any]:
+    """The JSON object that a request carries. Raises `InvalidRequest` or `BodyTooLarge`."""
+    return parse_object(await read_body(request.scope, request.receive, max_body_bytes))
+
+
+def headers_in(request: Request) -> dict[str, str]:
+    """Header names in lower case, as codecs take them."""
+    return headers_of(request.scope)
+
+
+async def answered(request: Request, envelope: Envelope, answer: Answer) -> Response:
+    """What `answer` returns as JSON, or the `RequestError` that it raises in the protocol's envelope."""
+    try:
+        return Response(msgspec.json.encode(await answer()), media_type="application/json")
+    except RequestError as error:
+        problem = envelope(error, request_id_of(request.scope))
+        headers = {name.decode(): value.decode() for name, value in problem.headers}
+        return Response(problem.body, problem.status, headers, "application/json")
