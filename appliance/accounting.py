@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable
@@ -61,8 +62,11 @@ class Accounts:
         return Rate(sum(prompt for _, prompt, _ in self._recent), sum(cached for *_, cached in self._recent))
 
     def ttft_quantile(self, share: float) -> float | None:
-        """Seconds to first token that `share` of the remembered requests stayed within; `None` without requests."""
+        """The least first-token time, in seconds, that `share` (0 … 1) of the remembered requests stayed within.
+
+        `None` without requests.
+        """
         if not self._ttft_seconds:
             return None
         ordered = sorted(self._ttft_seconds)
-        return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+        return ordered[max(0, math.ceil(share * len(ordered)) - 1)]

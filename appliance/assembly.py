@@ -12,6 +12,7 @@ from appliance.box import RunningBox
 from appliance.engine.hardware import detect_hardware
 from appliance.engine.loading import load_model_side
 from appliance.engine.model import Model
+from appliance.engine.parsing import AnswerParser
 from appliance.engine.plan import plan_workers
 from appliance.engine.rendering import Renderer
 from appliance.engine.worker import Worker
@@ -60,4 +61,4 @@ def assemble(settings: Settings, model: Model, workshop: Workshop, box: RunningB
     )
     fleet = Fleet(workshop.workers, index, router, settings.workers, block_tokens=workshop.block_tokens)
     card = ModelCard(model.served_name, workshop.renderer.context_tokens, model.created)
-    return Parts(fleet, Pipeline(card, workshop.renderer, router, fleet, box.accounts))
+    return Parts(fleet, Pipeline(card, workshop.renderer, AnswerParser, router, fleet, box.accounts))

@@ -107,6 +107,8 @@ class RunningBox:
 
     def _opened(self) -> Pipeline:
         if self._pipeline is None:
+            if self.phase is not Phase.STARTUP:
+                raise NotReady("The box is shutting down.")
             raise NotReady(f"The box is starting{': ' + self.activity if self.activity else ''}.")
         return self._pipeline
 

@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
-from appliance.engine.worker import Worker
 from appliance.errors import BoxError, EngineStartError
 from appliance.restarts import RestartBudget
 from appliance.router.index import Index
@@ -17,6 +17,9 @@ from appliance.router.mirror import WorkerMirror
 from appliance.router.router import Router
 from appliance.router.subscription import EventSubscription
 from appliance.settings import WorkerSettings
+
+if TYPE_CHECKING:
+    from appliance.engine.worker import Worker
 
 log = logging.getLogger("dynamo_box.fleet")
 
@@ -62,7 +65,6 @@ class Fleet:
         self._settings = settings
         self.router = router
         self._changed = asyncio.Event()
-        self._stopping = False
         self.members = {
             worker.plan.id: Member(worker, WorkerMirror(worker.plan.id, index, block_tokens), self._budget())
             for worker in workers
@@ -73,7 +75,11 @@ class Fleet:
 
     def ready(self) -> int:
         """How many workers can take requests."""
-        return sum(member.phase is WorkerPhase.RUNNING for member in self.members.values())
+        return sum(member.phase is WorkerPhase.RUNNING and member.worker.alive for member in self.members.values())
+
+    def dead(self) -> frozenset[int]:
+        """Those whose engine has ended or was not started; known before the watcher has taken it from the router."""
+        return frozenset(member.id for member in self.members.values() if not member.worker.alive)
 
     async def any_ready(self, timeout_seconds: float) -> bool:
         with suppress(TimeoutError):
@@ -98,12 +104,11 @@ class Fleet:
             await self.stop()
             raise
         for member in self.members.values():
-            member.watcher = asyncio.create_task(self._watch(member), name=f"watch worker {member.id}")
+            member.watcher = asyncio.create_task(self._watch(member), name=f"watcher of worker {member.id}")
+            member.watcher.add_done_callback(_report_end)
 
     async def stop(self) -> None:
         """End every worker and its event stream. Idempotent."""
-        self._stopping = True
-        self._note_change()
         watchers = [member.watcher for member in self.members.values() if member.watcher is not None]
         for watcher in watchers:
             watcher.cancel()
@@ -137,7 +142,6 @@ class Fleet:
             log.warning("worker %d died: %s", member.id, reason)
             member.last_error = reason
             self._set_phase(member, WorkerPhase.RESTARTING)
-            self.router.remove_worker(member.id)
             if not await self._restart(member):
                 return
 
@@ -179,14 +183,11 @@ class Fleet:
         self._set_phase(member, WorkerPhase.RESTARTING)
 
     def _may_come_back(self) -> bool:
-        hopeful = (WorkerPhase.STARTING, WorkerPhase.RESTARTING)
-        return not self._stopping and any(member.phase in hopeful for member in self.members.values())
+        hopeful = (WorkerPhase.STARTING, WorkerPhase.RUNNING, WorkerPhase.RESTARTING)
+        return any(member.phase in hopeful for member in self.members.values())
 
     def _set_phase(self, member: Member, phase: WorkerPhase) -> None:
         member.phase = phase
-        self._note_change()
-
-    def _note_change(self) -> None:
         self._changed.set()
 
     def _budget(self) -> RestartBudget:
@@ -196,7 +197,7 @@ class Fleet:
         )
 
 
-def _report_end(stream: asyncio.Task[None]) -> None:
-    """An event stream ends by being closed; anything else leaves the index behind and must be seen."""
-    if not stream.cancelled() and (error := stream.exception()) is not None:
-        log.error("%s ended", stream.get_name(), exc_info=error)
+def _report_end(task: asyncio.Task[None]) -> None:
+    """Streams end by being closed, watchers also by giving up; any other end leaves a worker alone, so it is logged."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.error("%s ended", task.get_name(), exc_info=error)

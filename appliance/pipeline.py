@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
@@ -36,18 +36,23 @@ class Workers(Protocol):
 
     def worker(self, worker_id: int) -> Worker: ...
 
+    def dead(self) -> frozenset[int]:
+        """Those whose engine has ended, whether or not it is known elsewhere yet."""
+        ...
+
     async def any_ready(self, timeout_seconds: float) -> bool:
         """Wait until a worker can take requests; `False` when time is up or none will come back."""
         ...
 
 
 class Pipeline:
-    """`generation.Inference` over real engines. Accepts requests only between `open` and `close`."""
+    """`generation.Inference` over real engines. `new_parser` makes what reads one request's answer."""
 
     def __init__(
         self,
         card: ModelCard,
         renderer: Renderer,
+        new_parser: Callable[[Renderer, Prompt], AnswerParser],
         router: Router,
         workers: Workers,
         accounts: Accounts,
@@ -55,6 +60,7 @@ class Pipeline:
     ) -> None:
         self.card = card
         self.renderer = renderer
+        self.new_parser = new_parser
         self.router = router
         self.workers = workers
         self.accounts = accounts
@@ -108,15 +114,14 @@ class PreparedRequest:
     """One rendered request; `generation.Prepared`."""
 
     def __init__(self, pipeline: Pipeline, conversation: Conversation, prompt: Prompt, request_id: str) -> None:
-        from appliance.engine.parsing import AnswerParser
-
         self._pipeline = pipeline
         self._conversation = conversation
         self._prompt = prompt
         self._request_id = request_id
         self._arrived = pipeline.clock()
-        self._parser: AnswerParser = AnswerParser(pipeline.renderer, prompt)
+        self._parser = pipeline.new_parser(pipeline.renderer, prompt)
         self._shown: list[str] = []
+        self._last_step: Step | None = None
         self._cached_tokens: int | None = None
 
     @property
@@ -126,39 +131,44 @@ class PreparedRequest:
     async def events(self) -> AsyncGenerator[Event]:
         outcomes = self._pipeline.accounts.outcomes
         self._pipeline.begin()
-        finished = False
+        finished = aborted = False
         try:
             async with aclosing(self._attempts()) as attempts:
                 async for event in attempts:
                     finished = isinstance(event, Finished)
-                    if finished:
-                        outcomes.finished += 1
+                    outcomes.finished += finished
                     yield event
+        except RequestError:
+            raise
         except BoxError as error:
-            outcomes.failed += 1
-            raise error if isinstance(error, RequestError) else GenerationFailed(str(error)) from error
+            raise GenerationFailed(str(error)) from error
         except (GeneratorExit, asyncio.CancelledError):
-            outcomes.aborted += not finished
+            aborted = not finished
             raise
         finally:
+            outcomes.aborted += aborted
+            outcomes.failed += not (finished or aborted)
             self._pipeline.accounts.completion_tokens += self._parser.completion_tokens
             self._pipeline.end()
 
     async def _attempts(self) -> AsyncGenerator[Event]:
         """Run on one worker after the other until the answer is complete."""
-        prompt, failed = self._prompt, frozenset[int]()
+        prompt = self._prompt
+        # A worker that was started again counts anew: the same request may have ended it twice.
+        died_on: list[int] = []
         while True:
-            decision = await self._route(prompt, failed)
+            decision = await self._route(prompt, frozenset(died_on))
             try:
-                async with aclosing(self._attempt(prompt, decision, attempt=len(failed))) as events:
+                async with aclosing(self._attempt(prompt, decision, attempt=len(died_on))) as events:
                     async for event in events:
                         yield event
             except WorkerDied:
-                failed |= {decision.worker}
-                if len(failed) > MAX_RESUMES:
+                died_on.append(decision.worker)
+                if len(died_on) > MAX_RESUMES:
                     raise GenerationFailed("Two engines ended while they worked on this request.") from None
-                if self._exhausted():
-                    yield Delta(0, finish=FinishReason.LENGTH)
+                if self._last_step is not None and self._exhausted():
+                    if (delta := self._closing_delta(self._last_step)) is not None:
+                        yield delta
                     yield Finished(self._usage())
                     return
                 prompt = self._rest()
@@ -166,21 +176,24 @@ class PreparedRequest:
             else:
                 return
 
-    async def _route(self, prompt: Prompt, failed: frozenset[int]) -> Decision:
-        router = self._pipeline.router
-        for exclude in (failed, frozenset[int]()):
-            try:
-                return router.route(prompt.token_ids, extra_keys=prompt.extra_keys or None, exclude=exclude)
-            except NoWorker:
-                continue
-        if not await self._pipeline.workers.any_ready(WORKER_WAIT_SECONDS):
-            raise NotReady("No worker is alive.")
-        return router.route(prompt.token_ids, extra_keys=prompt.extra_keys or None)
+    async def _route(self, prompt: Prompt, avoid: frozenset[int]) -> Decision:
+        """A live worker, one of `avoid` only when there is no other. Waits when none lives."""
+        workers = self._pipeline.workers
+        for exclude in (workers.dead() | avoid, workers.dead()):
+            with suppress(NoWorker):
+                return self._choose(prompt, exclude)
+        if await workers.any_ready(WORKER_WAIT_SECONDS):
+            with suppress(NoWorker):
+                return self._choose(prompt, workers.dead())
+        raise NotReady("No worker is alive.")
+
+    def _choose(self, prompt: Prompt, exclude: frozenset[int]) -> Decision:
+        return self._pipeline.router.route(prompt.token_ids, extra_keys=prompt.extra_keys or None, exclude=exclude)
 
     async def _attempt(self, prompt: Prompt, decision: Decision, attempt: int) -> AsyncGenerator[Event]:
         pipeline = self._pipeline
+        held_back = self._held_back() if attempt else ""
         ticket = pipeline.router.admit(decision)
-        held_back = self._held_back(attempt)
         try:
             steps = pipeline.workers.worker(decision.worker).generate(
                 prompt.engine_input,
@@ -212,6 +225,7 @@ class PreparedRequest:
         if held_back:
             step = replace(step, text=held_back + step.text)
         self._shown.append(step.text)
+        self._last_step = step
         return self._parser.feed(step)
 
     def _rest(self) -> Prompt:
@@ -228,9 +242,13 @@ class PreparedRequest:
         limit = self._prompt.params.max_tokens
         return self._prompt.params.n == 1 and limit is not None and len(self._parser.generated()) >= limit
 
-    def _held_back(self, attempt: int) -> str:
-        if attempt == 0 or self._cached_tokens is None:
-            return ""
+    def _closing_delta(self, last_step: Step) -> Delta | None:
+        """What the dead engine and the parser still held back, and the end."""
+        end = replace(last_step, token_ids=(), text="", logprobs=None, finish=FinishReason.LENGTH, matched_stop=None)
+        return self._delta(end, self._held_back())
+
+    def _held_back(self) -> str:
+        """Text of the tokens so far that no engine has shown."""
         generated, shown = self._parser.generated(), "".join(self._shown)
         return self._pipeline.renderer.held_back(self._prompt, generated, shown)
 

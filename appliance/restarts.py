@@ -26,6 +26,7 @@ class RestartBudget:
         self._backoff_seconds = backoff_seconds
         self._backoff_max_seconds = backoff_max_seconds
         self._clock = clock
+        self._delay_seconds = backoff_seconds
         self._restarts: deque[float] = deque(maxlen=max(limit, 1))
         self.total = 0
 
@@ -36,7 +37,8 @@ class RestartBudget:
             self._restarts.popleft()
         if len(self._restarts) >= self._limit:
             return None
-        delay: float = min(self._backoff_seconds * 2 ** len(self._restarts), self._backoff_max_seconds)
+        wanted_seconds = 2 * self._delay_seconds if self._restarts else self._backoff_seconds
+        self._delay_seconds = min(wanted_seconds, self._backoff_max_seconds)
         self._restarts.append(now)
         self.total += 1
-        return delay
+        return self._delay_seconds

@@ -76,8 +76,13 @@ class Supervisor:
             self.runtime.release()
 
     async def _run(self) -> None:
-        tcp = bind_tcp(self.settings.server.host, self.settings.server.port)
-        unix = bind_unix(self.runtime.socket)
+        with (
+            bind_tcp(self.settings.server.host, self.settings.server.port) as tcp,
+            bind_unix(self.runtime.socket) as unix,
+        ):
+            await self._serve_until_stop(tcp, unix)
+
+    async def _serve_until_stop(self, tcp: socket.socket, unix: socket.socket) -> None:
         model = self.settings.model
         box = RunningBox(url_of(tcp, self.settings.server.host), model.public_name, model.name)
         os.environ[MARK] = self.tree

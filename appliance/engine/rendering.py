@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from pydantic import ValidationError
 from vllm.config import VllmConfig
 from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
-from vllm.exceptions import VLLMClientError
+from vllm.exceptions import VLLMClientError, VLLMValidationError
 from vllm.inputs import EngineInput, tokens_input
 from vllm.parser import Parser
 from vllm.renderers import BaseRenderer
 from vllm.renderers.online_renderer import OnlineRenderer
-from vllm.sampling_params import SamplingParams
+from vllm.sampling_params import SamplingParams, StructuredOutputsParams
+from vllm.v1.structured_output.backend_xgrammar import validate_xgrammar_grammar
 
 from appliance.conversation import Conversation
 from appliance.engine.model_profile import ModelProfile
 from appliance.engine.wire import chat_request
 from appliance.errors import ContextTooLong, InvalidRequest
+
+MAX_WHITESPACE_CHARACTERS = 16
+"""Between two JSON tokens: room for a line break and seven levels of indentation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +54,18 @@ class Prompt:
         return replace(self, token_ids=token_ids, engine_input=engine_input, params=params)
 
 
+class _PromptRenderer(OnlineRenderer):  # type: ignore[misc]  # vllm is not typed
+    """Keeps `strict` out of the prompt: it is for the grammar, and a forced call must find the cache of a free one."""
+
+    async def preprocess_chat(
+        self, *args: Any, tool_dicts: list[dict[str, Any]] | None = None, **options: Any
+    ) -> tuple[Any, Any]:
+        for tool in tool_dicts or ():
+            tool["function"].pop("strict", None)
+        conversation, engine_inputs = await super().preprocess_chat(*args, tool_dicts=tool_dicts, **options)
+        return conversation, engine_inputs
+
+
 class Renderer:
     """Renders for one model. Tokenising runs in vLLM's thread pool, not on the caller's loop."""
 
@@ -62,7 +80,7 @@ class Renderer:
         self._model = config.model_config
         self._renderer = renderer
         self.parsers = parsers
-        self._online = OnlineRenderer(
+        self._online = _PromptRenderer(
             self._model,
             self._renderer,
             request_logger=None,
@@ -86,6 +104,8 @@ class Renderer:
             rendered = await self._online.render_chat(request)
         except VLLMClientError as error:
             raise _request_error(error) from error
+        except ValidationError as error:
+            raise _field_error(error) from error
         except (ValueError, TypeError) as error:
             raise InvalidRequest(_first_line(error), param="messages") from error
         if not isinstance(rendered, tuple):
@@ -139,9 +159,55 @@ class Renderer:
             )
         wanted = conversation.sampling.max_tokens or self._sampling_defaults.get("max_tokens") or room
         try:
-            return request.to_sampling_params(min(wanted, room), self._sampling_defaults)
-        except (ValueError, VLLMClientError) as error:
-            raise InvalidRequest(_first_line(error), param=getattr(error, "parameter", None)) from error
+            params = request.to_sampling_params(min(wanted, room), self._sampling_defaults)
+        except VLLMClientError as error:
+            raise _request_error(error) from error
+        except ValueError as error:
+            raise InvalidRequest(_first_line(error)) from error
+        params.structured_outputs = bounded_whitespace(params.structured_outputs)
+        return params
+
+
+def bounded_whitespace(grammar: StructuredOutputsParams | None) -> StructuredOutputsParams | None:
+    """The same grammar with a bound on whitespace between JSON tokens: without one, a small model that begins to write
+    blanks goes on to its last token.
+
+    vLLM's own `disable_any_whitespace` wants one back end for all requests, which then refuses the schemas that only
+    others can hold, and it allows no whitespace at all. Returned as it is where xgrammar cannot hold the schema (vLLM
+    then takes another back end, which knows no bound) and where there is no JSON.
+    """
+    if grammar is None:
+        return None
+    if grammar.structural_tag is not None:
+        tag = json.loads(grammar.structural_tag)
+        _bound(tag)
+        return replace(grammar, structural_tag=json.dumps(tag))
+    schema = {"type": "object"} if grammar.json_object else grammar.json
+    if not isinstance(schema, dict) or not _is_held_by_xgrammar(grammar):
+        return grammar
+    content = {"type": "json_schema", "json_schema": schema, "max_whitespace_cnt": MAX_WHITESPACE_CHARACTERS}
+    return StructuredOutputsParams(structural_tag=json.dumps({"type": "structural_tag", "format": content}))
+
+
+def _bound(node: Any) -> None:
+    """In place, in all JSON of a structural tag. Its schemas are data and not looked into."""
+    if isinstance(node, list):
+        for item in node:
+            _bound(item)
+    elif isinstance(node, dict) and node.get("type") == "json_schema":
+        if node.get("style", "json") == "json" and node.get("max_whitespace_cnt") is None:
+            node["max_whitespace_cnt"] = MAX_WHITESPACE_CHARACTERS
+    elif isinstance(node, dict):
+        for item in node.values():
+            _bound(item)
+
+
+def _is_held_by_xgrammar(grammar: StructuredOutputsParams) -> bool:
+    try:
+        validate_xgrammar_grammar(SamplingParams(structured_outputs=grammar))
+    except VLLMValidationError:
+        return False
+    return True
 
 
 def _request_error(error: VLLMClientError) -> InvalidRequest | ContextTooLong:
@@ -150,6 +216,12 @@ def _request_error(error: VLLMClientError) -> InvalidRequest | ContextTooLong:
     if parameter in ("input_tokens", "input_text"):
         return ContextTooLong(message, param="messages", code="context_length_exceeded")
     return InvalidRequest(message, param=parameter)
+
+
+def _field_error(error: ValidationError) -> InvalidRequest:
+    first = error.errors(include_url=False, include_context=False)[0]
+    field = str(first["loc"][0]) if first["loc"] else None
+    return InvalidRequest(f"{field or 'request'}: {first['msg']}", param=field)
 
 
 def _first_line(error: Exception) -> str:

@@ -25,6 +25,8 @@ from appliance.conversation import (
     ToolResult,
 )
 
+FORCED_MODES = frozenset({ToolChoiceMode.REQUIRED, ToolChoiceMode.NAMED})
+
 
 def chat_request(conversation: Conversation) -> ChatCompletionRequest:
     """The request without its length limit, which the renderer checks by itself. Raises vLLM's validation errors."""
@@ -50,13 +52,14 @@ def chat_request(conversation: Conversation) -> ChatCompletionRequest:
         "n": sampling.n,
         "stream": True,
         "parallel_tool_calls": conversation.parallel_tool_calls,
-        "reasoning_effort": conversation.reasoning_effort,
+        "reasoning_effort": conversation.reasoning.effort,
         "response_format": _response_format(conversation.output_format),
         "chat_template_kwargs": dict(conversation.template_arguments) if conversation.template_arguments else None,
         "cache_salt": conversation.cache_salt,
     }
     if conversation.tools:
-        fields["tools"] = [_tool(tool) for tool in conversation.tools]
+        forced = conversation.tool_choice is not None and conversation.tool_choice.mode in FORCED_MODES
+        fields["tools"] = [_tool(tool, forced=forced) for tool in conversation.tools]
         fields["tool_choice"] = _tool_choice(conversation.tool_choice)
     request = ChatCompletionRequest.model_validate({name: value for name, value in fields.items() if value is not None})
     # Set after validation: checking a long history against vLLM's unions of message types costs more than rendering it.
@@ -121,12 +124,14 @@ def _arguments(call: ToolCall) -> str:
     return call.arguments or "{}"
 
 
-def _tool(tool: Tool) -> dict[str, Any]:
+def _tool(tool: Tool, *, forced: bool) -> dict[str, Any]:
+    """vLLM holds the arguments to the schema only of a strict tool. Those of a forced call are held to it unless the
+    client said that they need not be: the model was not asked whether it has all that the tool wants."""
     function: dict[str, Any] = {"name": tool.name}
     optional: Mapping[str, Any] = {
         "description": tool.description,
         "parameters": None if tool.parameters is None else dict(tool.parameters),
-        "strict": tool.strict,
+        "strict": True if forced and tool.strict is None else tool.strict,
     }
     function |= {name: value for name, value in optional.items() if value is not None}
     return {"type": "function", "function": function}

@@ -1,0 +1,345 @@
+"""Fakes for the engine's side of the border: a worker that plays steps, a renderer and a parser for plain text.
+
+A token is its own text: the number whose bytes are the characters, at most three of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+from appliance.accounting import Accounts
+from appliance.conversation import Conversation, Message, Role, Text
+from appliance.engine.plan import WorkerPlan
+from appliance.errors import EngineStartError, WorkerDied
+from appliance.fleet import Fleet
+from appliance.generation import Delta, Event, FinishReason, ModelCard
+from appliance.pipeline import Pipeline
+from appliance.router.index import PrefixIndex
+from appliance.router.router import Router, RoutingPolicy
+from appliance.settings import WorkerSettings
+
+if TYPE_CHECKING:
+    from appliance.engine.parsing import AnswerParser
+    from appliance.engine.rendering import Renderer
+    from appliance.engine.worker import Worker
+
+BLOCK_TOKENS = 2
+CARD = ModelCard("org/small", context_tokens=8192, created=1_700_000_000)
+PATIENCE_SECONDS = 5.0
+"""Only a test that fails waits so long."""
+MOST_CALLS = 100
+
+
+def token_of(piece: str) -> int:
+    return int.from_bytes(piece.encode("ascii"), "big")
+
+
+def text_of(token_ids: Iterable[int]) -> str:
+    return b"".join(token.to_bytes(3, "big").lstrip(b"\0") for token in token_ids).decode("ascii")
+
+
+@dataclass(frozen=True, slots=True)
+class ScriptedStep:
+    """The fields of `appliance.engine.worker.Step`."""
+
+    token_ids: Sequence[int] = ()
+    text: str = ""
+    finish: str | None = None
+    cached_tokens: int = 0
+    choice: int = 0
+    logprobs: None = None
+    matched_stop: str | int | None = None
+
+
+def steps_of(pieces: Sequence[str], *, hold_chars: int = 0, cached_tokens: int = 0) -> list[ScriptedStep]:
+    """One step a token, as an engine makes them: it keeps the last `hold_chars` back until the answer has ended."""
+    steps, text, shown = [], "", 0
+    for number, piece in enumerate(pieces, 1):
+        text += piece
+        is_last = number == len(pieces)
+        end = len(text) if is_last else max(shown, len(text) - hold_chars)
+        finish = "stop" if is_last else None
+        steps.append(ScriptedStep((token_of(piece),), text[shown:end], finish, cached_tokens))
+        shown = end
+    return steps
+
+
+@dataclass(frozen=True, slots=True)
+class ScriptedParams:
+    max_tokens: int = 100
+    n: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class ScriptedPrompt:
+    """The fields of `appliance.engine.rendering.Prompt` that a pipeline reads; the engine input is the tokens."""
+
+    token_ids: list[int]
+    params: ScriptedParams = field(default_factory=ScriptedParams)
+    resumable: bool = True
+    extra_keys: tuple[tuple[object, ...] | None, ...] = ()
+
+    @property
+    def engine_input(self) -> list[int]:
+        return self.token_ids
+
+    def resumed(self, generated: Sequence[int]) -> ScriptedPrompt:
+        params = replace(self.params, max_tokens=self.params.max_tokens - len(generated))
+        return replace(self, token_ids=[*self.token_ids, *generated], params=params)
+
+
+class ScriptedRenderer:
+    """A token for each character of a conversation. `grammar` makes requests that cannot be resumed."""
+
+    def __init__(self) -> None:
+        self.grammar = False
+
+    async def render(self, conversation: Conversation) -> ScriptedPrompt:
+        blocks = [block for message in conversation.messages for block in message.blocks]
+        text = "".join(block.text for block in blocks if isinstance(block, Text))
+        sampling, salt = conversation.sampling, conversation.cache_salt
+        return ScriptedPrompt(
+            [token_of(character) for character in text],
+            ScriptedParams(sampling.max_tokens or 100, sampling.n),
+            resumable=sampling.n == 1 and not self.grammar,
+            extra_keys=((salt,),) if salt else (),
+        )
+
+    def held_back(self, prompt: ScriptedPrompt, generated: Sequence[int], shown: str) -> str:
+        return text_of(generated).removeprefix(shown)
+
+
+class ScriptedParser:
+    """Plain text, but `<` waits for its `>`, as the markers of tools do. With a `fault` it fails at the first step."""
+
+    def __init__(self, renderer: object, prompt: object, fault: Exception | None = None) -> None:
+        self.reasoning_tokens = 0
+        self._fault = fault
+        self._token_ids: dict[int, list[int]] = {}
+        self._waiting = ""
+
+    @property
+    def completion_tokens(self) -> int:
+        return sum(map(len, self._token_ids.values()))
+
+    def generated(self, choice: int = 0) -> list[int]:
+        return self._token_ids.get(choice, [])
+
+    def feed(self, step: ScriptedStep) -> Delta | None:
+        if self._fault is not None:
+            raise self._fault
+        self._token_ids.setdefault(step.choice, []).extend(step.token_ids)
+        text, self._waiting = self._waiting + step.text, ""
+        start = text.rfind("<")
+        if step.finish is None and start >= 0 and ">" not in text[start:]:
+            text, self._waiting = text[:start], text[start:]
+        finish = FinishReason(step.finish) if step.finish is not None else None
+        return Delta(step.choice, text, finish=finish, matched_stop=step.matched_stop) if text or finish else None
+
+
+class Death(NamedTuple):
+    """In a script: the engine ends here, with this request in flight."""
+
+
+DIE = Death()
+Play = ScriptedStep | asyncio.Event | Exception | Death
+
+
+class Call(NamedTuple):
+    token_ids: list[int]
+    max_tokens: int
+    request_id: str
+    priority: int
+    session_id: str | None
+
+
+@dataclass(slots=True)
+class ScriptedLoad:
+    kv_usage: float = 0.25
+
+
+class ScriptedWorker:
+    """A fake of `appliance.engine.worker.Worker`. Each request plays the next of `scripts`: steps are passed on, events
+    waited for, exceptions raised, and at `DIE` the engine ends. Each start takes the next of `starts` likewise."""
+
+    def __init__(self, worker_id: int = 0, *scripts: Sequence[Play]) -> None:
+        endpoint = f"inproc://{worker_id}"
+        self.plan = WorkerPlan(worker_id, (worker_id,), (), endpoint, endpoint, Path("worker.log"))
+        self.load = ScriptedLoad()
+        self.scripts = deque(scripts)
+        self.starts: deque[asyncio.Event | Exception] = deque()
+        self.hangs = False
+        self.calls: list[Call] = []
+        self.num_open = 0
+        self.num_starts = 0
+        self.num_kills = 0
+        self.alive = False
+        self._died = asyncio.Event()
+
+    @property
+    def pid(self) -> int | None:
+        return 1000 + self.plan.id if self.alive else None
+
+    @property
+    def kv_blocks(self) -> int | None:
+        return 64 if self.alive else None
+
+    async def start(self) -> None:
+        self.num_starts += 1
+        self._died = asyncio.Event()
+        if self.starts:
+            gate = self.starts.popleft()
+            if isinstance(gate, Exception):
+                raise gate
+            await gate.wait()
+        self.alive = True
+
+    async def stop(self) -> None:
+        self.end()
+
+    def kill(self) -> None:
+        self.num_kills += 1
+        self.end()
+
+    def end(self) -> None:
+        """The engine's process ends."""
+        self.alive = False
+        self._died.set()
+
+    async def died(self) -> None:
+        await self._died.wait()
+
+    async def ping(self, timeout_seconds: float) -> bool:
+        return self.alive and not self.hangs
+
+    async def generate(
+        self,
+        prompt: list[int],
+        params: ScriptedParams,
+        request_id: str,
+        *,
+        priority: int,
+        session_id: str | None,
+    ) -> AsyncGenerator[ScriptedStep]:
+        # A pipeline that asks a dead worker for ever never yields to the loop: no timeout ends it, memory would.
+        assert len(self.calls) < MOST_CALLS
+        self.calls.append(Call(prompt, params.max_tokens, request_id, priority, session_id))
+        if not self.alive:
+            raise self._death()
+        self.num_open += 1
+        try:
+            for play in self.scripts.popleft():
+                if isinstance(play, ScriptedStep):
+                    yield play
+                else:
+                    await self._play(play)
+        finally:
+            self.num_open -= 1
+
+    async def _play(self, play: asyncio.Event | Exception | Death) -> None:
+        if isinstance(play, Death):
+            self.end()
+            raise self._death()
+        if isinstance(play, Exception):
+            raise play
+        await self._unless_it_dies(play)
+
+    async def _unless_it_dies(self, event: asyncio.Event) -> None:
+        waits = [asyncio.create_task(event.wait()), asyncio.create_task(self._died.wait())]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+        if self._died.is_set():
+            raise self._death()
+
+    def _death(self) -> WorkerDied:
+        return WorkerDied(f"worker {self.plan.id} ended")
+
+
+class ScriptedBox:
+    """Real index, router, fleet, pipeline and accounts over scripted workers. Restarts wait no time."""
+
+    def __init__(
+        self,
+        *workers: ScriptedWorker,
+        accounts: Accounts | None = None,
+        clock: Callable[[], float] = lambda: 0.0,
+        parser_fault: Exception | None = None,
+        policy: RoutingPolicy = RoutingPolicy.ROUND_ROBIN,
+        **settings: Any,
+    ) -> None:
+        self.workers = workers
+        self.index = PrefixIndex()
+        self.router = Router(
+            self.index,
+            (),
+            policy,
+            block_tokens=BLOCK_TOKENS,
+            random=random.Random(1),  # noqa: S311 – breaks ties
+        )
+        self.fleet = Fleet(
+            cast("Sequence[Worker]", workers),
+            self.index,
+            self.router,
+            WorkerSettings(**({"restart_backoff": 0, "restart_backoff_max": 0} | settings)),
+            block_tokens=BLOCK_TOKENS,
+        )
+        self.accounts = Accounts(clock) if accounts is None else accounts
+        self.renderer = ScriptedRenderer()
+        self.pipeline = Pipeline(
+            CARD,
+            cast("Renderer", self.renderer),
+            lambda renderer, prompt: cast("AnswerParser", ScriptedParser(renderer, prompt, parser_fault)),
+            self.router,
+            self.fleet,
+            self.accounts,
+            clock,
+        )
+
+    async def __aenter__(self) -> ScriptedBox:
+        await self.fleet.start(lambda: None)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.fleet.stop()
+        self.check_integrity()
+
+    def check_integrity(self) -> None:
+        self.router.check_integrity()
+        self.index.check_integrity()
+        for member in self.fleet.members.values():
+            member.mirror.check_integrity()
+
+    async def ask(self, request: Conversation | None = None) -> list[Event]:
+        prepared = await self.pipeline.prepare(request or conversation(), "r")
+        return [event async for event in prepared.events()]
+
+
+def conversation(text: str = "hello", **fields: Any) -> Conversation:
+    return Conversation(**({"model": CARD.id, "messages": (Message(Role.USER, (Text(text),)),)} | fields))
+
+
+def answer_of(events: Iterable[Event]) -> str:
+    return "".join(event.text for event in events if isinstance(event, Delta))
+
+
+def refused_start(worker_id: int = 0) -> EngineStartError:
+    return EngineStartError(f"worker {worker_id} did not start: no memory")
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Let the loop run until `condition` holds."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while not condition():
+                await asyncio.sleep(0)
+    assert condition()

@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncGenerator
+
+import pytest
+
+from appliance.box import Phase, RunningBox
+from appliance.errors import NotReady
+from appliance.generation import Event
+from appliance.router.events import Batch, BlockStored
+from tests.unit.scripted_worker import (
+    BLOCK_TOKENS,
+    CARD,
+    ScriptedBox,
+    ScriptedWorker,
+    answer_of,
+    conversation,
+    steps_of,
+    until,
+)
+
+HELLO = steps_of(["Hel", "lo"], cached_tokens=4)
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.seconds = 1_700_000_000.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+def new_box(clock: Clock | None = None) -> RunningBox:
+    return RunningBox("http://127.0.0.1:8000", CARD.id, "demo", clock or Clock())
+
+
+async def test_before_it_is_open_a_box_says_what_it_is_and_that_nothing_is_known_yet() -> None:
+    clock = Clock()
+    box = new_box(clock)
+    clock.seconds += 5
+    status = box.status()
+    assert (status.phase, status.activity, status.workers) == ("startup", None, [])
+    assert (status.pid, status.endpoint) == (os.getpid(), "http://127.0.0.1:8000")
+    assert (status.started_at, status.uptime_seconds) == (1_700_000_000.0, 5.0)
+    assert (status.model.id, status.model.source, status.model.context_tokens) == (CARD.id, "demo", None)
+    assert (status.cache_since_start.hit_rate, status.latency.ttft_p50_ms) == (None, None)
+    assert not box.is_ready()
+    assert box.models() == ()
+
+
+@pytest.mark.parametrize(
+    ("activity", "message"),
+    [(None, "The box is starting."), ("loading 2 worker(s), 4 s", "The box is starting: loading 2 worker(s), 4 s.")],
+)
+async def test_a_starting_box_refuses_and_says_what_it_is_busy_with(activity: str | None, message: str) -> None:
+    box = new_box()
+    box.activity = activity
+    for request in (box.prepare(conversation(), "r"), box.count_tokens(conversation())):
+        with pytest.raises(NotReady) as caught:
+            await request
+        assert caught.value.message == message
+
+
+async def test_a_box_told_to_stop_while_it_starts_is_not_starting_any_more() -> None:
+    box = new_box()
+    box.activity = "loading 2 worker(s), 4 s"
+    await box.drain()
+    assert box.status().phase == "draining"
+    with pytest.raises(NotReady, match="shutting down"):
+        await box.prepare(conversation(), "r")
+
+
+async def test_workers_are_shown_while_they_load() -> None:
+    worker = ScriptedWorker(0)
+    worker.starts.append(asyncio.Event())
+    parts, box = ScriptedBox(worker), new_box()
+    box.attach(parts.fleet)
+    starting = asyncio.create_task(parts.fleet.start(lambda: None))
+    await until(lambda: worker.num_starts == 1)
+    (shown,) = box.status().workers
+    assert (shown.id, shown.phase, shown.pid, shown.devices) == (0, "starting", None, ["cpu:0"])
+    assert (shown.kv_blocks_total, shown.kv_usage, shown.kv_blocks_indexed) == (None, None, 0)
+    assert (box.phase, box.is_ready()) == (Phase.STARTUP, False)
+    starting.cancel()
+    await asyncio.wait([starting])
+
+
+async def test_an_open_box_serves_and_its_status_follows_requests_and_workers() -> None:
+    gate, box = asyncio.Event(), new_box()
+    box.activity = "loading"
+    workers = [ScriptedWorker(0, [gate, *HELLO]), ScriptedWorker(1)]
+    async with ScriptedBox(*workers, accounts=box.accounts) as parts:
+        box.open(parts.pipeline, parts.fleet)
+        assert (box.is_ready(), box.models(), box.status().activity) == (True, (CARD,), None)
+        assert await box.count_tokens(conversation("four")) == 4
+
+        prepared = await box.prepare(conversation("hello"), "r")
+        answering = asyncio.create_task(_collect(prepared.events()))
+        await until(lambda: workers[0].num_open == 1)
+        status = box.status()
+        assert (status.phase, status.requests.active, status.model.context_tokens) == ("running", 1, 8192)
+        assert [(w.phase, w.running_requests, w.prefill_blocks_queued) for w in status.workers] == [
+            ("running", 1, 3),
+            ("running", 0, 0),
+        ]
+        assert [(w.pid, w.kv_blocks_total, w.kv_usage) for w in status.workers] == [(1000, 64, 0.25), (1001, 64, 0.25)]
+
+        gate.set()
+        assert answer_of(await answering) == "Hello"
+        status = box.status()
+        assert (status.requests.active, status.requests.finished, status.completion_tokens) == (0, 1, 2)
+        assert (status.cache_since_start.hit_rate, status.latency.ttft_p50_ms) == (0.8, 0.0)
+
+
+async def test_a_worker_that_died_is_shown_with_its_last_error_and_without_blocks() -> None:
+    worker, box = ScriptedWorker(0), new_box()
+    async with ScriptedBox(worker, restart_limit=0) as parts:
+        box.open(parts.pipeline, parts.fleet)
+        stored = BlockStored([1], None, list(range(BLOCK_TOKENS)), BLOCK_TOKENS)
+        parts.fleet.members[0].mirror.apply(Batch(0.0, (stored,)))
+        assert box.status().workers[0].kv_blocks_indexed == 1
+        worker.end()
+        assert not box.is_ready()
+        await until(lambda: box.status().workers[0].phase == "failed")
+        (shown,) = box.status().workers
+        assert (shown.last_error, shown.pid, shown.kv_usage) == ("its process ended", None, None)
+        assert (shown.kv_blocks_indexed, shown.index_in_step) == (0, True)
+
+
+async def test_draining_refuses_new_requests_and_ends_with_the_last_running_one() -> None:
+    gate, box = asyncio.Event(), new_box()
+    worker = ScriptedWorker(0, [gate, *HELLO])
+    async with ScriptedBox(worker, accounts=box.accounts) as parts:
+        box.open(parts.pipeline, parts.fleet)
+        prepared = await box.prepare(conversation(), "r")
+        answering = asyncio.create_task(_collect(prepared.events()))
+        await until(lambda: worker.num_open == 1)
+        draining = asyncio.create_task(box.drain())
+        await until(lambda: box.status().phase == "draining")
+        with pytest.raises(NotReady, match="The box is shutting down"):
+            await box.prepare(conversation(), "late")
+        assert not box.is_ready()
+        assert not draining.done()
+        gate.set()
+        await draining
+        assert answer_of(await answering) == "Hello"
+
+
+async def _collect(events: AsyncGenerator[Event]) -> list[Event]:
+    return [event async for event in events]

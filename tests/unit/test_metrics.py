@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from appliance.api.views import BoxStatus, LatencyView, ModelView, RateView, RequestsView, WorkerView
+from appliance.metrics import Metrics
+
+Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
+
+
+def worker(worker_id: int, **fields: object) -> WorkerView:
+    base: dict[str, object] = {
+        "id": worker_id,
+        "phase": "running",
+        "pid": 1,
+        "devices": ["cpu:0"],
+        "restarts": 2,
+        "running_requests": 3,
+        "prefill_blocks_queued": 4,
+        "kv_blocks_total": 64,
+        "kv_blocks_indexed": 48,
+        "kv_usage": 0.25,
+        "index_in_step": True,
+        "event_batches": 9,
+        "event_gaps": 5,
+        "event_resets": 6,
+        "last_error": None,
+    }
+    return WorkerView.model_validate(base | fields)
+
+
+def box_status(*workers: WorkerView, ttft_p50_ms: float | None = 40.0, ttft_p99_ms: float | None = 250.0) -> BoxStatus:
+    return BoxStatus(
+        version="1",
+        phase="running",
+        activity=None,
+        pid=1,
+        endpoint="http://127.0.0.1:8000",
+        started_at=0.0,
+        uptime_seconds=1.0,
+        model=ModelView(id="org/small", source="small", context_tokens=8192),
+        workers=list(workers),
+        requests=RequestsView(active=1, finished=20, failed=3, aborted=4, resumed=5),
+        cache_since_start=RateView(prompt_tokens=1000, cached_tokens=750, hit_rate=0.75),
+        cache_last_minute=RateView(prompt_tokens=0, cached_tokens=0, hit_rate=None),
+        completion_tokens=300,
+        latency=LatencyView(ttft_p50_ms=ttft_p50_ms, ttft_p99_ms=ttft_p99_ms),
+    )
+
+
+def scrape(status: BoxStatus) -> Samples:
+    families = list(text_string_to_metric_families(Metrics(lambda: status).render().decode()))
+    assert all(family.documentation for family in families)
+    samples = [sample for family in families for sample in family.samples]
+    assert all(sample.name.startswith("dynamo_box_") for sample in samples)
+    return {(sample.name, tuple(sorted(sample.labels.items()))): sample.value for sample in samples}
+
+
+def test_counters_are_those_of_the_status() -> None:
+    status = box_status()
+    samples = scrape(status)
+    assert samples["dynamo_box_prompt_tokens_total", ()] == status.cache_since_start.prompt_tokens
+    assert samples["dynamo_box_cached_tokens_total", ()] == status.cache_since_start.cached_tokens
+    assert samples["dynamo_box_completion_tokens_total", ()] == status.completion_tokens
+    assert samples["dynamo_box_requests_active", ()] == status.requests.active
+    for outcome in ("finished", "failed", "aborted", "resumed"):
+        assert samples["dynamo_box_requests_total", (("outcome", outcome),)] == getattr(status.requests, outcome)
+
+
+def test_times_are_in_seconds() -> None:
+    samples = scrape(box_status())
+    assert samples["dynamo_box_ttft_seconds", (("quantile", "0.5"),)] == 0.04
+    assert samples["dynamo_box_ttft_seconds", (("quantile", "0.99"),)] == 0.25
+
+
+def test_each_worker_has_its_own_figures() -> None:
+    samples = scrape(box_status(worker(0), worker(1, phase="restarting", index_in_step=False, kv_blocks_indexed=7)))
+    figures = {
+        name.removeprefix("dynamo_box_worker_"): (value, samples[name, (("worker", "1"),)])
+        for (name, labels), value in samples.items()
+        if labels == (("worker", "0"),)
+    }
+    assert figures == {
+        "up": (1, 0),
+        "running_requests": (3, 3),
+        "kv_blocks": (64, 64),
+        "kv_blocks_indexed": (48, 7),
+        "kv_usage": (0.25, 0.25),
+        "index_in_step": (1, 0),
+        "restarts": (2, 2),
+        "event_gaps": (5, 5),
+        "event_resets": (6, 6),
+    }
+
+
+def test_what_is_unknown_is_left_out() -> None:
+    samples = scrape(box_status(worker(0, kv_blocks_total=None, kv_usage=None), ttft_p50_ms=None, ttft_p99_ms=None))
+    names = {name for name, _ in samples}
+    assert names.isdisjoint({"dynamo_box_worker_kv_blocks", "dynamo_box_worker_kv_usage", "dynamo_box_ttft_seconds"})
+    assert ("dynamo_box_worker_up", (("worker", "0"),)) in samples
+
+
+def test_every_scrape_tells_the_present() -> None:
+    statuses = iter([box_status(), box_status(worker(0))])
+    metrics = Metrics(lambda: next(statuses))
+    assert b'worker="0"' not in metrics.render()
+    assert b'worker="0"' in metrics.render()

@@ -1,0 +1,412 @@
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from appliance.conversation import Hints, Identity, Sampling
+from appliance.errors import (
+    BoxError,
+    GenerationFailed,
+    InvalidRequest,
+    NotReady,
+    RequestError,
+    UnknownModel,
+    WorkerDied,
+)
+from appliance.generation import Delta, Event, Finished, FinishReason, Started, Usage
+from appliance.router.events import Batch, BlockStored
+from appliance.router.router import RoutingPolicy
+from tests.unit.scripted_worker import (
+    BLOCK_TOKENS,
+    CARD,
+    DIE,
+    Play,
+    ScriptedBox,
+    ScriptedStep,
+    ScriptedWorker,
+    answer_of,
+    conversation,
+    refused_start,
+    steps_of,
+    token_of,
+    until,
+)
+
+HELLO = steps_of(["Hel", "lo ", "you"], cached_tokens=4)
+
+
+def tokens(*pieces: str) -> list[int]:
+    return [token_of(piece) for piece in pieces]
+
+
+def ends(box: ScriptedBox) -> tuple[int, int, int, int]:
+    """Requests active, finished, failed, aborted."""
+    outcomes = box.accounts.outcomes
+    return outcomes.active, outcomes.finished, outcomes.failed, outcomes.aborted
+
+
+def running(box: ScriptedBox) -> int:
+    return sum(status.running for status in box.router.snapshot())
+
+
+async def test_an_answer_is_one_start_then_deltas_then_one_end() -> None:
+    async with ScriptedBox(ScriptedWorker(0, HELLO)) as box:
+        events = await box.ask()
+    assert events == [
+        Started(prompt_tokens=5, cached_tokens=4, worker=0),
+        Delta(0, "Hel"),
+        Delta(0, "lo "),
+        Delta(0, "you", finish=FinishReason.STOP),
+        Finished(Usage(prompt_tokens=5, cached_tokens=4, completion_tokens=3)),
+    ]
+    assert ends(box) == (0, 1, 0, 0)
+    assert box.accounts.since_start() == box.accounts.last_minute()
+    assert (box.accounts.since_start().cached_tokens, box.accounts.completion_tokens) == (4, 3)
+
+
+async def test_a_step_that_shows_nothing_starts_the_answer_and_makes_no_delta() -> None:
+    async with ScriptedBox(ScriptedWorker(0, steps_of(["<a", ">", "b"]))) as box:
+        events = await box.ask()
+    assert [type(event) for event in events] == [Started, Delta, Delta, Finished]
+    assert answer_of(events) == "<a>b"
+
+
+async def test_each_choice_counts_its_tokens() -> None:
+    steps = [ScriptedStep(tokens("a"), "a", "stop", choice=choice) for choice in (1, 0)]
+    async with ScriptedBox(ScriptedWorker(0, steps)) as box:
+        events = await box.ask(conversation(sampling=Sampling(n=2)))
+    assert [event.choice for event in events if isinstance(event, Delta)] == [1, 0]
+    assert events[-1] == Finished(Usage(5, 0, 2))
+
+
+async def test_the_first_token_time_runs_from_arrival_to_the_first_step() -> None:
+    now = [10.0]
+    async with ScriptedBox(ScriptedWorker(0, HELLO), clock=lambda: now[0]) as box:
+        prepared = await box.pipeline.prepare(conversation(), "r")
+        now[0] = 13.0
+        async for _ in prepared.events():
+            now[0] += 1.0
+    assert box.accounts.ttft_quantile(0.5) == 3.0
+
+
+async def test_the_engine_serves_the_lowest_number_first_so_priority_changes_its_sign() -> None:
+    worker = ScriptedWorker(0, HELLO)
+    async with ScriptedBox(worker) as box:
+        await box.ask(conversation(hints=Hints(priority=3), identity=Identity(session_id="s")))
+    assert (worker.calls[0].priority, worker.calls[0].session_id) == (-3, "s")
+
+
+async def test_a_request_weighs_on_its_worker_until_it_ends_and_in_prefill_until_its_first_token() -> None:
+    gates = asyncio.Event(), asyncio.Event()
+    async with ScriptedBox(ScriptedWorker(0, [gates[0], HELLO[0], gates[1], *HELLO[1:]])) as box:
+        asking = asyncio.create_task(box.ask())
+        await until(lambda: running(box) == 1)
+        assert box.router.snapshot()[0].prefill_blocks == 3
+        gates[0].set()
+        await until(lambda: box.router.snapshot()[0].prefill_blocks == 0)
+        assert running(box) == 1
+        gates[1].set()
+        await asking
+        assert running(box) == 0
+
+
+async def test_closing_the_answer_aborts_it_in_the_engine_and_counts_once() -> None:
+    worker = ScriptedWorker(0, [*HELLO[:2], asyncio.Event()])
+    async with ScriptedBox(worker) as box:
+        events = (await box.pipeline.prepare(conversation(), "r")).events()
+        async with aclosing(events):
+            async for event in events:
+                if isinstance(event, Delta):
+                    break
+            assert (worker.num_open, running(box)) == (1, 1)
+        await events.aclose()
+        assert (worker.num_open, running(box)) == (0, 0)
+        assert ends(box) == (0, 0, 0, 1)
+        assert box.accounts.completion_tokens == 1
+
+
+async def test_cancelling_a_request_that_waits_for_its_first_token_aborts_it() -> None:
+    worker = ScriptedWorker(0, [asyncio.Event()])
+    async with ScriptedBox(worker) as box:
+        asking = asyncio.create_task(box.ask())
+        await until(lambda: worker.num_open == 1)
+        asking.cancel()
+        await asyncio.wait([asking])
+        assert asking.cancelled()
+        assert (worker.num_open, running(box)) == (0, 0)
+        assert ends(box) == (0, 0, 0, 1)
+
+
+async def test_closing_after_the_end_aborts_nothing() -> None:
+    async with ScriptedBox(ScriptedWorker(0, HELLO)) as box:
+        events = (await box.pipeline.prepare(conversation(), "r")).events()
+        async with aclosing(events):
+            async for event in events:
+                if isinstance(event, Finished):
+                    break
+        assert ends(box) == (0, 1, 0, 0)
+
+
+async def test_a_death_before_the_first_token_starts_the_request_anew_on_another_worker() -> None:
+    first, second = ScriptedWorker(0, [DIE]), ScriptedWorker(1, HELLO)
+    async with ScriptedBox(first, second) as box:
+        events = await box.ask()
+        assert first.calls[0].token_ids == second.calls[0].token_ids
+        assert first.calls[0].max_tokens == second.calls[0].max_tokens
+        assert first.calls[0].request_id != second.calls[0].request_id
+        assert events[0] == Started(5, 4, worker=1)
+        assert answer_of(events) == "Hello you"
+        assert (ends(box), box.accounts.outcomes.resumed) == ((0, 1, 0, 0), 1)
+
+
+async def test_a_death_in_the_middle_goes_on_elsewhere_with_the_tokens_made_so_far() -> None:
+    first, second = ScriptedWorker(0, [*HELLO[:2], DIE]), ScriptedWorker(1, steps_of(["you"], cached_tokens=2))
+    async with ScriptedBox(first, second) as box:
+        events = await box.ask(conversation(sampling=Sampling(max_tokens=10)))
+        assert second.calls[0].token_ids == [*first.calls[0].token_ids, *tokens("Hel", "lo ")]
+        assert (first.calls[0].max_tokens, second.calls[0].max_tokens) == (10, 8)
+        assert [type(event) for event in events] == [Started, Delta, Delta, Delta, Finished]
+        assert events[-1] == Finished(Usage(prompt_tokens=5, cached_tokens=4, completion_tokens=3))
+        assert box.accounts.since_start().prompt_tokens == 5
+        assert (ends(box), box.accounts.outcomes.resumed) == ((0, 1, 0, 0), 1)
+
+
+pieces = st.lists(st.text("ab<>", min_size=1, max_size=3), min_size=1, max_size=12)
+
+
+@settings(max_examples=60, deadline=None)
+@given(pieces, st.integers(0, 11), st.integers(0, 5))
+def test_the_text_shown_is_that_of_an_uninterrupted_answer(answer: list[str], died_after: int, hold_chars: int) -> None:
+    made = died_after % len(answer)
+    rest = steps_of(answer[made:], hold_chars=hold_chars)
+    first = ScriptedWorker(0, [*steps_of(answer, hold_chars=hold_chars)[:made], DIE])
+
+    async def ask() -> list[Event]:
+        async with ScriptedBox(first, ScriptedWorker(1, rest)) as box:
+            return await box.ask()
+
+    events = asyncio.run(ask())
+    assert answer_of(events) == "".join(answer)
+    assert events[-1] == Finished(Usage(5, 0, len(answer)))
+
+
+@settings(max_examples=30, deadline=None)
+@given(pieces, st.integers(0, 5))
+def test_a_death_after_the_last_token_allowed_shows_what_was_held_back_and_ends_for_length(
+    answer: list[str], hold_chars: int
+) -> None:
+    first = ScriptedWorker(0, [*steps_of([*answer, "abc", "abc"], hold_chars=hold_chars)[: len(answer)], DIE])
+    second = ScriptedWorker(1)
+
+    async def ask() -> list[Event]:
+        async with ScriptedBox(first, second) as box:
+            events = await box.ask(conversation(sampling=Sampling(max_tokens=len(answer))))
+            assert (ends(box), box.accounts.outcomes.resumed) == ((0, 1, 0, 0), 0)
+            return events
+
+    *shown, last, end = asyncio.run(ask())
+    assert answer_of([*shown, last]) == "".join(answer)
+    assert isinstance(last, Delta)
+    assert last.finish is FinishReason.LENGTH
+    assert end == Finished(Usage(5, 0, len(answer)))
+    assert second.calls == []
+
+
+async def test_a_worker_alone_goes_on_with_the_request_once_it_runs_again() -> None:
+    worker = ScriptedWorker(0, [*HELLO[:2], DIE], steps_of(["you"]))
+    async with ScriptedBox(worker) as box:
+        async with asyncio.timeout(5):
+            events = await box.ask()
+        assert (answer_of(events), worker.num_starts) == ("Hello you", 2)
+
+
+@pytest.mark.parametrize("num_workers", [1, 2, 3])
+async def test_a_request_that_saw_two_deaths_gets_no_third_engine(num_workers: int) -> None:
+    scripts: list[list[Play]] = [[DIE], [HELLO[0], DIE]]
+    workers = [
+        ScriptedWorker(number, *(scripts if num_workers == 1 else scripts[number:][:1]))
+        for number in range(num_workers)
+    ]
+    async with ScriptedBox(*workers) as box:
+        with pytest.raises(GenerationFailed, match="Two engines"):
+            await box.ask()
+        assert sum(len(worker.calls) for worker in workers) == 2
+        assert (ends(box), box.accounts.outcomes.resumed) == ((0, 0, 1, 0), 1)
+        assert running(box) == 0
+
+
+async def test_a_worker_that_died_unnoticed_is_asked_no_more() -> None:
+    first, second = ScriptedWorker(0), ScriptedWorker(1, HELLO)
+    async with ScriptedBox(first, second) as box:
+        first.end()
+        assert answer_of(await box.ask()) == "Hello you"
+        assert (first.calls, box.accounts.outcomes.resumed) == ([], 0)
+
+
+async def test_a_request_avoids_the_worker_that_died_on_it_even_once_that_runs_again() -> None:
+    late_news = WorkerDied("worker 0 ended")
+    first, second = ScriptedWorker(0, [late_news]), ScriptedWorker(1, HELLO)
+    async with ScriptedBox(first, second, policy=RoutingPolicy.KV) as box:
+        stored = BlockStored([1], None, tokens("h", "e"), BLOCK_TOKENS)
+        box.fleet.members[0].mirror.apply(Batch(0.0, (stored,)))
+        assert answer_of(await box.ask()) == "Hello you"
+        assert (first.alive, len(first.calls), len(second.calls)) == (True, 1, 1)
+
+
+@pytest.mark.parametrize("several", [True, False])
+async def test_an_answer_of_several_choices_or_with_a_grammar_cannot_be_resumed(several: bool) -> None:
+    second = ScriptedWorker(1)
+    async with ScriptedBox(ScriptedWorker(0, [HELLO[0], DIE]), second) as box:
+        box.renderer.grammar = not several
+        with pytest.raises(GenerationFailed, match="cannot be resumed"):
+            await box.ask(conversation(sampling=Sampling(n=2 if several else 1)))
+        assert second.calls == []
+        assert (ends(box), box.accounts.outcomes.resumed) == ((0, 0, 1, 0), 0)
+
+
+async def test_a_request_that_cannot_be_resumed_still_starts_anew_before_its_first_token() -> None:
+    async with ScriptedBox(ScriptedWorker(0, [DIE]), ScriptedWorker(1, HELLO)) as box:
+        box.renderer.grammar = True
+        assert answer_of(await box.ask()) == "Hello you"
+
+
+async def test_without_a_live_worker_a_request_waits_for_one() -> None:
+    worker, gate = ScriptedWorker(0, HELLO), asyncio.Event()
+    async with ScriptedBox(worker) as box:
+        worker.starts.append(gate)
+        worker.end()
+        asking = asyncio.create_task(box.ask())
+        await until(lambda: worker.num_starts == 2)
+        assert worker.calls == []
+        gate.set()
+        assert answer_of(await asking) == "Hello you"
+
+
+async def test_a_request_is_told_when_no_worker_will_come_back() -> None:
+    worker = ScriptedWorker(0)
+    async with ScriptedBox(worker, restart_limit=0) as box:
+        worker.end()
+        with pytest.raises(NotReady, match="No worker is alive"):
+            await box.ask()
+        assert ends(box) == (0, 0, 1, 0)
+
+
+async def test_a_worker_that_never_comes_up_again_is_waited_for_until_its_restarts_are_used_up() -> None:
+    worker = ScriptedWorker(0, [DIE])
+    async with ScriptedBox(worker, restart_limit=2) as box:
+        worker.starts.extend([refused_start(), refused_start()])
+        with pytest.raises(NotReady):
+            await box.ask()
+        assert worker.num_starts == 3
+
+
+async def test_after_a_refusal_new_requests_are_told_why_and_running_ones_go_on() -> None:
+    gate = asyncio.Event()
+    async with ScriptedBox(ScriptedWorker(0, [gate, *HELLO])) as box:
+        asking = asyncio.create_task(box.ask())
+        await until(lambda: running(box) == 1)
+        box.pipeline.refuse("The box is shutting down.")
+        with pytest.raises(NotReady, match="shutting down"):
+            await box.pipeline.prepare(conversation(), "late")
+        gate.set()
+        assert answer_of(await asking) == "Hello you"
+
+
+async def test_idle_returns_exactly_when_nothing_runs() -> None:
+    gates = [asyncio.Event(), asyncio.Event()]
+    async with ScriptedBox(*(ScriptedWorker(number, [gate, *HELLO]) for number, gate in enumerate(gates))) as box:
+        await box.pipeline.idle()
+        asks = [asyncio.create_task(box.ask()) for _ in gates]
+        await until(lambda: running(box) == 2)
+        idle = asyncio.create_task(box.pipeline.idle())
+        for gate, ask in zip(gates, asks, strict=True):
+            assert not idle.done()
+            gate.set()
+            await ask
+        await idle
+        assert box.accounts.outcomes.active == 0
+
+
+@pytest.mark.parametrize(("name", "hint"), [("org/smal", "did you mean 'org/small'?"), ("zzz", "serves 'org/small'.")])
+async def test_an_unknown_model_is_refused_with_the_nearest_name(name: str, hint: str) -> None:
+    async with ScriptedBox(ScriptedWorker(0)) as box:
+        with pytest.raises(UnknownModel) as caught:
+            await box.pipeline.count_tokens(conversation(model=name))
+    assert caught.value.message.endswith(hint)
+    assert repr(name) in caught.value.message
+    assert caught.value.param == "model"
+
+
+async def test_preparing_and_counting_send_nothing_to_a_worker() -> None:
+    worker = ScriptedWorker(0)
+    async with ScriptedBox(worker) as box:
+        prepared = await box.pipeline.prepare(conversation("four"), "r")
+        assert prepared.prompt_tokens == await box.pipeline.count_tokens(conversation("four")) == 4
+        assert box.pipeline.models() == (CARD,)
+        assert (worker.calls, ends(box)) == ([], (0, 0, 0, 0))
+
+
+async def test_what_the_engine_refuses_reaches_the_client_as_it_is() -> None:
+    refusal = InvalidRequest("logit_bias: no such token", param="logit_bias")
+    async with ScriptedBox(ScriptedWorker(0, [refusal])) as box:
+        with pytest.raises(InvalidRequest) as caught:
+            await box.ask()
+    assert caught.value is refusal
+    assert caught.value.__cause__ is None
+    assert ends(box) == (0, 0, 1, 0)
+
+
+async def test_an_error_that_is_no_clients_business_becomes_a_failed_generation() -> None:
+    async with ScriptedBox(ScriptedWorker(0, [BoxError("the disk is full")])) as box:
+        with pytest.raises(GenerationFailed, match="the disk is full"):
+            await box.ask()
+    assert ends(box) == (0, 0, 1, 0)
+
+
+async def test_a_bug_in_a_parser_ends_the_request_in_order() -> None:
+    worker = ScriptedWorker(0, HELLO)
+    async with ScriptedBox(worker, parser_fault=ValueError("no such marker")) as box:
+        with pytest.raises(ValueError, match="no such marker"):
+            await box.ask()
+        assert (worker.num_open, running(box)) == (0, 0)
+    assert ends(box) == (0, 0, 1, 0)
+
+
+ending = st.sampled_from(["finish", "fail", "abort", "die"])
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(ending, max_size=8))
+def test_the_outcomes_add_up_to_the_requests(endings: list[str]) -> None:
+    scripts: dict[str, list[Play]] = {
+        "finish": [*HELLO],
+        "fail": [HELLO[0], BoxError("failed")],
+        "abort": [HELLO[0], asyncio.Event()],
+        "die": [HELLO[0], DIE],
+    }
+
+    async def ask(box: ScriptedBox, how: str) -> None:
+        asking = asyncio.create_task(box.ask())
+        if how == "abort":
+            await until(lambda: running(box) == 1)
+            asking.cancel()
+        await asyncio.wait([asking])
+        assert asking.cancelled() or asking.exception() is None or isinstance(asking.exception(), RequestError)
+
+    async def ask_all() -> ScriptedBox:
+        plays: list[list[Play]] = []
+        for how in endings:
+            plays += [scripts[how], [*HELLO]] if how == "die" else [scripts[how]]
+        async with ScriptedBox(ScriptedWorker(0, *plays), restart_limit=99) as box:
+            for how in endings:
+                await ask(box, how)
+        return box
+
+    box = asyncio.run(ask_all())
+    finished = endings.count("finish") + endings.count("die")
+    assert ends(box) == (0, finished, endings.count("fail"), endings.count("abort"))
+    assert box.accounts.outcomes.resumed == endings.count("die")
