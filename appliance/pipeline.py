@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING, Protocol
 from appliance.accounting import Accounts
 from appliance.conversation import Conversation
 from appliance.errors import BoxError, GenerationFailed, NotReady, RequestError, UnknownModel, WorkerDied, nearest
-from appliance.generation import Delta, Event, Finished, FinishReason, ModelCard, Started, Usage
+from appliance.generation import Delta, Event, Finished, FinishReason, ModelCard, Started, Timing, Usage
 from appliance.router.errors import NoWorker
 from appliance.router.router import Decision, Router
 
 if TYPE_CHECKING:
     from appliance.engine.parsing import AnswerParser
-    from appliance.engine.rendering import Prompt, Renderer
+    from appliance.engine.prompt import Prompt
+    from appliance.engine.rendering import Renderer
     from appliance.engine.worker import Step, Worker
 
 # A request that was on two dying engines may be what killed them; it gets no third.
@@ -75,8 +76,9 @@ class Pipeline:
     async def prepare(self, conversation: Conversation, request_id: str) -> PreparedRequest:
         if self._refusal is not None:
             raise NotReady(self._refusal)
+        arrived = self.clock()
         prompt = await self._render(conversation)
-        return PreparedRequest(self, conversation, prompt, request_id)
+        return PreparedRequest(self, conversation, prompt, request_id, arrived)
 
     async def count_tokens(self, conversation: Conversation) -> int:
         return len((await self._render(conversation)).token_ids)
@@ -113,12 +115,15 @@ class Pipeline:
 class PreparedRequest:
     """One rendered request; `generation.Prepared`."""
 
-    def __init__(self, pipeline: Pipeline, conversation: Conversation, prompt: Prompt, request_id: str) -> None:
+    def __init__(
+        self, pipeline: Pipeline, conversation: Conversation, prompt: Prompt, request_id: str, arrived: float
+    ) -> None:
         self._pipeline = pipeline
         self._conversation = conversation
         self._prompt = prompt
         self._request_id = request_id
-        self._arrived = pipeline.clock()
+        self._arrived = arrived
+        self._first_token_seconds = 0.0
         self._parser = pipeline.new_parser(pipeline.renderer, prompt)
         self._shown: list[str] = []
         self._last_step: Step | None = None
@@ -169,7 +174,7 @@ class PreparedRequest:
                 if self._last_step is not None and self._exhausted():
                     if (delta := self._closing_delta(self._last_step)) is not None:
                         yield delta
-                    yield Finished(self._usage())
+                    yield self._finished()
                     return
                 prompt = self._rest()
                 self._pipeline.accounts.outcomes.resumed += 1
@@ -196,8 +201,7 @@ class PreparedRequest:
         ticket = pipeline.router.admit(decision)
         try:
             steps = pipeline.workers.worker(decision.worker).generate(
-                prompt.engine_input,
-                prompt.params,
+                prompt,
                 f"{self._request_id}.{attempt}",
                 priority=-self._conversation.hints.priority,
                 session_id=self._conversation.identity.session_id,
@@ -213,13 +217,13 @@ class PreparedRequest:
                         yield delta
         finally:
             ticket.close()
-        yield Finished(self._usage())
+        yield self._finished()
 
     def _started(self, step: Step, decision: Decision) -> Started:
         self._cached_tokens = step.cached_tokens
-        seconds = self._pipeline.clock() - self._arrived
-        self._pipeline.accounts.prompt_read(self.prompt_tokens, step.cached_tokens, seconds)
-        return Started(self.prompt_tokens, step.cached_tokens, decision.worker)
+        self._first_token_seconds = self._pipeline.clock() - self._arrived
+        self._pipeline.accounts.prompt_read(self.prompt_tokens, step.cached_tokens, self._first_token_seconds)
+        return Started(self.prompt_tokens, step.cached_tokens, decision.worker, self._prompt.marked)
 
     def _delta(self, step: Step, held_back: str) -> Delta | None:
         if held_back:
@@ -252,10 +256,11 @@ class PreparedRequest:
         generated, shown = self._parser.generated(), "".join(self._shown)
         return self._pipeline.renderer.held_back(self._prompt, generated, shown)
 
-    def _usage(self) -> Usage:
-        return Usage(
+    def _finished(self) -> Finished:
+        usage = Usage(
             self.prompt_tokens,
             self._cached_tokens or 0,
             self._parser.completion_tokens,
             self._parser.reasoning_tokens,
         )
+        return Finished(usage, Timing(self._first_token_seconds, self._pipeline.clock() - self._arrived))

@@ -22,11 +22,11 @@ def load_model_side(settings: Settings, model: Model, plans: Sequence[WorkerPlan
         config = engine_config(settings, model, plans[0], workers=len(plans), reasoning_parser=None)
         base = renderer_from_config(config)
         parsers = choose_parsers(settings.model, config, base)
-        renderer = Renderer(config, base, parsers, chat_template=_template(settings.model))
         configs = [
             engine_config(settings, model, plan, workers=len(plans), reasoning_parser=parsers.reasoning_parser)
             for plan in plans
         ]
+        renderer = Renderer(configs[0], base, parsers, chat_template=_template(settings.model))
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise StartError(f"model.name = {settings.model.name!r}: {_reason(error)}", hint=_hint(error)) from error
     return renderer, configs

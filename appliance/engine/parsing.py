@@ -7,7 +7,8 @@ from typing import Any
 
 from vllm.parser import Parser
 
-from appliance.engine.rendering import Prompt, Renderer
+from appliance.engine.prompt import Prompt
+from appliance.engine.rendering import Renderer
 from appliance.engine.worker import Step
 from appliance.generation import Delta, FinishReason, TokenLogprob, ToolCallDelta
 

@@ -2,68 +2,29 @@
 
 from __future__ import annotations
 
-import json
+import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from pydantic import ValidationError
 from vllm.config import VllmConfig
 from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
-from vllm.exceptions import VLLMClientError, VLLMValidationError
+from vllm.exceptions import VLLMClientError
 from vllm.inputs import EngineInput, tokens_input
 from vllm.parser import Parser
 from vllm.renderers import BaseRenderer
-from vllm.renderers.online_renderer import OnlineRenderer
-from vllm.sampling_params import SamplingParams, StructuredOutputsParams
-from vllm.v1.structured_output.backend_xgrammar import validate_xgrammar_grammar
+from vllm.sampling_params import SamplingParams
 
-from appliance.conversation import Conversation
+from appliance.conversation import Conversation, RawPrompt
+from appliance.engine.grammar import bounded_whitespace
+from appliance.engine.marks import places, signed
 from appliance.engine.model_profile import ModelProfile
-from appliance.engine.wire import chat_request
+from appliance.engine.prompt import Prompt
+from appliance.engine.template import TemplateRenderer, tokenize_by_segments
+from appliance.engine.wire import as_user, chat_request
 from appliance.errors import ContextTooLong, InvalidRequest
-
-MAX_WHITESPACE_CHARACTERS = 16
-"""Between two JSON tokens: room for a line break and seven levels of indentation."""
-
-
-@dataclass(frozen=True, slots=True)
-class Prompt:
-    """A rendered request. `extra_keys` are what the engine mixes into the hash of the first block."""
-
-    token_ids: list[int]
-    engine_input: EngineInput
-    request: ChatCompletionRequest
-    params: SamplingParams
-    template_arguments: dict[str, Any]
-    extra_keys: tuple[tuple[object, ...] | None, ...]
-
-    @property
-    def resumable(self) -> bool:
-        """Whether another worker can go on from tokens already made: one choice, no grammar with a state of its own,
-        nothing in the prompt but tokens."""
-        return self.params.n == 1 and self.params.structured_outputs is None and self.engine_input["type"] == "token"
-
-    def resumed(self, generated: Sequence[int]) -> Prompt:
-        """The rest of this request after `generated` tokens. `resumable` must hold."""
-        token_ids = [*self.token_ids, *generated]
-        params = self.params.clone()
-        params.max_tokens = (self.params.max_tokens or 0) - len(generated)
-        params.min_tokens = max(0, self.params.min_tokens - len(generated))
-        engine_input = tokens_input(token_ids, cache_salt=self.request.cache_salt)
-        return replace(self, token_ids=token_ids, engine_input=engine_input, params=params)
-
-
-class _PromptRenderer(OnlineRenderer):  # type: ignore[misc]  # vllm is not typed
-    """Keeps `strict` out of the prompt: it is for the grammar, and a forced call must find the cache of a free one."""
-
-    async def preprocess_chat(
-        self, *args: Any, tool_dicts: list[dict[str, Any]] | None = None, **options: Any
-    ) -> tuple[Any, Any]:
-        for tool in tool_dicts or ():
-            tool["function"].pop("strict", None)
-        conversation, engine_inputs = await super().preprocess_chat(*args, tool_dicts=tool_dicts, **options)
-        return conversation, engine_inputs
+from appliance.generation import MarkedPrefix
 
 
 class Renderer:
@@ -80,7 +41,7 @@ class Renderer:
         self._model = config.model_config
         self._renderer = renderer
         self.parsers = parsers
-        self._online = _PromptRenderer(
+        self._online = TemplateRenderer(
             self._model,
             self._renderer,
             request_logger=None,
@@ -91,6 +52,8 @@ class Renderer:
             tool_parser=parsers.tool_parser,
             reasoning_parser=parsers.reasoning_parser,
         )
+        self.segments = tokenize_by_segments(renderer)
+        self._limits_thinking = config.reasoning_config is not None and config.reasoning_config.enabled
         self._sampling_defaults = self._model.get_diff_sampling_param()
 
     @property
@@ -101,27 +64,23 @@ class Renderer:
         """Raises `ContextTooLong` when no token of answer would fit, `InvalidRequest` for anything vLLM refuses."""
         try:
             request = chat_request(conversation)
-            rendered = await self._online.render_chat(request)
+            if conversation.raw is not None:
+                return await self._raw_prompt(conversation, conversation.raw, request)
+            engine_input = await self._rendered(conversation, request)
+            marked = await self._marked(conversation, engine_input)
+            return replace(self._prompt(conversation, request, engine_input), marked=tuple(marked))
         except VLLMClientError as error:
             raise _request_error(error) from error
         except ValidationError as error:
             raise _field_error(error) from error
         except (ValueError, TypeError) as error:
             raise InvalidRequest(_first_line(error), param="messages") from error
-        if not isinstance(rendered, tuple):
-            raise InvalidRequest(rendered.error.message, param=rendered.error.param)
-        return self._prompt(conversation, request, rendered[1][0])
 
     def parser(self, prompt: Prompt) -> Parser | None:
-        """A new parser for one choice of the answer; `None` when the model has neither tools nor thinking."""
-        if self._online.parser is None:
+        """A new parser for one choice of the answer; `None` when there are neither tools nor thinking to be found."""
+        if prompt.raw:
             return None
-        return self._online.parser(
-            self._renderer.tokenizer,
-            prompt.request.tools,
-            chat_template_kwargs=prompt.template_arguments,
-            model_config=self._model,
-        )
+        return self._parser(prompt.request, prompt.template_arguments)
 
     def decode(self, token_id: int) -> str:
         return str(self._renderer.get_tokenizer().decode([token_id]))
@@ -134,18 +93,82 @@ class Renderer:
     def close(self) -> None:
         self._renderer.shutdown()
 
-    def _prompt(self, conversation: Conversation, request: ChatCompletionRequest, engine_input: Any) -> Prompt:
+    async def _rendered(self, conversation: Conversation, request: ChatCompletionRequest) -> EngineInput:
+        """Once more with system messages told by the user where a template knows only one, at the beginning."""
+        try:
+            rendered = await self._online.render_chat(request)
+        except ValueError:
+            plain = as_user(conversation)
+            if plain is conversation:
+                raise
+            request.messages = chat_request(plain).messages
+            rendered = await self._online.render_chat(request)
+        if not isinstance(rendered, tuple):
+            raise InvalidRequest(rendered.error.message, param=rendered.error.param)
+        return rendered[1][0]
+
+    async def _raw_prompt(self, conversation: Conversation, raw: RawPrompt, request: ChatCompletionRequest) -> Prompt:
+        if raw.token_ids is not None:
+            token_ids = self._known_tokens(raw.token_ids)
+        else:
+            token_ids = await asyncio.to_thread(self._renderer.get_tokenizer().encode, raw.text)
+        engine_input = tokens_input(token_ids, cache_salt=conversation.cache_salt)
+        return self._prompt(conversation, request, engine_input, raw=True)
+
+    def _known_tokens(self, token_ids: Sequence[int]) -> list[int]:
+        vocabulary = self._model.get_vocab_size()
+        strange = next((token for token in token_ids if token >= vocabulary), None)
+        if strange is not None:
+            raise InvalidRequest(f"prompt: token {strange} is not one of this model's {vocabulary}", param="prompt")
+        return list(token_ids)
+
+    def _prompt(
+        self, conversation: Conversation, request: ChatCompletionRequest, engine_input: Any, *, raw: bool = False
+    ) -> Prompt:
         token_ids = list(engine_input["prompt_token_ids"])
         params = self._sampling(conversation, request, len(token_ids))
         salt = conversation.cache_salt
+        arguments = self._online.effective_chat_template_kwargs(request)
         return Prompt(
             token_ids=token_ids,
             engine_input=engine_input,
             request=request,
             params=params,
-            template_arguments=self._online.effective_chat_template_kwargs(request),
+            template_arguments=arguments,
             extra_keys=((salt,),) if salt else (),
+            reasoning_ended=None if raw else self._reasoning_ended(request, arguments, params, token_ids),
+            raw=raw,
         )
+
+    def _reasoning_ended(
+        self, request: ChatCompletionRequest, arguments: dict[str, Any], params: SamplingParams, token_ids: list[int]
+    ) -> bool | None:
+        """Asked for grammars only: finding it out costs a walk over the prompt."""
+        if params.structured_outputs is None:
+            return None
+        ended: bool | None = request.resolve_reasoning_ended(self._parser(request, arguments), token_ids)
+        return ended
+
+    def _parser(self, request: ChatCompletionRequest, arguments: dict[str, Any]) -> Parser | None:
+        if self._online.parser is None:
+            return None
+        return self._online.parser(
+            self._renderer.tokenizer, request.tools, chat_template_kwargs=arguments, model_config=self._model
+        )
+
+    async def _marked(self, conversation: Conversation, engine_input: Any) -> list[MarkedPrefix]:
+        """The places of the client's cache marks; none in a prompt with images, whose tokens no text tells."""
+        marks, longer = signed(conversation)
+        if not marks or engine_input["type"] != "token":
+            return []
+        text = engine_input.get("prompt")
+        signed_text = await self._online.text(chat_request(longer))
+        if text is None or signed_text is None:
+            return []
+        found = list(places(text, signed_text, marks))
+        ends = [place.characters for place in found]
+        tokens = await asyncio.to_thread(self.segments.tokens_before, text, ends)
+        return [MarkedPrefix(count, place.mark.ttl_seconds) for place, count in zip(found, tokens, strict=True)]
 
     def _sampling(
         self, conversation: Conversation, request: ChatCompletionRequest, prompt_tokens: int
@@ -165,49 +188,9 @@ class Renderer:
         except ValueError as error:
             raise InvalidRequest(_first_line(error)) from error
         params.structured_outputs = bounded_whitespace(params.structured_outputs)
+        if self._limits_thinking:
+            params.thinking_token_budget = conversation.reasoning.budget_tokens
         return params
-
-
-def bounded_whitespace(grammar: StructuredOutputsParams | None) -> StructuredOutputsParams | None:
-    """The same grammar with a bound on whitespace between JSON tokens: without one, a small model that begins to write
-    blanks goes on to its last token.
-
-    vLLM's own `disable_any_whitespace` wants one back end for all requests, which then refuses the schemas that only
-    others can hold, and it allows no whitespace at all. Returned as it is where xgrammar cannot hold the schema (vLLM
-    then takes another back end, which knows no bound) and where there is no JSON.
-    """
-    if grammar is None:
-        return None
-    if grammar.structural_tag is not None:
-        tag = json.loads(grammar.structural_tag)
-        _bound(tag)
-        return replace(grammar, structural_tag=json.dumps(tag))
-    schema = {"type": "object"} if grammar.json_object else grammar.json
-    if not isinstance(schema, dict) or not _is_held_by_xgrammar(grammar):
-        return grammar
-    content = {"type": "json_schema", "json_schema": schema, "max_whitespace_cnt": MAX_WHITESPACE_CHARACTERS}
-    return StructuredOutputsParams(structural_tag=json.dumps({"type": "structural_tag", "format": content}))
-
-
-def _bound(node: Any) -> None:
-    """In place, in all JSON of a structural tag. Its schemas are data and not looked into."""
-    if isinstance(node, list):
-        for item in node:
-            _bound(item)
-    elif isinstance(node, dict) and node.get("type") == "json_schema":
-        if node.get("style", "json") == "json" and node.get("max_whitespace_cnt") is None:
-            node["max_whitespace_cnt"] = MAX_WHITESPACE_CHARACTERS
-    elif isinstance(node, dict):
-        for item in node.values():
-            _bound(item)
-
-
-def _is_held_by_xgrammar(grammar: StructuredOutputsParams) -> bool:
-    try:
-        validate_xgrammar_grammar(SamplingParams(structured_outputs=grammar))
-    except VLLMValidationError:
-        return False
-    return True
 
 
 def _request_error(error: VLLMClientError) -> InvalidRequest | ContextTooLong:

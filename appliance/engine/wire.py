@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
+from xml.sax.saxutils import quoteattr
 
 from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
 
 from appliance.conversation import (
     Block,
     Conversation,
+    Document,
     Image,
     Message,
     OutputFormat,
     OutputKind,
+    Reasoning,
     Role,
     Text,
     Thinking,
@@ -54,8 +58,10 @@ def chat_request(conversation: Conversation) -> ChatCompletionRequest:
         "parallel_tool_calls": conversation.parallel_tool_calls,
         "reasoning_effort": conversation.reasoning.effort,
         "response_format": _response_format(conversation.output_format),
-        "chat_template_kwargs": dict(conversation.template_arguments) if conversation.template_arguments else None,
+        "chat_template_kwargs": _template_arguments(conversation) or None,
         "cache_salt": conversation.cache_salt,
+        "continue_final_message": conversation.continue_final or None,
+        "add_generation_prompt": False if conversation.continue_final else None,
     }
     if conversation.tools:
         forced = conversation.tool_choice is not None and conversation.tool_choice.mode in FORCED_MODES
@@ -65,6 +71,27 @@ def chat_request(conversation: Conversation) -> ChatCompletionRequest:
     # Set after validation: checking a long history against vLLM's unions of message types costs more than rendering it.
     request.messages = [part for message in conversation.messages for part in _messages(message)]
     return request
+
+
+def as_user(conversation: Conversation) -> Conversation:
+    """The same with every system message but a leading one told by the user; itself when there is none."""
+    rest = conversation.messages[1:]
+    if all(message.role not in _SYSTEM_ROLES for message in rest):
+        return conversation
+    told = (replace(message, role=Role.USER) if message.role in _SYSTEM_ROLES else message for message in rest)
+    return replace(conversation, messages=(*conversation.messages[:1], *told))
+
+
+_SYSTEM_ROLES = frozenset({Role.SYSTEM, Role.DEVELOPER})
+
+
+def _template_arguments(conversation: Conversation) -> dict[str, Any]:
+    """Templates name the switch for thinking in two ways; one that knows neither never sees them."""
+    return _thinking_switches(conversation.reasoning) | dict(conversation.template_arguments or {})
+
+
+def _thinking_switches(reasoning: Reasoning) -> dict[str, Any]:
+    return {} if reasoning.enabled is None else {"enable_thinking": reasoning.enabled, "thinking": reasoning.enabled}
 
 
 def _messages(message: Message) -> Iterable[dict[str, Any]]:
@@ -77,11 +104,13 @@ def _messages(message: Message) -> Iterable[dict[str, Any]]:
 
 
 def _plain_message(message: Message, blocks: Sequence[Block]) -> dict[str, Any]:
-    wire: dict[str, Any] = {"role": message.role.value, "content": _content(blocks)}
+    # Few templates know a developer, and what they make of it is a system message.
+    role = Role.SYSTEM if message.role is Role.DEVELOPER else message.role
+    wire: dict[str, Any] = {"role": role.value, "content": _content(blocks)}
     if message.name is not None:
         wire["name"] = message.name
     if message.role is Role.ASSISTANT:
-        thoughts = [block.text for block in blocks if isinstance(block, Thinking)]
+        thoughts = [block.text for block in blocks if isinstance(block, Thinking) and block.text]
         if thoughts:
             wire["reasoning"] = "".join(thoughts)
         calls = [_tool_call(block) for block in blocks if isinstance(block, ToolCall)]
@@ -92,21 +121,30 @@ def _plain_message(message: Message, blocks: Sequence[Block]) -> dict[str, Any]:
 
 def _content(blocks: Iterable[Block]) -> str | list[dict[str, Any]]:
     """One string where all is text, so that templates which know only strings see no list."""
-    shown = [block for block in blocks if isinstance(block, Text | Image)]
-    if all(isinstance(block, Text) for block in shown):
-        return "".join(block.text for block in shown if isinstance(block, Text))
+    shown = [block for block in blocks if isinstance(block, Text | Image | Document)]
+    if not any(isinstance(block, Image) for block in shown):
+        return "".join(_text(block) for block in shown if not isinstance(block, Image))
     return [_part(block) for block in shown]
 
 
-def _part(block: Text | Image) -> dict[str, Any]:
+def _text(block: Text | Document) -> str:
     if isinstance(block, Text):
-        return {"type": "text", "text": block.text}
+        return block.text
+    named = {"title": block.title, "source": block.source, "context": block.context}
+    attributes = "".join(f" {name}={quoteattr(value)}" for name, value in named.items() if value is not None)
+    return f"<document{attributes}>\n{block.text}\n</document>\n"
+
+
+def _part(block: Text | Image | Document) -> dict[str, Any]:
+    if not isinstance(block, Image):
+        return {"type": "text", "text": _text(block)}
     url = {"url": block.url} if block.detail is None else {"url": block.url, "detail": block.detail}
     return {"type": "image_url", "image_url": url}
 
 
 def _tool_result(result: ToolResult) -> dict[str, Any]:
-    return {"role": "tool", "tool_call_id": result.call_id, "content": _content(result.content)}
+    content = _content(result.content) or ("The tool failed." if result.is_error else "")
+    return {"role": "tool", "tool_call_id": result.call_id, "content": content}
 
 
 def _tool_call(call: ToolCall) -> dict[str, Any]:

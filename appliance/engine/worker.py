@@ -12,10 +12,8 @@ from typing import Any
 import psutil
 from vllm.config import VllmConfig
 from vllm.exceptions import GracefulHTTPError, VLLMClientError
-from vllm.inputs import EngineInput
 from vllm.logprobs import SampleLogprobs
 from vllm.outputs import CompletionOutput, RequestOutput
-from vllm.sampling_params import SamplingParams
 from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 from vllm.v1.metrics.loggers import StatLoggerBase
@@ -24,6 +22,7 @@ from appliance.engine.engine_log import last_error, rotate
 from appliance.engine.environment import worker_environment
 from appliance.engine.launch import launch
 from appliance.engine.plan import WorkerPlan
+from appliance.engine.prompt import Prompt
 from appliance.errors import EngineStartError, GenerationFailed, InvalidRequest, NotReady, WorkerDied
 
 SHUTDOWN_SECONDS = 3.0
@@ -111,7 +110,7 @@ class Worker:
         return True
 
     async def generate(
-        self, prompt: EngineInput, params: SamplingParams, request_id: str, *, priority: int, session_id: str | None
+        self, prompt: Prompt, request_id: str, *, priority: int, session_id: str | None
     ) -> AsyncGenerator[Step]:
         """Yield steps until every choice has finished. Closing the iterator aborts the request in the engine.
 
@@ -120,7 +119,15 @@ class Worker:
         """
         if self._llm is None or self._died.is_set():
             raise WorkerDied(f"worker {self.plan.id} is not running")
-        stream = self._llm.generate(prompt, params, request_id, priority=priority, session_id=session_id)
+        stream = self._llm.generate(
+            prompt.engine_input,
+            prompt.params,
+            request_id,
+            priority=priority,
+            session_id=session_id,
+            reasoning_ended=prompt.reasoning_ended,
+            reasoning_parser_kwargs=_parser_arguments(prompt),
+        )
         try:
             async with contextlib.aclosing(stream):
                 async for output in stream:
@@ -195,6 +202,13 @@ class _LoadLogger(StatLoggerBase):  # type: ignore[misc]  # vllm is not typed
 
     def log_engine_initialized(self) -> None:
         pass
+
+
+def _parser_arguments(prompt: Prompt) -> dict[str, Any] | None:
+    """For the engine's own parser of thoughts, which a grammar asks whether it holds already."""
+    if prompt.params.structured_outputs is None or prompt.raw:
+        return None
+    return {"chat_template_kwargs": prompt.template_arguments}
 
 
 def _steps(output: RequestOutput) -> list[Step]:

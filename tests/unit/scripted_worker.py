@@ -19,7 +19,7 @@ from appliance.conversation import Conversation, Message, Role, Text
 from appliance.engine.plan import WorkerPlan
 from appliance.errors import EngineStartError, WorkerDied
 from appliance.fleet import Fleet
-from appliance.generation import Delta, Event, FinishReason, ModelCard
+from appliance.generation import Delta, Event, FinishReason, MarkedPrefix, ModelCard
 from appliance.pipeline import Pipeline
 from appliance.router.index import PrefixIndex
 from appliance.router.router import Router, RoutingPolicy
@@ -79,12 +79,13 @@ class ScriptedParams:
 
 @dataclass(frozen=True, slots=True)
 class ScriptedPrompt:
-    """The fields of `appliance.engine.rendering.Prompt` that a pipeline reads; the engine input is the tokens."""
+    """The fields of `appliance.engine.prompt.Prompt` that a pipeline reads; the engine input is the tokens."""
 
     token_ids: list[int]
     params: ScriptedParams = field(default_factory=ScriptedParams)
     resumable: bool = True
     extra_keys: tuple[tuple[object, ...] | None, ...] = ()
+    marked: tuple[MarkedPrefix, ...] = ()
 
     @property
     def engine_input(self) -> list[int]:
@@ -221,8 +222,7 @@ class ScriptedWorker:
 
     async def generate(
         self,
-        prompt: list[int],
-        params: ScriptedParams,
+        prompt: ScriptedPrompt,
         request_id: str,
         *,
         priority: int,
@@ -230,7 +230,7 @@ class ScriptedWorker:
     ) -> AsyncGenerator[ScriptedStep]:
         # A pipeline that asks a dead worker for ever never yields to the loop: no timeout ends it, memory would.
         assert len(self.calls) < MOST_CALLS
-        self.calls.append(Call(prompt, params.max_tokens, request_id, priority, session_id))
+        self.calls.append(Call(prompt.engine_input, prompt.params.max_tokens, request_id, priority, session_id))
         if not self.alive:
             raise self._death()
         self.num_open += 1

@@ -13,7 +13,8 @@ from vllm.logprobs import Logprob
 
 from appliance.conversation import Sampling
 from appliance.engine.parsing import LEAST_LOGPROB, AnswerParser
-from appliance.engine.rendering import Prompt, Renderer
+from appliance.engine.prompt import Prompt
+from appliance.engine.rendering import Renderer
 from appliance.engine.worker import Step
 from appliance.generation import Delta, FinishReason
 from tests.unit.engine.conversations import CLOCK, WEATHER, conversation

@@ -13,13 +13,9 @@ from vllm.sampling_params import SamplingParams, StructuredOutputsParams
 from xgrammar import Grammar, GrammarCompiler, GrammarMatcher, TokenizerInfo, VocabType
 
 from appliance.conversation import OutputFormat, OutputKind, Reasoning, Sampling, Thinking, ToolChoice, ToolChoiceMode
-from appliance.engine.rendering import (
-    MAX_WHITESPACE_CHARACTERS,
-    Prompt,
-    Renderer,
-    _request_error,
-    bounded_whitespace,
-)
+from appliance.engine.grammar import MAX_WHITESPACE_CHARACTERS, bounded_whitespace
+from appliance.engine.prompt import Prompt
+from appliance.engine.rendering import Renderer, _request_error
 from appliance.engine.wire import chat_request
 from appliance.errors import ContextTooLong, InvalidRequest
 from tests.unit.engine.conftest import NewRenderer

@@ -383,9 +383,9 @@ def test_a_copy_of_sampling_parameters_can_be_changed_alone() -> None:
 
 def test_a_grammar_is_one_of_the_kinds_that_are_bounded() -> None:
     gone = missing({"json", "json_object", "structural_tag"}, fields(StructuredOutputsParams))
-    assert not gone, f"StructuredOutputsParams lost {gone}: rendering.bounded_whitespace"
+    assert not gone, f"StructuredOutputsParams lost {gone}: grammar.bounded_whitespace"
     assert not missing({"json_schema", "style", "max_whitespace_cnt"}, fields(JSONSchemaFormat)), (
-        "xgrammar's JSON format has other fields: rendering.bounded_whitespace"
+        "xgrammar's JSON format has other fields: grammar.bounded_whitespace"
     )
 
 

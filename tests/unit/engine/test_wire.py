@@ -45,7 +45,8 @@ def wire_arguments(arguments: str) -> str:
 
 @pytest.mark.parametrize("role", [Role.SYSTEM, Role.DEVELOPER, Role.USER])
 def test_texts_of_a_message_are_one_string(role: Role) -> None:
-    assert wire_messages(message(role, "Good ", "day")) == [{"role": role.value, "content": "Good day"}]
+    told = "user" if role is Role.USER else "system"
+    assert wire_messages(message(role, "Good ", "day")) == [{"role": told, "content": "Good day"}]
 
 
 def test_a_message_without_blocks_is_empty_text() -> None:
