@@ -7,6 +7,7 @@ from typing import Any
 
 from vllm.parser import Parser
 
+from appliance.engine.bare_calls import BareCalls
 from appliance.engine.prompt import Prompt
 from appliance.engine.rendering import Renderer
 from appliance.engine.worker import Step
@@ -29,7 +30,9 @@ class AnswerParser:
         """The delta that this step makes; `None` while a marker is incomplete and nothing can be shown."""
         choice = self._choices.get(step.choice)
         if choice is None:
-            choice = self._choices[step.choice] = _Choice(self._renderer.parser(self._prompt))
+            choice = self._choices[step.choice] = _Choice(
+                self._renderer.parser(self._prompt), _free_tools(self._prompt)
+            )
         return choice.feed(step, self._prompt, self._prompt_token_ids, self._logprobs(step))
 
     def generated(self, choice: int = 0) -> list[int]:
@@ -64,8 +67,9 @@ class AnswerParser:
 
 
 class _Choice:
-    def __init__(self, parser: Parser | None) -> None:
+    def __init__(self, parser: Parser | None, tool_names: Sequence[str]) -> None:
         self._parser = parser
+        self._bare = BareCalls(tool_names) if tool_names else None
         self._called_tools = False
         self.token_ids: list[int] = []
 
@@ -79,6 +83,8 @@ class _Choice:
         self.token_ids.extend(step.token_ids)
         finished = step.finish is not None
         text, thinking, calls = self._parse(step, prompt, prompt_token_ids, finished=finished)
+        if self._bare is not None:
+            text, calls = self._bare_calls(text, calls, prompt, finished=finished)
         self._called_tools = self._called_tools or bool(calls)
         if not (text or thinking or calls or logprobs or finished):
             return None
@@ -95,10 +101,29 @@ class _Choice:
         )
         return _parts(message, parallel=prompt.request.parallel_tool_calls is not False)
 
+    def _bare_calls(
+        self, text: str, calls: tuple[ToolCallDelta, ...], prompt: Prompt, *, finished: bool
+    ) -> tuple[str, tuple[ToolCallDelta, ...]]:
+        """Calls that the model's parser did not know. Once it knew one, it is trusted with the rest."""
+        if self._bare is None:
+            return text, calls
+        found = self._bare.feed(text, finished=finished or bool(calls))
+        if calls:
+            self._bare = None
+            return found.text, calls
+        parallel = prompt.request.parallel_tool_calls is not False
+        return found.text, tuple(call for call in found.calls if parallel or call.index == 0)
+
     def _finish(self, reason: str) -> FinishReason:
         if reason == "stop" and self._called_tools:
             return FinishReason.TOOL_CALLS
         return FinishReason(reason)
+
+
+def _free_tools(prompt: Prompt) -> list[str]:
+    """Tools that the model may call or not; where it must, a grammar holds it to the markers of its parser."""
+    request = prompt.request
+    return [tool.function.name for tool in request.tools or ()] if request.tool_choice == "auto" else []
 
 
 def _parts(message: Any, *, parallel: bool) -> tuple[str, str, tuple[ToolCallDelta, ...]]:
