@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -45,6 +45,7 @@ class Accounts:
         self._ttft_seconds: deque[float] = deque(maxlen=SAMPLES)
         self.completion_tokens = 0
         self.outcomes = Outcomes()
+        self.stabilised: Counter[str] = Counter()
 
     def prompt_read(self, prompt_tokens: int, cached_tokens: int, ttft_seconds: float) -> None:
         self._prompt_tokens += prompt_tokens

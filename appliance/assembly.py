@@ -23,6 +23,8 @@ from appliance.pipeline import Pipeline
 from appliance.router.index import PrefixIndex
 from appliance.router.router import Router, RoutingPolicy
 from appliance.settings import Settings
+from appliance.stabiliser.rules import select_rules
+from appliance.stabiliser.stabiliser import Stabiliser
 
 
 class Workshop(NamedTuple):
@@ -60,5 +62,6 @@ def assemble(settings: Settings, model: Model, workshop: Workshop, box: RunningB
         random=random.Random(),  # noqa: S311 – breaks ties, hides nothing
     )
     fleet = Fleet(workshop.workers, index, router, settings.workers, block_tokens=workshop.block_tokens)
+    stabiliser = Stabiliser(select_rules(settings.stabiliser.rules))
     card = ModelCard(model.served_name, workshop.renderer.context_tokens, model.created)
-    return Parts(fleet, Pipeline(card, workshop.renderer, AnswerParser, router, fleet, box.accounts))
+    return Parts(fleet, Pipeline(card, workshop.renderer, AnswerParser, router, fleet, box.accounts, stabiliser))

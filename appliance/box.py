@@ -99,6 +99,7 @@ class RunningBox:
             cache_since_start=_rate_view(self.accounts.since_start()),
             cache_last_minute=_rate_view(self.accounts.last_minute()),
             completion_tokens=self.accounts.completion_tokens,
+            stabilised=dict(self.accounts.stabilised),
             latency=LatencyView(
                 ttft_p50_ms=_milliseconds(self.accounts.ttft_quantile(0.5)),
                 ttft_p99_ms=_milliseconds(self.accounts.ttft_quantile(0.99)),

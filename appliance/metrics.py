@@ -40,6 +40,10 @@ def _box_metrics(status: BoxStatus) -> Iterator[Metric]:
     for outcome in ("finished", "failed", "aborted", "resumed"):
         requests.add_metric([outcome], getattr(status.requests, outcome))
     yield requests
+    changes = CounterMetricFamily("dynamo_box_stabilised", "What rules changed to keep prefixes.", labels=["rule"])
+    for rule, count in sorted(status.stabilised.items()):
+        changes.add_metric([rule], count)
+    yield changes
     yield GaugeMetricFamily("dynamo_box_requests_active", "Requests running or waiting.", status.requests.active)
     ttft = GaugeMetricFamily("dynamo_box_ttft_seconds", "Time to first token of recent requests.", labels=["quantile"])
     for quantile, value in (("0.5", status.latency.ttft_p50_ms), ("0.99", status.latency.ttft_p99_ms)):

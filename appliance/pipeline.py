@@ -1,4 +1,4 @@
-"""A request from conversation to deltas: render, route, generate, parse, account.
+"""A request from conversation to deltas: stabilise, render, route, generate, parse, account.
 
 A request outlives its worker: when an engine ends in the middle, the tokens made so far become part of the prompt and
 another worker goes on, unseen by the client.
@@ -19,6 +19,7 @@ from appliance.errors import BoxError, GenerationFailed, NotReady, RequestError,
 from appliance.generation import Delta, Event, Finished, FinishReason, ModelCard, Started, Timing, Usage
 from appliance.router.errors import NoWorker
 from appliance.router.router import Decision, Router
+from appliance.stabiliser.stabiliser import Stabiliser
 
 if TYPE_CHECKING:
     from appliance.engine.parsing import AnswerParser
@@ -57,6 +58,7 @@ class Pipeline:
         router: Router,
         workers: Workers,
         accounts: Accounts,
+        stabiliser: Stabiliser,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.card = card
@@ -65,6 +67,7 @@ class Pipeline:
         self.router = router
         self.workers = workers
         self.accounts = accounts
+        self.stabiliser = stabiliser
         self.clock = clock
         self._refusal: str | None = None
         self._idle = asyncio.Event()
@@ -100,7 +103,9 @@ class Pipeline:
                 param="model",
                 code="model_not_found",
             )
-        return await self.renderer.render(conversation)
+        stable, changes = self.stabiliser.apply(conversation)
+        self.accounts.stabilised.update(change.rule for change in changes)
+        return await self.renderer.render(stable)
 
     def begin(self) -> None:
         self.accounts.outcomes.active += 1

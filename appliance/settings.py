@@ -218,6 +218,43 @@ class RouterSettings(Table):
     """Who gets a request: "kv" weighs cached prefix against load, "round_robin" takes turns, "random" draws one."""
 
 
+class StabiliserSettings(Table):
+    """Rules that keep text which changes from standing ahead of text which stays in the cache."""
+
+    enabled: bool = True
+    """Whether requests are changed at all so that more of them is found in the cache."""
+
+    attribution: bool = True
+    """Removes the line `x-anthropic-billing-header: …` from the system prompt."""
+
+    token_countdown: bool = True
+    """Removes system messages that only say how many tokens of a hosted service's budget are left."""
+
+    tool_order: bool = True
+    """Sorts tools by name, those of MCP servers last."""
+
+    environment: bool = True
+    """Moves what the system prompt says about folder and machine to the first user message."""
+
+    git_status: bool = True
+    """Moves a snapshot of git's status from the system prompt to the first user message."""
+
+    session_ids: bool = True
+    """Moves lines with a session's id from the system prompt to the first user message."""
+
+    dates: bool = True
+    """Moves lines with the date from the system prompt to the first user message."""
+
+    clock: bool = True
+    """Moves lines with the time of day from the system prompt to the end of the conversation."""
+
+    @property
+    def rules(self) -> frozenset[str]:
+        """The names of the rules that are on."""
+        flags = self.model_dump(exclude={"enabled"})
+        return frozenset(name for name, is_on in flags.items() if is_on) if self.enabled else frozenset()
+
+
 class ServerSettings(Table):
     """The HTTP API."""
 
@@ -271,6 +308,7 @@ class Settings(BaseSettings):
     workers: WorkerSettings = WorkerSettings()
     cache: CacheSettings = CacheSettings()
     router: RouterSettings = RouterSettings()
+    stabiliser: StabiliserSettings = StabiliserSettings()
     server: ServerSettings = ServerSettings()
     paths: PathSettings = PathSettings()
     log: LogSettings = LogSettings()

@@ -70,7 +70,10 @@ class ModelView(View):
 
 
 class BoxStatus(View):
-    """The whole box at one moment. `started_at` is in seconds since 1970; `activity` says what a start is busy with."""
+    """The whole box at one moment. `started_at` is in seconds since 1970; `activity` says what a start is busy with.
+
+    `stabilised` counts, for each rule of the stabiliser, what it changed.
+    """
 
     version: str
     phase: BoxPhase
@@ -85,4 +88,5 @@ class BoxStatus(View):
     cache_since_start: RateView
     cache_last_minute: RateView
     completion_tokens: int
+    stabilised: dict[str, int]
     latency: LatencyView

@@ -24,6 +24,8 @@ from appliance.pipeline import Pipeline
 from appliance.router.index import PrefixIndex
 from appliance.router.router import Router, RoutingPolicy
 from appliance.settings import WorkerSettings
+from appliance.stabiliser.rules import select_rules
+from appliance.stabiliser.stabiliser import Stabiliser
 
 if TYPE_CHECKING:
     from appliance.engine.parsing import AnswerParser
@@ -302,6 +304,7 @@ class ScriptedBox:
             self.router,
             self.fleet,
             self.accounts,
+            Stabiliser(select_rules({"attribution"})),
             clock,
         )
 

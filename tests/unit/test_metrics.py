@@ -44,6 +44,7 @@ def box_status(*workers: WorkerView, ttft_p50_ms: float | None = 40.0, ttft_p99_
         cache_since_start=RateView(prompt_tokens=1000, cached_tokens=750, hit_rate=0.75),
         cache_last_minute=RateView(prompt_tokens=0, cached_tokens=0, hit_rate=None),
         completion_tokens=300,
+        stabilised={"dates": 2},
         latency=LatencyView(ttft_p50_ms=ttft_p50_ms, ttft_p99_ms=ttft_p99_ms),
     )
 
@@ -63,6 +64,7 @@ def test_counters_are_those_of_the_status() -> None:
     assert samples["dynamo_box_cached_tokens_total", ()] == status.cache_since_start.cached_tokens
     assert samples["dynamo_box_completion_tokens_total", ()] == status.completion_tokens
     assert samples["dynamo_box_requests_active", ()] == status.requests.active
+    assert samples["dynamo_box_stabilised_total", (("rule", "dates"),)] == 2
     for outcome in ("finished", "failed", "aborted", "resumed"):
         assert samples["dynamo_box_requests_total", (("outcome", outcome),)] == getattr(status.requests, outcome)
 

@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import aclosing
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from appliance.conversation import Hints, Identity, Sampling
+from appliance.conversation import Hints, Identity, Message, Role, Sampling, Text
 from appliance.errors import (
     BoxError,
     GenerationFailed,
@@ -417,3 +418,14 @@ def test_the_outcomes_add_up_to_the_requests(endings: list[str]) -> None:
     finished = endings.count("finish") + endings.count("die")
     assert ends(box) == (0, finished, endings.count("fail"), endings.count("abort"))
     assert box.accounts.outcomes.resumed == endings.count("die")
+
+
+async def test_a_request_is_stabilised_before_it_is_rendered_and_that_is_counted() -> None:
+    header = "x-anthropic-billing-header: cc_version=2.1.3; cc_entrypoint=cli; cch=1a2b3;"
+    system = Message(Role.SYSTEM, (Text(header), Text("hello")))
+    plain = replace(conversation(), messages=(replace(system, blocks=system.blocks[1:]),))
+    async with ScriptedBox(ScriptedWorker(0, HELLO)) as box:
+        expected = await box.pipeline.prepare(plain, "1")
+        stabilised = await box.pipeline.prepare(replace(plain, messages=(system,)), "2")
+        assert stabilised.prompt_tokens == expected.prompt_tokens
+        assert box.accounts.stabilised == {"attribution": 1}

@@ -109,6 +109,7 @@ class ScriptedBox:
             cache_since_start=rate,
             cache_last_minute=rate,
             completion_tokens=0,
+            stabilised={},
             latency=LatencyView(ttft_p50_ms=None, ttft_p99_ms=None),
         )
 
