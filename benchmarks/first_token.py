@@ -87,7 +87,7 @@ async def box() -> AsyncIterator[Bench]:
         running.open(parts.pipeline, parts.fleet)
         listener = bind_tcp("127.0.0.1", 0)
         app = create_app(running, running, max_body_bytes=1 << 24, max_requests=256)
-        server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, lifespan="off"))
+        server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, lifespan="on"))
         serving = asyncio.create_task(server.serve([listener]))
         try:
             llm = parts.fleet.worker(0)._llm  # noqa: SLF001 – the engine itself is what the box is held against
