@@ -80,11 +80,11 @@ class Pipeline:
         if self._refusal is not None:
             raise NotReady(self._refusal)
         arrived = self.clock()
-        prompt = await self._render(conversation)
+        prompt = await self.renderer.render(self._stabilised(conversation))
         return PreparedRequest(self, conversation, prompt, request_id, arrived)
 
     async def count_tokens(self, conversation: Conversation) -> int:
-        return len((await self._render(conversation)).token_ids)
+        return await self.renderer.count(self._stabilised(conversation))
 
     def refuse(self, reason: str) -> None:
         """Take no new requests from now on; running ones go on."""
@@ -94,7 +94,7 @@ class Pipeline:
         """Return when no request is running."""
         await self._idle.wait()
 
-    async def _render(self, conversation: Conversation) -> Prompt:
+    def _stabilised(self, conversation: Conversation) -> Conversation:
         if conversation.model != self.card.id:
             near = nearest(conversation.model, [self.card.id])
             raise UnknownModel(
@@ -105,7 +105,7 @@ class Pipeline:
             )
         stable, changes = self.stabiliser.apply(conversation)
         self.accounts.stabilised.update(change.rule for change in changes)
-        return await self.renderer.render(stable)
+        return stable
 
     def begin(self) -> None:
         self.accounts.outcomes.active += 1

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 import uvicorn
 
 from appliance.api.app import create_app
+from appliance.api.seal import Seal, load_key
 from appliance.box import Phase, RunningBox
 from appliance.endpoint import bind_tcp, bind_unix, url_of
 from appliance.paths import Folders
@@ -183,8 +184,9 @@ class Supervisor:
             api_keys=frozenset(key.get_secret_value() for key in server.api_keys),
             max_body_bytes=server.max_body,
             max_requests=server.max_requests,
+            seal=Seal(load_key(self.folders.data / "seal.key")),
         )
-        config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=2)
+        config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="on", timeout_graceful_shutdown=2)
         self._server = _Server(config)
         await self._server.serve(sockets=sockets)
 

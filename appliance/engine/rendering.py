@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -16,7 +17,7 @@ from vllm.parser import Parser
 from vllm.renderers import BaseRenderer
 from vllm.sampling_params import SamplingParams
 
-from appliance.conversation import Conversation, RawPrompt
+from appliance.conversation import Conversation, Image, RawPrompt, ToolResult
 from appliance.engine.grammar import bounded_whitespace
 from appliance.engine.marks import places, signed
 from appliance.engine.model_profile import ModelProfile
@@ -62,23 +63,35 @@ class Renderer:
 
     async def render(self, conversation: Conversation) -> Prompt:
         """Raises `ContextTooLong` when no token of answer would fit, `InvalidRequest` for anything vLLM refuses."""
-        try:
+        self._refuse_images(conversation)
+        with _refusals():
             request = chat_request(conversation)
             if conversation.raw is not None:
-                return await self._raw_prompt(conversation, conversation.raw, request)
+                return self._prompt(
+                    conversation, request, await self._raw_input(conversation.raw, conversation), raw=True
+                )
             engine_input = await self._rendered(conversation, request)
             marked = await self._marked(conversation, engine_input)
             return replace(self._prompt(conversation, request, engine_input), marked=tuple(marked))
-        except VLLMClientError as error:
-            raise _request_error(error) from error
-        except ValidationError as error:
-            raise _field_error(error) from error
-        except (ValueError, TypeError) as error:
-            raise InvalidRequest(_first_line(error), param="messages") from error
+
+    async def count(self, conversation: Conversation) -> int:
+        """Tokens of the rendered prompt, also of one that is too long. Raises `InvalidRequest` like `render`."""
+        self._refuse_images(conversation)
+        with _refusals():
+            if conversation.raw is not None:
+                return len((await self._raw_input(conversation.raw, conversation))["prompt_token_ids"])
+            text = None if any(_images(conversation)) else await self._text(conversation)
+            if text is not None:
+                return len(await asyncio.to_thread(self.segments.tokenize, text))
+            engine_input = await self._rendered(conversation, chat_request(conversation))
+            return len(engine_input["prompt_token_ids"])
 
     def parser(self, prompt: Prompt) -> Parser | None:
-        """A new parser for one choice of the answer; `None` when there are neither tools nor thinking to be found."""
-        if prompt.raw:
+        """A new parser for one choice of the answer; `None` when there are neither tools nor thinking to be found.
+
+        What goes on with a text that the client began is text: a parser would wait for the end of a thought.
+        """
+        if prompt.raw or (prompt.request.continue_final_message and not prompt.request.tools):
             return None
         return self._parser(prompt.request, prompt.template_arguments)
 
@@ -107,13 +120,29 @@ class Renderer:
             raise InvalidRequest(rendered.error.message, param=rendered.error.param)
         return rendered[1][0]
 
-    async def _raw_prompt(self, conversation: Conversation, raw: RawPrompt, request: ChatCompletionRequest) -> Prompt:
+    async def _text(self, conversation: Conversation) -> str | None:
+        try:
+            return await self._online.text(chat_request(conversation))
+        except ValueError:
+            plain = as_user(conversation)
+            if plain is conversation:
+                raise
+            return await self._online.text(chat_request(plain))
+
+    def _refuse_images(self, conversation: Conversation) -> None:
+        if not self._model.is_multimodal_model and any(_images(conversation)):
+            raise InvalidRequest(
+                f"{conversation.model} cannot see: this request holds an image.",
+                param="messages",
+                hint="Leave images out, or serve a model that sees.",
+            )
+
+    async def _raw_input(self, raw: RawPrompt, conversation: Conversation) -> EngineInput:
         if raw.token_ids is not None:
             token_ids = self._known_tokens(raw.token_ids)
         else:
             token_ids = await asyncio.to_thread(self._renderer.get_tokenizer().encode, raw.text)
-        engine_input = tokens_input(token_ids, cache_salt=conversation.cache_salt)
-        return self._prompt(conversation, request, engine_input, raw=True)
+        return tokens_input(token_ids, cache_salt=conversation.cache_salt)
 
     def _known_tokens(self, token_ids: Sequence[int]) -> list[int]:
         vocabulary = self._model.get_vocab_size()
@@ -162,7 +191,7 @@ class Renderer:
         if not marks or engine_input["type"] != "token":
             return []
         text = engine_input.get("prompt")
-        signed_text = await self._online.text(chat_request(longer))
+        signed_text = await self._text(longer)
         if text is None or signed_text is None:
             return []
         found = list(places(text, signed_text, marks))
@@ -191,6 +220,26 @@ class Renderer:
         if self._limits_thinking:
             params.thinking_token_budget = conversation.reasoning.budget_tokens
         return params
+
+
+def _images(conversation: Conversation) -> Iterator[Image]:
+    for message in conversation.messages:
+        for block in message.blocks:
+            parts = block.content if isinstance(block, ToolResult) else (block,)
+            yield from (part for part in parts if isinstance(part, Image))
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    """What vLLM, its templates and its request refuse, as errors of a client's request."""
+    try:
+        yield
+    except VLLMClientError as error:
+        raise _request_error(error) from error
+    except ValidationError as error:
+        raise _field_error(error) from error
+    except (ValueError, TypeError) as error:
+        raise InvalidRequest(_first_line(error), param="messages") from error
 
 
 def _request_error(error: VLLMClientError) -> InvalidRequest | ContextTooLong:

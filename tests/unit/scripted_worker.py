@@ -115,6 +115,9 @@ class ScriptedRenderer:
             extra_keys=((salt,),) if salt else (),
         )
 
+    async def count(self, conversation: Conversation) -> int:
+        return len((await self.render(conversation)).token_ids)
+
     def held_back(self, prompt: ScriptedPrompt, generated: Sequence[int], shown: str) -> str:
         return text_of(generated).removeprefix(shown)
 

@@ -93,6 +93,19 @@ def renderer(new_renderer: NewRenderer) -> Renderer:
 
 
 @pytest.fixture(scope="session")
+def strict_renderer(new_renderer: NewRenderer, tmp_path_factory: pytest.TempPathFactory) -> Renderer:
+    """A template that takes a system message at the beginning only."""
+    template = tmp_path_factory.mktemp("template") / "strict.jinja"
+    refusal = (
+        "{% if message.role == 'system' and not loop.first %}{{ raise_exception('one system message') }}{% endif %}"
+    )
+    template.write_text(
+        TEMPLATE.replace("<|im_start|>{{ message.role }}", refusal + "<|im_start|>{{ message.role }}", 1)
+    )
+    return new_renderer(tool_parser="none", reasoning_parser="none", chat_template=str(template))
+
+
+@pytest.fixture(scope="session")
 def plain_renderer(new_renderer: NewRenderer) -> Renderer:
     """A model with neither tools nor thinking."""
     return new_renderer(tool_parser="none", reasoning_parser="none")

@@ -12,7 +12,22 @@ from vllm.inputs import tokens_input
 from vllm.sampling_params import SamplingParams, StructuredOutputsParams
 from xgrammar import Grammar, GrammarCompiler, GrammarMatcher, TokenizerInfo, VocabType
 
-from appliance.conversation import OutputFormat, OutputKind, Reasoning, Sampling, Thinking, ToolChoice, ToolChoiceMode
+from appliance.conversation import (
+    Conversation,
+    Image,
+    Message,
+    OutputFormat,
+    OutputKind,
+    RawPrompt,
+    Reasoning,
+    Role,
+    Sampling,
+    Text,
+    Thinking,
+    ToolChoice,
+    ToolChoiceMode,
+    ToolResult,
+)
 from appliance.engine.grammar import MAX_WHITESPACE_CHARACTERS, bounded_whitespace
 from appliance.engine.prompt import Prompt
 from appliance.engine.rendering import Renderer, _request_error
@@ -368,3 +383,62 @@ def test_any_other_mistake_keeps_its_parameter_and_plain_message() -> None:
     error = _request_error(VLLMValidationError("no such tool", parameter="tool_choice", value="x"))
     assert isinstance(error, InvalidRequest)
     assert (error.message, error.param) == ("no such tool", "tool_choice")
+
+
+async def test_counting_is_rendering_without_a_limit(renderer: Renderer) -> None:
+    request = conversation(user("Hi"), tools=(WEATHER,))
+    assert await renderer.count(request) == len((await renderer.render(request)).token_ids)
+    around = await renderer.count(conversation(user("")))
+    long = 3 * renderer.context_tokens
+    assert await renderer.count(conversation(user("x" * long))) == around + long
+
+
+async def test_a_raw_prompt_is_its_own_tokens(renderer: Renderer) -> None:
+    encode = renderer._renderer.get_tokenizer().encode
+    by_text = await renderer.render(Conversation("tiny", (), raw=RawPrompt(text="Once")))
+    by_tokens = await renderer.render(Conversation("tiny", (), raw=RawPrompt(token_ids=tuple(encode("Once")))))
+    assert by_text.token_ids == by_tokens.token_ids == encode("Once")
+    assert await renderer.count(Conversation("tiny", (), raw=RawPrompt(text="Once"))) == 4
+    assert renderer.parser(by_text) is None
+
+
+async def test_a_token_that_the_model_does_not_have_is_refused(renderer: Renderer) -> None:
+    with pytest.raises(InvalidRequest, match="token 99999 is not one of this model's"):
+        await renderer.render(Conversation("tiny", (), raw=RawPrompt(token_ids=(1, 99999))))
+
+
+async def test_a_model_that_cannot_see_says_so(renderer: Renderer) -> None:
+    picture = Image("data:image/png;base64,AAAA")
+    result = Message(Role.TOOL, (ToolResult("1", (picture,)),))
+    for asked in (conversation(user(picture)), conversation(user("Hi"), result)):
+        with pytest.raises(InvalidRequest, match="tiny cannot see"):
+            await renderer.render(asked)
+        with pytest.raises(InvalidRequest, match="tiny cannot see"):
+            await renderer.count(asked)
+
+
+async def test_an_answer_that_was_begun_goes_on_where_it_stands(renderer: Renderer) -> None:
+    begun = conversation(user("Hi"), assistant("Well, "), continue_final=True)
+    prompt = await renderer.render(begun)
+    assert text_of(renderer, prompt).endswith("assistant\nWell, ")
+    assert renderer.parser(prompt) is None
+
+
+async def test_thinking_is_switched_by_the_names_that_templates_know(renderer: Renderer) -> None:
+    off = await renderer.render(conversation(reasoning=Reasoning(enabled=False)))
+    assert (off.template_arguments["enable_thinking"], off.template_arguments["thinking"]) == (False, False)
+    own = conversation(reasoning=Reasoning(enabled=False), template_arguments={"enable_thinking": True})
+    assert (await renderer.render(own)).template_arguments["enable_thinking"] is True
+
+
+async def test_a_template_that_knows_one_system_message_gets_the_others_from_the_user(
+    strict_renderer: Renderer,
+) -> None:
+    system, late = (Message(Role.SYSTEM, (Text(text),)) for text in ("You help.", "Be brief."))
+    prompt = await strict_renderer.render(conversation(system, user("Hi"), assistant("Yes?"), late))
+    assert text_of(strict_renderer, prompt).endswith("<|im_start|>user\nBe brief.<|end|>\n<|im_start|>assistant\n")
+
+
+def text_of(renderer: Renderer, prompt: Prompt) -> str:
+    text: str = renderer._renderer.get_tokenizer().decode(prompt.token_ids)
+    return text

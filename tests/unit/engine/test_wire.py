@@ -10,6 +10,8 @@ from vllm.exceptions import VLLMClientError
 from vllm.sampling_params import RequestOutputKind
 
 from appliance.conversation import (
+    Conversation,
+    Document,
     Image,
     Message,
     OutputFormat,
@@ -25,7 +27,7 @@ from appliance.conversation import (
     ToolChoiceMode,
     ToolResult,
 )
-from appliance.engine.wire import chat_request
+from appliance.engine.wire import as_user, chat_request
 from tests.unit.engine.conversations import CLOCK, NAMED, REQUIRED, WEATHER, assistant, conversation, message, user
 
 
@@ -260,3 +262,29 @@ def test_what_only_the_template_and_the_cache_see_is_passed_on() -> None:
 def test_a_value_that_vllm_refuses_is_refused_before_anything_is_rendered() -> None:
     with pytest.raises((VLLMClientError, ValueError)):
         chat_request(conversation(reasoning=Reasoning(effort="enormous")))
+
+
+def test_a_document_is_a_text_with_its_name() -> None:
+    document = Document("It rains.", title='"A" & B', source="x.txt", context="weather")
+    attributes = """title='"A" &amp; B' source="x.txt" context="weather\""""
+    expected = f"<document {attributes}>\nIt rains.\n</document>\n"
+    assert wire_messages(message(Role.USER, document, "Well?")) == [{"role": "user", "content": expected + "Well?"}]
+
+
+def test_a_thought_that_nobody_can_open_is_not_shown_to_the_model() -> None:
+    sealed = Thinking("", sealed="xyz")
+    assert wire_messages(message(Role.ASSISTANT, sealed, "Yes")) == [{"role": "assistant", "content": "Yes"}]
+
+
+@pytest.mark.parametrize(("is_error", "told"), [(True, "The tool failed."), (False, "")])
+def test_a_tool_that_failed_without_a_word_has_failed(is_error: bool, told: str) -> None:
+    result = ToolResult("1", (), is_error=is_error)
+    assert wire_messages(message(Role.TOOL, result)) == [{"role": "tool", "tool_call_id": "1", "content": told}]
+
+
+def test_late_system_messages_are_told_by_the_user_and_the_first_stays() -> None:
+    first, late = message(Role.SYSTEM, "a"), message(Role.DEVELOPER, "b")
+    told = as_user(Conversation("m", (first, message(Role.USER, "c"), late)))
+    assert [entry.role for entry in told.messages] == [Role.SYSTEM, Role.USER, Role.USER]
+    alone = Conversation("m", (first,))
+    assert as_user(alone) is alone
