@@ -16,7 +16,9 @@ from appliance.generation import ToolCallDelta
 
 CANDIDATE = re.compile(r"^[ \t]*(?=[{\[]|```)", re.MULTILINE)
 UNFINISHED_CANDIDATE = re.compile(r"(?:^|(?<=\n))[ \t]*`{0,2}\Z")
-FENCE = re.compile(r"[ \t]*```(?:json|tool_call|tool_code|tool)?[ \t]*\n?\s*")
+LANGUAGES = ("json", "tool_call", "tool_code", "tool", "")
+FENCE = re.compile(rf"[ \t]*```(?:{'|'.join(LANGUAGES)})[ \t]*\n?\s*")
+UNFINISHED_FENCE = re.compile(r"[ \t]*(?:`{0,2}|```([a-z_]*))\Z")
 FENCE_END = re.compile(r"\s*```[ \t]*\n?")
 FIRST_KEY = re.compile(r"[ \t]*(?:\[\s*)?\{\s*\"(?:name|tool|tool_name|function|arguments|parameters|type)\"\s*:")
 NAME_KEYS = ("name", "tool", "tool_name", "function")
@@ -102,22 +104,32 @@ class _Json(NamedTuple):
 def _read(text: str, *, finished: bool) -> _Json | None:
     """What begins `text`; `None` while more is needed to tell."""
     fence = FENCE.match(text)
-    begin = fence.end() if fence is not None else len(text) - len(text.lstrip(" \t"))
-    if fence is not None and fence.end() == len(text):
+    if (not finished and _may_be_fence(text)) or (fence is not None and fence.end() == len(text)):
         return None
-    if not FIRST_KEY.match(text, begin):
-        return _Json([], _end_of_line(text)) if finished or not _may_be_first_key(text[begin:]) else None
+    begin = fence.end() if fence is not None else len(text) - len(text.lstrip(" \t"))
+    if FIRST_KEY.match(text, begin):
+        return _decoded(text, begin, fenced=fence is not None, finished=finished)
+    return None if not finished and _may_be_first_key(text[begin:]) else _Json([], _end_of_line(text))
+
+
+def _decoded(text: str, begin: int, *, fenced: bool, finished: bool) -> _Json | None:
+    """The JSON at `begin`; `None` while it, or the end of its fence, is not there."""
     if not finished and text.rstrip()[-1:] not in "}]`":
         return None
     try:
         value, end = json.JSONDecoder().raw_decode(text, begin)
     except ValueError:
         return None
-    if fence is not None and (closing := FENCE_END.match(text, end)) is not None:
-        end = closing.end()
-    elif fence is not None and not finished:
+    closing = FENCE_END.match(text, end) if fenced else None
+    if fenced and closing is None and not finished:
         return None
-    return _Json(value if isinstance(value, list) else [value], end)
+    return _Json(value if isinstance(value, list) else [value], end if closing is None else closing.end())
+
+
+def _may_be_fence(text: str) -> bool:
+    """Whether more text could still make `FENCE` match another language, or match at all."""
+    unfinished = UNFINISHED_FENCE.match(text)
+    return unfinished is not None and any(name.startswith(unfinished[1] or "") for name in LANGUAGES)
 
 
 def _may_be_first_key(text: str) -> bool:

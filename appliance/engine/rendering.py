@@ -110,7 +110,7 @@ class Renderer:
         """Once more with system messages told by the user where a template knows only one, at the beginning."""
         try:
             rendered = await self._online.render_chat(request)
-        except ValueError:
+        except (ValueError, VLLMClientError):
             plain = as_user(conversation)
             if plain is conversation:
                 raise
@@ -123,7 +123,7 @@ class Renderer:
     async def _text(self, conversation: Conversation) -> str | None:
         try:
             return await self._online.text(chat_request(conversation))
-        except ValueError:
+        except (ValueError, VLLMClientError):
             plain = as_user(conversation)
             if plain is conversation:
                 raise

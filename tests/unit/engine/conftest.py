@@ -96,12 +96,10 @@ def renderer(new_renderer: NewRenderer) -> Renderer:
 def strict_renderer(new_renderer: NewRenderer, tmp_path_factory: pytest.TempPathFactory) -> Renderer:
     """A template that takes a system message at the beginning only."""
     template = tmp_path_factory.mktemp("template") / "strict.jinja"
-    refusal = (
-        "{% if message.role == 'system' and not loop.first %}{{ raise_exception('one system message') }}{% endif %}"
-    )
-    template.write_text(
-        TEMPLATE.replace("<|im_start|>{{ message.role }}", refusal + "<|im_start|>{{ message.role }}", 1)
-    )
+    is_late = "message.role == 'system' and not loop.first"
+    refusal = f"{{% if {is_late} %}}{{{{ raise_exception('one system message') }}}}{{% endif %}}"
+    begin = "<|im_start|>{{ message.role }}"
+    template.write_text(TEMPLATE.replace(begin, refusal + begin, 1))
     return new_renderer(tool_parser="none", reasoning_parser="none", chat_template=str(template))
 
 

@@ -437,8 +437,3 @@ async def test_a_template_that_knows_one_system_message_gets_the_others_from_the
     system, late = (Message(Role.SYSTEM, (Text(text),)) for text in ("You help.", "Be brief."))
     prompt = await strict_renderer.render(conversation(system, user("Hi"), assistant("Yes?"), late))
     assert text_of(strict_renderer, prompt).endswith("<|im_start|>user\nBe brief.<|end|>\n<|im_start|>assistant\n")
-
-
-def text_of(renderer: Renderer, prompt: Prompt) -> str:
-    text: str = renderer._renderer.get_tokenizer().decode(prompt.token_ids)
-    return text
