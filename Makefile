@@ -44,7 +44,7 @@ lock: env ## Resolve the newest versions into packaging/locks
 	$(BIN)/python packaging/lock.py
 
 clean: ## Remove .venv and the tools' caches from this clone
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache dist
+	rm -rf .venv .venv.* .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 clean-cache: ## Remove the environments that all clones share

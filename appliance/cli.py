@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib import import_module
 
 from appliance import __version__
-from appliance.errors import BoxError, NotRunning, SettingsError
+from appliance.errors import BoxError, NotRunning, SettingsError, nearest
 
 EXIT_ERROR = 1
 EXIT_USAGE = 2
 EXIT_NOT_RUNNING = 3
+
+APIS = ("chat", "messages", "responses")
+
+TOP_OPTIONS = frozenset({"-h", "--help", "--version"})
 
 PRECEDENCE = """\
 settings, strongest first:
@@ -24,7 +29,7 @@ settings, strongest first:
 
 EXAMPLES = """\
 examples:
-  dynamo-box up                                   start a box here, or attach to the one that runs
+  dynamo-box                                      start a box here, or attach to the one that runs: `dynamo-box up`
   dynamo-box serve --model Qwen/Qwen3-8B --port 9000
   dynamo-box status --json
   dynamo-box stop                                 let running requests finish, then end
@@ -34,9 +39,8 @@ exit status: 0 done, 1 could not be done, 2 wrong usage or settings, 3 no box is
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    options = build_parser().parse_args(arguments)
-    if options.command is None:
-        options = build_parser().parse_args(["up", *(arguments or sys.argv[1:])])
+    """Run one command and return its exit status. `up` is the command when none is named."""
+    options = parse(sys.argv[1:] if arguments is None else arguments)
     try:
         command = import_module(f"appliance.commands.{options.command}")
         return int(command.run(options))
@@ -51,16 +55,49 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return EXIT_ERROR
 
 
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """Exits with status 2, naming what was probably meant, when the arguments are wrong.
+
+    `command_arguments` of the result are those after the command.
+    """
+    if not arguments or (arguments[0].startswith("-") and arguments[0] not in TOP_OPTIONS):
+        arguments = ["up", *arguments]
+    options, unknown = build_parser().parse_known_args(arguments)
+    if unknown:
+        parser: argparse.ArgumentParser = options.parser
+        parser.error(_unknown("argument", unknown[0].partition("=")[0], _options_of(parser)))
+    options.command_arguments = list(arguments[1:])
+    return options
+
+
+class _Parser(argparse.ArgumentParser):
+    """Names the nearest command, or value of an option, when one is unknown."""
+
+    def _check_value(self, action: argparse.Action, value: object) -> None:
+        if action.choices is not None and value not in action.choices:
+            what = action.option_strings[-1] if action.option_strings else "command"
+            raise argparse.ArgumentError(None, _unknown(what, str(value), action.choices))
+
+
+def _unknown(what: str, word: str, known: Iterable[str]) -> str:
+    known = list(known)
+    meant = nearest(word, known)
+    return f"unknown {what} {word}; " + (f"did you mean {meant}?" if meant else f"there are {', '.join(known)}")
+
+
+def _options_of(parser: argparse.ArgumentParser) -> list[str]:
+    return re.findall(r"--[a-z-]+", parser.format_usage())
+
+
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser: argparse.ArgumentParser = _Parser(
         prog="dynamo-box",
         description="vLLM workers, a KV-aware router and a tiered cache for coding agents, in one process tree.",
         epilog=f"{EXAMPLES}\n\n{PRECEDENCE}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"dynamo-box {__version__}")
-    parser.set_defaults(json=False)
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     common, box = _common(), _box_options()
     _add(commands, "up", "start a box, or attach to the one that runs", [common, box])
     _add(commands, "serve", "run a box in this process, without a terminal", [common, box])
@@ -69,8 +106,17 @@ def build_parser() -> argparse.ArgumentParser:
     stop.add_argument("--now", action="store_true", help="do not wait for running requests")
     _add(commands, "doctor", "check this machine and say what to do", [common, box])
     _add(commands, "models", "what is served here, and what could be", [common])
+    _add_stabilise(commands, common)
     _add_config(commands, common, box)
     return parser
+
+
+def _add_stabilise(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser], common: argparse.ArgumentParser
+) -> None:
+    stabilise = _add(commands, "stabilise", "what the box would change in a request, to find more in cache", [common])
+    stabilise.add_argument("file", metavar="FILE", help="a request's body as JSON; - for standard input")
+    stabilise.add_argument("--api", choices=APIS, help="its protocol (default: the one it looks like)")
 
 
 def _add_config(
@@ -92,7 +138,7 @@ def _add(
     text: str,
     parents: list[argparse.ArgumentParser],
 ) -> argparse.ArgumentParser:
-    return commands.add_parser(
+    parser = commands.add_parser(
         name,
         help=text,
         description=f"{text[0].upper()}{text[1:]}.",
@@ -100,6 +146,8 @@ def _add(
         parents=parents,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.set_defaults(parser=parser)
+    return parser
 
 
 def _common() -> argparse.ArgumentParser:

@@ -249,8 +249,23 @@ class Reporting:
 
 
 @dataclass(frozen=True, slots=True)
+class RawPrompt:
+    """A prompt that no template makes: text as it is, or its tokens. Exactly one of the two is set.
+
+    `more` are further prompts of the same request, each answered on its own: an engine never sees them.
+    """
+
+    text: str | None = None
+    token_ids: tuple[int, ...] | None = None
+    more: tuple[RawPrompt, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Conversation:
-    """One request: the whole history, the tools, and how to answer."""
+    """One request: the whole history, the tools, and how to answer. With a `raw` prompt there are no messages.
+
+    With `continue_final` the last message is the beginning of the answer, and what comes back goes on from its end.
+    """
 
     model: str
     messages: tuple[Message, ...]
@@ -265,3 +280,5 @@ class Conversation:
     identity: Identity = field(default_factory=Identity)
     hints: Hints = field(default_factory=Hints)
     reporting: Reporting = field(default_factory=Reporting)
+    continue_final: bool = False
+    raw: RawPrompt | None = None

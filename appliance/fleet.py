@@ -51,7 +51,7 @@ class Member:
 
 
 class Fleet:
-    """Owns the workers. Only those that run are candidates of the router."""
+    """Owns the workers. Only those that run are candidates of the router. `on_start` is called when one has loaded."""
 
     def __init__(
         self,
@@ -64,6 +64,7 @@ class Fleet:
     ) -> None:
         self._settings = settings
         self.router = router
+        self.on_start: Callable[[], None] = lambda: None
         self._changed = asyncio.Event()
         self.members = {
             worker.plan.id: Member(worker, WorkerMirror(worker.plan.id, index, block_tokens), self._budget())
@@ -122,6 +123,7 @@ class Fleet:
         member.stream = asyncio.create_task(subscription.run(), name=f"events of worker {member.id}")
         member.stream.add_done_callback(_report_end)
         await member.worker.start()
+        self.on_start()
         self.router.add_worker(member.id)
         self._set_phase(member, WorkerPhase.RUNNING)
 

@@ -9,11 +9,12 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 MARK = "_DYNAMO_BOX_TREE"
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 – the kernel's shared memory, not a temporary file
+POLL_SECONDS = 0.02
 _PROC = Path("/proc")
 
 
@@ -25,19 +26,19 @@ def members(mark: str) -> list[int]:
 
 def is_resource_tracker(pid: int) -> bool:
     """Python's own janitor of shared memory: it ends by itself once its users are gone, after cleaning up."""
-    return b"resource_tracker" in _read(pid, "cmdline")
+    return b"from multiprocessing.resource_tracker import main" in _read(pid, "cmdline")
 
 
 def shared_memory_of(pids: Iterable[int]) -> set[Path]:
-    """Files in shared memory that these processes have mapped."""
-    prefix = f"{SHARED_MEMORY}/"
-    found: set[Path] = set()
-    for pid in pids:
-        for line in _read(pid, "maps").decode(errors="replace").splitlines():
-            path = line[line.find("/") :] if "/" in line else ""
-            if path.startswith(prefix) and not path.endswith("(deleted)"):
-                found.add(Path(path))
-    return found
+    """Files in shared memory that these processes have mapped.
+
+    Found by inode: a semaphore is made under another name and then linked to its own, and the maps of its maker go on
+    showing that other name, as deleted.
+    """
+    mapped = {inode for pid in pids for inode in _mapped_inodes(pid)}
+    with contextlib.suppress(FileNotFoundError), os.scandir(SHARED_MEMORY) as entries:
+        return {Path(entry.path) for entry in entries if entry.inode() in mapped}
+    return set()
 
 
 def remove_unused(paths: Iterable[Path]) -> list[Path]:
@@ -51,16 +52,19 @@ def remove_unused(paths: Iterable[Path]) -> list[Path]:
     return removed
 
 
-def end_tree(mark: str, patience_seconds: float = 4.0) -> None:
-    """Kill every process of a box whose supervisor is gone, and remove its shared memory.
+def end_tree(mark: str, patience_seconds: float = 4.0) -> list[Path]:
+    """Kill every process of a box whose supervisor is gone, and remove its shared memory; returns what was removed.
 
-    Returns when no process is left or patience is over.
+    Returns when no process is left or patience is over. Half of it goes to the resource trackers, which alone know of
+    memory whose users died before; what they remove is not in the answer.
     """
-    deadline = time.monotonic() + patience_seconds
-    memory = _kill(mark, deadline, spare_trackers=True)
-    time.sleep(0.1)
-    memory |= _kill(mark, deadline, spare_trackers=False)
-    remove_unused(memory)
+    began = time.monotonic()
+    half, whole = began + patience_seconds / 2, began + patience_seconds
+    memory = _kill(mark, half, spare_trackers=True)
+    while members(mark) and time.monotonic() < half:
+        time.sleep(POLL_SECONDS)
+    memory |= _kill(mark, whole, spare_trackers=False)
+    return remove_unused(memory)
 
 
 def end_engines(mark: str, patience_seconds: float = 4.0) -> None:
@@ -79,8 +83,18 @@ def _kill(mark: str, deadline: float, *, spare_trackers: bool) -> set[Path]:
         for pid in doomed:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        time.sleep(0.05)
+        time.sleep(POLL_SECONDS)
     return memory
+
+
+def _mapped_inodes(pid: int) -> Iterator[int]:
+    """Of the files in shared memory that this process has mapped, whatever their names are by now."""
+    prefix = f"{SHARED_MEMORY}/".encode()
+    for line in _read(pid, "maps").splitlines():
+        # address, permissions, offset, device, inode, path
+        fields = line.split(maxsplit=5)
+        if len(fields) == 6 and fields[5].startswith(prefix):
+            yield int(fields[4])
 
 
 def _pids() -> list[int]:

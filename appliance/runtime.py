@@ -6,14 +6,13 @@ import contextlib
 import fcntl
 import json
 import os
-import tempfile
 import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from appliance.errors import AlreadyRunning
-from appliance.process_tree import remove_unused
+from appliance.process_tree import end_tree, remove_unused
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +38,19 @@ class Runtime:
     def socket(self) -> Path:
         return self.folder / "control.sock"
 
+    @property
+    def _description(self) -> Path:
+        return self.folder / "box.json"
+
+    @property
+    def _memory_record(self) -> Path:
+        return self.folder / "shared-memory.json"
+
     def acquire(self) -> None:
         """Take the folder. Raises `AlreadyRunning`, naming the box that holds it."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        if not _lock(lock, attempts=10):
+        if not _lock(lock, fcntl.LOCK_EX, attempts=10):
             os.close(lock)
             raise AlreadyRunning(
                 f"A box is already running here ({_who(self.read())}).",
@@ -52,61 +59,73 @@ class Runtime:
         self._lock = lock
 
     def release(self) -> None:
-        """Give the folder back and remove what pointed at this box."""
-        for name in ("box.json", "control.sock"):
-            (self.folder / name).unlink(missing_ok=True)
+        """Give the folder back and remove what pointed at this box. No-op when it was not taken."""
         if self._lock is not None:
+            self._forget()
             os.close(self._lock)
             self._lock = None
 
     def held(self) -> bool:
-        """Whether a live box holds this folder."""
+        """Whether a live box holds this folder. Asking at the same time elsewhere does not count."""
         try:
             lock = os.open(self.folder / "lock", os.O_RDWR | os.O_CLOEXEC)
         except FileNotFoundError:
             return False
         try:
-            return not _lock(lock, attempts=1)
+            return not _lock(lock, fcntl.LOCK_SH, attempts=1)
         finally:
             os.close(lock)
 
     def write(self, box: BoxFile) -> None:
-        self._write_atomically("box.json", json.dumps(asdict(box)))
+        _write_atomically(self._description, json.dumps(asdict(box)))
 
     def read(self) -> BoxFile | None:
         """The running box's description; `None` before it has one."""
         try:
-            return BoxFile(**json.loads((self.folder / "box.json").read_text()))
+            return BoxFile(**json.loads(self._description.read_text()))
         except (FileNotFoundError, ValueError, TypeError):
             return None
 
     def remember_shared_memory(self, paths: Iterable[Path]) -> None:
-        """Write down what to remove if this box and its warden both die unheard."""
-        self._write_atomically("shared-memory.json", json.dumps(sorted(map(str, paths))))
+        """Write down what to remove if nobody is left to do it: box, warden and resource trackers all killed."""
+        _write_atomically(self._memory_record, json.dumps(sorted(map(str, paths))))
 
     def clean(self) -> list[Path]:
-        """Remove shared memory that a dead box left. The lock must be held."""
-        record = self.folder / "shared-memory.json"
+        """End what a dead box left running and remove its files and shared memory; returns the latter.
+
+        The lock must be held.
+        """
+        removed: list[Path] = []
+        if (dead := self.read()) is not None:
+            removed += end_tree(dead.tree)
         with contextlib.suppress(FileNotFoundError, ValueError):
-            removed = remove_unused(Path(name) for name in json.loads(record.read_text()))
-            record.unlink()
-            return removed
-        return []
+            removed += remove_unused(Path(name) for name in json.loads(self._memory_record.read_text()))
+        self._memory_record.unlink(missing_ok=True)
+        self._forget()
+        return removed
 
-    def _write_atomically(self, name: str, text: str) -> None:
-        descriptor, temporary = tempfile.mkstemp(dir=self.folder, prefix=f".{name}.")
-        with os.fdopen(descriptor, "w") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        Path(temporary).replace(self.folder / name)
+    def _forget(self) -> None:
+        """Remove what points at a box."""
+        for path in (self._description, self.socket):
+            path.unlink(missing_ok=True)
 
 
-def _lock(descriptor: int, attempts: int) -> bool:
+def _write_atomically(path: Path, text: str) -> None:
+    """Only the holder of the lock writes, so one name for the unfinished file is enough."""
+    unfinished = path.with_name(f"{path.name}.unfinished")
+    unfinished.touch(0o600)
+    with unfinished.open("w") as stream:
+        stream.write(text)
+        stream.flush()
+        os.fsync(stream.fileno())
+    unfinished.replace(path)
+
+
+def _lock(descriptor: int, kind: int, attempts: int) -> bool:
     """More than one attempt outlasts a `held` of another process, which takes the lock for a moment."""
     for attempt in range(attempts):
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
         except BlockingIOError:
             if attempt + 1 < attempts:
                 time.sleep(0.02)

@@ -120,10 +120,14 @@ class Supervisor:
         parts = assembly.assemble(self.settings, model, workshop, box)
         self._fleet = parts.fleet
         box.attach(parts.fleet)
+        parts.fleet.on_start = self._remember_memory
         await self._start_engines(box, parts.fleet)
-        self.runtime.remember_shared_memory(shared_memory_of([*members(self.tree), os.getpid()]))
         box.open(parts.pipeline, parts.fleet)
         self._on_running(box)
+
+    def _remember_memory(self) -> None:
+        """For the next start, should this box and its warden both die unheard."""
+        self.runtime.remember_shared_memory(shared_memory_of([*members(self.tree), os.getpid()]))
 
     async def _start_engines(self, box: RunningBox, fleet: Fleet) -> None:
         began = time.monotonic()

@@ -4,14 +4,15 @@
                                        engine, lock, overrides, Python, machine
     .venv                              small, one per clone: this project, editable, and a `.pth` to the shared one
 
-The shared environment is built beside its place and renamed when complete, under a file lock; `.venv` carries a stamp
-of what it was made from. When both are current, nothing is done and uv is not started.
+Both are built beside their place and put there when complete, under a file lock; `.venv` carries a stamp of what it was
+made from. When both are current, nothing is done and uv is not started.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import ctypes
 import fcntl
 import functools
 import hashlib
@@ -37,6 +38,9 @@ CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dyna
 PYTHONS = ((3, 11), (3, 13))
 MIN_UV = (0, 8)
 DISK_NEEDED_GB = {"cpu": 4, "cuda": 15}
+# Of Linux, for renameat2.
+AT_FDCWD = -100
+RENAME_EXCHANGE = 2
 UNWANTED_VARIABLES = frozenset({"VIRTUAL_ENV", "CONDA_PREFIX", "PYTHONPATH", "PYTHONHOME", "PYTHONDONTWRITEBYTECODE"})
 NETWORK_WORDS = (
     "dns error",
@@ -216,12 +220,11 @@ def build_shared(plan: Plan) -> None:
     """Makes the shared environment beside its place and renames it when complete; one left half made is made anew."""
     check_disk(plan.engine)
     environment = uv_environment(plan.engine)
-    unfinished = plan.shared.with_name(f"{plan.shared.name}.unfinished")
-    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished = beside(plan.shared)
     python = str(unfinished / "bin" / "python")
     install = ["pip", "install", "--python", python, "--no-deps", "--compile-bytecode"]
     with step(f"packages of {plan.lock.relative_to(ROOT)}, compiled to bytecode"):
-        run_uv(["venv", "--relocatable", "--python", os.path.realpath(sys.executable), str(unfinished)], environment)
+        make_venv(unfinished, environment)
         run_uv([*install, "--requirements", str(plan.lock)], environment)
     with step("demo model's package"):
         run_uv([*install, "--requirements", str(PACKAGING / "no-deps.txt")], environment)
@@ -233,16 +236,57 @@ def build_shared(plan: Plan) -> None:
 
 
 def link_clone(plan: Plan) -> None:
-    """Makes `.venv` on the shared environment; the stamp is written last."""
+    """Makes `.venv` on the shared environment. A command that runs from the old one goes on with the new one."""
     environment = uv_environment(plan.engine)
-    shutil.rmtree(VENV, ignore_errors=True)
-    run_uv(["venv", "--python", os.path.realpath(sys.executable), str(VENV)], environment)
+    unfinished = beside(VENV)
+    make_venv(unfinished, environment)
     shared_packages = str(site_packages(plan.shared))
-    (site_packages(VENV) / "shared.pth").write_text(f"import site; site.addsitedir({shared_packages!r})\n")
-    copy_commands(plan.shared / "bin", VENV / "bin")
+    (site_packages(unfinished) / "shared.pth").write_text(f"import site; site.addsitedir({shared_packages!r})\n")
+    copy_commands(plan.shared / "bin", unfinished / "bin")
     editable = ["--no-deps", "--no-build-isolation", "--editable", str(ROOT)]
-    run_uv(["pip", "install", "--python", str(VENV / "bin" / "python"), *editable], environment)
-    (VENV / "stamp").write_text(clone_stamp(plan))
+    run_uv(["pip", "install", "--python", str(unfinished / "bin" / "python"), *editable], environment)
+    (unfinished / "stamp").write_text(clone_stamp(plan))
+    put_in_place(unfinished, VENV)
+
+
+def beside(place: Path) -> Path:
+    """Where an environment is built before it is put in its place."""
+    return place.with_name(f"{place.name}.unfinished")
+
+
+def make_venv(folder: Path, environment: dict[str, str]) -> None:
+    """An empty environment that may be renamed; what is there already is removed, before a second try too."""
+    remove(folder)
+    python = os.path.realpath(sys.executable)
+    run_uv(["venv", "--clear", "--relocatable", "--python", python, str(folder)], environment)
+
+
+def put_in_place(new: Path, place: Path) -> None:
+    """Renames `new` to `place` and removes what was there. Nobody finds `place` missing or half made meanwhile, but for
+    the moment between two renames where the file system cannot exchange names (NFS)."""
+    old = new
+    if not os.path.lexists(place):
+        new.rename(place)
+    elif not exchange(new, place):
+        old = place.with_name(f"{place.name}.old")
+        remove(old)
+        place.rename(old)
+        new.rename(place)
+    remove(old)
+
+
+def exchange(one: Path, other: Path) -> bool:
+    """Lets two names change places in one step; `False`, and nothing changed, where the file system cannot."""
+    done = ctypes.CDLL(None).renameat2(AT_FDCWD, bytes(one), AT_FDCWD, bytes(other), RENAME_EXCHANGE)
+    return bool(done == 0)
+
+
+def remove(folder: Path) -> None:
+    """A folder with all in it, or only the link when it is one; no-op when there is none."""
+    if folder.is_symlink():
+        folder.unlink()
+    else:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def copy_commands(source: Path, target: Path) -> None:
@@ -264,6 +308,8 @@ def prepare(wanted_engine: str) -> None:
     if is_current(plan):
         return
     with only_one():
+        if is_current(plan):  # another make of this clone was first
+            return
         find_uv()
         if not plan.shared.is_dir():
             build_shared(plan)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 import uuid
 from collections.abc import Callable
@@ -15,19 +16,30 @@ from appliance import __version__
 from appliance.api.admission import Admission
 from appliance.api.box import Box
 from appliance.api.chat import ChatCodec
+from appliance.api.completions_routes import add_completions_route
+from appliance.api.conversations import Conversations, add_conversation_routes
+from appliance.api.diagnostics import Diagnostics
+from appliance.api.documents import Documents
 from appliance.api.envelopes import envelope_of
 from appliance.api.exchange import Service
 from appliance.api.guard import Guard, request_id_of
 from appliance.api.keys import Keys
+from appliance.api.messages import MessagesCodec
+from appliance.api.messages_routes import add_messages_routes
 from appliance.api.problems import MethodNotAllowed, NoSuchRoute
+from appliance.api.responses_memory import MemoryStore
+from appliance.api.responses_routes import add_responses_routes, responses_of
+from appliance.api.responses_store import ResponseStore
 from appliance.api.routes import add_generation_route, add_model_routes, add_operator_routes
+from appliance.api.seal import KEY_BYTES, Seal
 from appliance.errors import InvalidRequest, nearest
 from appliance.generation import Inference
 
 KEEP_ALIVE_SECONDS = 15.0
+MAX_DIAGNOSED_ANSWERS = 4096
 
 
-def create_app(
+def create_app(  # noqa: PLR0913 – every part of the whole API that a test may replace
     inference: Inference,
     box: Box,
     *,
@@ -37,17 +49,28 @@ def create_app(
     keep_alive_seconds: float = KEEP_ALIVE_SECONDS,
     clock: Callable[[], float] = time.time,
     new_token: Callable[[], str] = lambda: uuid.uuid4().hex,
+    seal: Seal | None = None,
+    store: ResponseStore | None = None,
 ) -> FastAPI:
     """The whole API over one box.
 
     With `api_keys`, `/v1/` and `/box/` need one of them, except over a Unix socket. At most `max_requests` generations
     run at a time; one more is turned away with 503. A stream that is quiet for `keep_alive_seconds` gets a comment.
+    Without a `seal`, thoughts are signed with a key that ends with the process. Without a `store`, responses and
+    conversations are kept in memory, as many as there is room for.
     """
+    seal = seal or Seal(os.urandom(KEY_BYTES))
     service = Service(inference, Admission(max_requests), max_body_bytes, keep_alive_seconds, clock, new_token)
-    app = FastAPI(title="dynamo-box", version=__version__, redirect_slashes=False)
+    diagnostics, documents = Diagnostics(MAX_DIAGNOSED_ANSWERS), Documents()
+    responses = responses_of(service, store or MemoryStore(), seal, diagnostics, documents)
+    app = FastAPI(title="dynamo-box", version=__version__, redirect_slashes=False, lifespan=responses.runs.lifespan)
     add_operator_routes(app, box)
     add_model_routes(app, inference)
-    add_generation_route(app, "/v1/chat/completions", service, ChatCodec())
+    add_generation_route(app, "/v1/chat/completions", service, ChatCodec(diagnostics=diagnostics, documents=documents))
+    add_completions_route(app, service)
+    add_messages_routes(app, service, MessagesCodec(inference, seal=seal, diagnostics=diagnostics, documents=documents))
+    add_responses_routes(app, responses)
+    add_conversation_routes(app, Conversations(service, responses.codec, responses.store), service)
     app.add_middleware(Guard, keys=Keys(api_keys), new_token=new_token)
     app.add_exception_handler(HTTPException, _refuse_route)
     return app

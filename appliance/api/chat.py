@@ -1,7 +1,7 @@
 """The codec of `POST /v1/chat/completions`: request JSON → `Conversation`, events → answer.
 
-`chat_messages` and `chat_options` read a request, `chat_reply` and `chat_bodies` write the answer, `chat_encode` goes
-the other way.
+`chat_messages`, `chat_files`, `chat_tools` and `chat_options` read a request, `chat_reply` and `chat_bodies` write the
+answer, `chat_encode` goes the other way.
 """
 
 from __future__ import annotations
@@ -12,24 +12,31 @@ from typing import Any
 
 from appliance.api import sse
 from appliance.api.chat_encode import encode_request
-from appliance.api.chat_messages import decode_messages, decode_tools
-from appliance.api.chat_options import (
-    REASONING_EFFORTS,
-    decode_hints,
-    decode_output_format,
-    decode_sampling,
-    decode_stream_options,
-    decode_tool_choice,
-)
+from appliance.api.chat_files import pdf_sources
+from appliance.api.chat_messages import decode_mark, decode_messages
+from appliance.api.chat_options import decode_output_format, decode_sampling, decode_stream_options
+from appliance.api.chat_reading import Reading
 from appliance.api.chat_reply import StreamReply, WholeReply
+from appliance.api.chat_tools import decode_tool_choice, decode_tools
 from appliance.api.codec import Reply, Stamp
+from appliance.api.diagnostics import Diagnostics
+from appliance.api.documents import Documents
+from appliance.api.extension import Extension, decode_extension, decode_openai_diagnostics, joined, with_mark
 from appliance.api.fields import Fields
 from appliance.api.identity import MAX_ID_CHARACTERS, identify
+from appliance.api.postscript import Postscript
 from appliance.api.problems import Problem, encode_openai_error, openai_problem
-from appliance.conversation import Conversation, Reasoning
+from appliance.api.prompt_cache import decode_prompt_cache
+from appliance.api.reasoning import decode_reasoning
+from appliance.conversation import Conversation, Identity, Reporting
 from appliance.errors import InvalidRequest, RequestError
 
 __all__ = ["ChatCall", "ChatCodec", "decode_conversation", "encode_request"]
+
+UNSERVED = {
+    "web_search_options": "there is no web search here",
+    "verbosity": "no model here knows how to be more or less verbose; ask for it in the prompt",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,14 +46,13 @@ class ChatCall:
     conversation: Conversation
     streams: bool
     include_usage: bool
+    diagnostics: Diagnostics
 
     def reply(self, stamp: Stamp) -> Reply:
-        conversation = self.conversation
-        num_choices = conversation.sampling.n
+        postscript = Postscript(self.conversation, stamp.id, self.diagnostics)
         if self.streams:
-            return StreamReply(stamp, conversation.model, num_choices, include_usage=self.include_usage)
-        with_logprobs = conversation.sampling.logprobs is not None
-        return WholeReply(stamp, conversation.model, num_choices, with_logprobs=with_logprobs)
+            return StreamReply(stamp, self.conversation, postscript, include_usage=self.include_usage)
+        return WholeReply(stamp, self.conversation, postscript)
 
 
 class ChatCodec:
@@ -54,9 +60,16 @@ class ChatCodec:
 
     id_prefix = "chatcmpl-"
 
+    def __init__(self, *, diagnostics: Diagnostics, documents: Documents | None = None) -> None:
+        self._diagnostics = diagnostics
+        self._documents = documents or Documents()
+
     async def decode(self, body: Mapping[str, Any], headers: Mapping[str, str]) -> ChatCall:
-        options = decode_stream_options(Fields(body))
-        return ChatCall(decode_conversation(body, headers), options.streams, options.include_usage)
+        fields = Fields(body)
+        options = decode_stream_options(fields)
+        pdf_texts = await self._documents.read(pdf_sources(fields))
+        conversation = decode_conversation(body, headers, pdf_texts)
+        return ChatCall(conversation, options.streams, options.include_usage, self._diagnostics)
 
     def problem(self, error: RequestError, request_id: str) -> Problem:
         return openai_problem(error, request_id)
@@ -65,29 +78,56 @@ class ChatCodec:
         return sse.frame(encode_openai_error(error)) + sse.DONE
 
 
-def decode_conversation(body: Mapping[str, Any], headers: Mapping[str, str]) -> Conversation:
-    """Raises `InvalidRequest` naming the first field that is wrong. Fields that are not known are ignored."""
+def decode_conversation(
+    body: Mapping[str, Any], headers: Mapping[str, str], pdf_texts: Mapping[str, str] | None = None
+) -> Conversation:
+    """Raises `InvalidRequest` naming the first field that is wrong. Fields that are not known are ignored.
+
+    `pdf_texts` are the texts of its PDF files by their base64 data.
+    """
     fields = Fields(body)
+    model = fields.required_string("model")
     _refuse_audio(fields)
-    tools = decode_tools(fields)
+    extension = decode_extension(fields, headers)
+    prompt_cache = decode_prompt_cache(fields)
+    reading = Reading(prompt_cache.breakpoint_seconds, pdf_texts or {})
+    tools = decode_tools(fields, reading)
+    messages = decode_messages(fields, reading)
+    for mark in (decode_mark(fields), prompt_cache.mark, extension.mark):
+        messages = with_mark(messages, mark)
     return Conversation(
-        model=fields.required_string("model"),
-        messages=decode_messages(fields),
+        model=model,
+        messages=messages,
         tools=tools,
-        tool_choice=decode_tool_choice(fields, tools),
+        tool_choice=decode_tool_choice(fields, tools, reading),
         parallel_tool_calls=fields.flag("parallel_tool_calls") is not False,
         sampling=decode_sampling(fields),
         output_format=decode_output_format(fields),
-        reasoning=Reasoning(effort=fields.choice("reasoning_effort", REASONING_EFFORTS)),
+        reasoning=decode_reasoning(fields, extension.thinking_tokens),
         template_arguments=fields.mapping("chat_template_kwargs"),
-        cache_salt=fields.string("cache_salt") or None,
-        identity=identify(
-            headers,
-            session_id=fields.short_string("prompt_cache_key", MAX_ID_CHARACTERS),
-            user=fields.short_string("user", MAX_ID_CHARACTERS),
-        ),
-        hints=decode_hints(fields),
+        cache_salt=extension.cache_salt or fields.string("cache_salt") or None,
+        identity=_identify(fields, headers, extension),
+        hints=extension.hints,
+        reporting=_decode_reporting(fields, extension, reading),
     )
+
+
+def _identify(fields: Fields, headers: Mapping[str, str], extension: Extension) -> Identity:
+    return identify(
+        headers,
+        session_id=fields.short_string("prompt_cache_key", MAX_ID_CHARACTERS),
+        user=fields.short_string("user", MAX_ID_CHARACTERS),
+        stated=extension.session,
+    )
+
+
+def _decode_reporting(fields: Fields, extension: Extension, reading: Reading) -> Reporting:
+    """Called last: by then `reading` knows all that was left out."""
+    for name, reason in UNSERVED.items():
+        if fields.raw(name) is not None:
+            reading.leave_out(name, reason)
+    left_out = Reporting(ignored=tuple(reading.ignored))
+    return joined(extension.reporting, decode_openai_diagnostics(fields), left_out)
 
 
 def _refuse_audio(fields: Fields) -> None:

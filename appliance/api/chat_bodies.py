@@ -5,7 +5,7 @@ Structs are encoded by msgspec; no validation runs per token. A field that is `U
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from msgspec import UNSET, Struct, UnsetType
 
@@ -16,6 +16,8 @@ FINGERPRINT: Final = f"dynamo-box-{__version__}"
 
 # JSON has no infinity: an impossible token would be written as null, which clients that expect a number reject.
 LEAST_LOGPROB: Final = -9999.0
+
+JsonObject = dict[str, Any]
 
 
 class PromptDetails(Struct, frozen=True):
@@ -51,8 +53,16 @@ class FunctionBody(Struct, frozen=True):
     name: str | UnsetType = UNSET
 
 
+class CustomBody(Struct, frozen=True):
+    input: str
+    name: str | UnsetType = UNSET
+
+
 class CallBody(Struct, frozen=True):
-    function: FunctionBody
+    """Exactly one of `function` and `custom` is set."""
+
+    function: FunctionBody | UnsetType = UNSET
+    custom: CustomBody | UnsetType = UNSET
     index: int | UnsetType = UNSET
     id: str | UnsetType = UNSET
     type: str | UnsetType = UNSET
@@ -80,6 +90,8 @@ class Chunk(Struct, frozen=True):
     model: str
     choices: list[ChunkChoice]
     usage: UsageBody | UnsetType | None = UNSET
+    nvext: JsonObject | UnsetType = UNSET
+    prompt_cache_diagnostics: JsonObject | UnsetType = UNSET
     object: str = "chat.completion.chunk"
     system_fingerprint: str = FINGERPRINT
     service_tier: str = "default"
@@ -108,6 +120,8 @@ class Completion(Struct, frozen=True):
     model: str
     choices: list[ChoiceBody]
     usage: UsageBody
+    nvext: JsonObject | UnsetType = UNSET
+    prompt_cache_diagnostics: JsonObject | UnsetType = UNSET
     object: str = "chat.completion"
     system_fingerprint: str = FINGERPRINT
     service_tier: str = "default"

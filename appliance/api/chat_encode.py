@@ -5,15 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from appliance.api.chat_files import encode_file
 from appliance.api.chat_messages import TTL_SECONDS
+from appliance.api.custom_tools import custom_arguments, custom_input, custom_names
+from appliance.api.extension_reply import encode_agent_hints, encode_directive
+from appliance.api.ttl import ttl_text
 from appliance.conversation import (
     Block,
     CacheMark,
     Conversation,
+    Document,
     Image,
     Message,
     OutputFormat,
     OutputKind,
+    Reasoning,
     Role,
     Sampling,
     Text,
@@ -22,6 +28,7 @@ from appliance.conversation import (
     ToolCall,
     ToolChoice,
     ToolChoiceMode,
+    ToolKind,
     ToolResult,
 )
 
@@ -45,96 +52,130 @@ SAMPLING_FIELDS = (
 def encode_request(conversation: Conversation) -> JsonObject:
     """The request body that decodes to `conversation`.
 
-    Left out is what this protocol's body cannot say: the parent session and the client (headers carry them), marks on
-    thinking, `is_error` of tool results. Blocks of an assistant come in the order thinking, text, tool calls, and a
-    tool message holds one result.
+    Left out is what this protocol's body cannot say: the client (a header carries it), what was ignored, marks on
+    thinking, where a document is from, `is_error` of tool results. Blocks of an assistant come in the order thinking,
+    text, tool calls, and a tool message holds one result.
     """
-    identity, hints = conversation.identity, conversation.hints
+    customs = custom_names(conversation.tools)
+    compared = conversation.reporting.compare_with
     body = {
         "model": conversation.model,
-        "messages": [_encode_message(message) for message in conversation.messages],
+        "messages": [_encode_message(message, customs) for message in conversation.messages],
         "tools": [_encode_tool(tool) for tool in conversation.tools],
-        "tool_choice": _encode_tool_choice(conversation.tool_choice),
+        "tool_choice": _encode_tool_choice(conversation.tool_choice, customs),
         "parallel_tool_calls": None if conversation.parallel_tool_calls else False,
         "response_format": _encode_output_format(conversation.output_format),
-        "reasoning_effort": conversation.reasoning.effort,
         "chat_template_kwargs": conversation.template_arguments,
         "cache_salt": conversation.cache_salt,
-        "prompt_cache_key": identity.session_id,
-        "user": identity.user,
-        "nvext": {"agent_hints": {"priority": hints.priority}} if hints.priority else None,
+        "prompt_cache_key": conversation.identity.session_id,
+        "prompt_cache_options": None if compared is None else {"comparison_response_id": compared},
+        "user": conversation.identity.user,
+        "nvext": encode_extension(conversation) or None,
+        **_encode_reasoning(conversation.reasoning),
         **_encode_sampling(conversation.sampling),
     }
-    return _without_absent(body)
+    return without_absent(body)
 
 
-def _encode_message(message: Message) -> JsonObject:
+def encode_extension(conversation: Conversation) -> JsonObject:
+    hints = conversation.hints
+    extension = {
+        "agent_hints": encode_agent_hints(hints) or None,
+        "retention": [encode_directive(directive) for directive in hints.retention],
+        "backend_instance_id": hints.worker,
+        "parent_session_id": conversation.identity.parent_session_id,
+        "extra_fields": sorted(conversation.reporting.fields),
+    }
+    return without_absent(extension)
+
+
+def _encode_reasoning(reasoning: Reasoning) -> JsonObject:
+    rest = without_absent({"enabled": reasoning.enabled, "max_tokens": reasoning.budget_tokens})
+    return {"reasoning_effort": reasoning.effort, "reasoning": rest or None}
+
+
+def _encode_message(message: Message, customs: frozenset[str]) -> JsonObject:
     name = {} if message.name is None else {"name": message.name}
     result = next((block for block in message.blocks if isinstance(block, ToolResult)), None)
     if result is not None:
         return {"role": message.role, **name, **_encode_tool_result(result)}
     body: JsonObject = {"role": message.role, **name, "content": _encode_content(message.blocks)}
     if message.role is Role.ASSISTANT:
-        body |= _encode_assistant(message.blocks)
+        body |= _encode_assistant(message.blocks, customs)
     return body
 
 
 def _encode_tool_result(result: ToolResult) -> JsonObject:
-    return {"tool_call_id": result.call_id, "content": _encode_content(result.content), **_encode_mark(result.mark)}
+    return {
+        "tool_call_id": result.call_id,
+        "content": _encode_content(result.content),
+        **encode_mark(result.mark),
+    }
 
 
-def _encode_assistant(blocks: tuple[Block, ...]) -> JsonObject:
+def _encode_assistant(blocks: tuple[Block, ...], customs: frozenset[str]) -> JsonObject:
     thinking = "".join(block.text for block in blocks if isinstance(block, Thinking))
-    calls = [_encode_tool_call(block) for block in blocks if isinstance(block, ToolCall)]
-    return _without_absent({"reasoning_content": thinking or None, "tool_calls": calls})
+    calls = [_encode_tool_call(block, customs) for block in blocks if isinstance(block, ToolCall)]
+    return without_absent({"reasoning_content": thinking or None, "tool_calls": calls})
 
 
-def _encode_tool_call(call: ToolCall) -> JsonObject:
+def _encode_tool_call(call: ToolCall, customs: frozenset[str]) -> JsonObject:
+    """A call of a custom tool as one, unless its arguments would not come back as they are."""
+    text = custom_input(call.arguments)
+    if call.name in customs and custom_arguments(text) == call.arguments:
+        return {
+            "id": call.id,
+            "type": "custom",
+            "custom": {"name": call.name, "input": text},
+            **encode_mark(call.mark),
+        }
     function = {"name": call.name, "arguments": call.arguments}
-    return {"id": call.id, "type": "function", "function": function, **_encode_mark(call.mark)}
+    return {"id": call.id, "type": "function", "function": function, **encode_mark(call.mark)}
 
 
 def _encode_content(blocks: Iterable[Block]) -> str | list[JsonObject]:
-    parts = [block for block in blocks if isinstance(block, Text | Image)]
+    parts = [block for block in blocks if isinstance(block, Text | Image | Document)]
     if not parts:
         return ""
     first = parts[0]
     if len(parts) == 1 and isinstance(first, Text) and first.text and first.mark is None:
         return first.text
-    return [_encode_part(part) for part in parts]
+    return [{**_encode_part(part), **encode_mark(part.mark)} for part in parts]
 
 
-def _encode_part(part: Text | Image) -> JsonObject:
+def _encode_part(part: Text | Image | Document) -> JsonObject:
     if isinstance(part, Text):
-        return {"type": "text", "text": part.text, **_encode_mark(part.mark)}
-    image = _without_absent({"url": part.url, "detail": part.detail})
-    return {"type": "image_url", "image_url": image, **_encode_mark(part.mark)}
+        return {"type": "text", "text": part.text}
+    if isinstance(part, Document):
+        return encode_file(part)
+    return {"type": "image_url", "image_url": without_absent({"url": part.url, "detail": part.detail})}
 
 
-def _encode_mark(mark: CacheMark | None) -> JsonObject:
+def encode_mark(mark: CacheMark | None) -> JsonObject:
     if mark is None:
         return {}
-    ttl = next(name for name, seconds in TTL_SECONDS.items() if seconds >= mark.ttl_seconds or name == "1h")
-    return {"cache_control": {"type": "ephemeral", "ttl": ttl}}
+    ttl = ttl_text(mark.ttl_seconds)
+    if ttl in TTL_SECONDS:
+        return {"cache_control": {"type": "ephemeral", "ttl": ttl}}
+    return {"prompt_cache_breakpoint": {"mode": "explicit", "ttl": ttl}}
 
 
 def _encode_tool(tool: Tool) -> JsonObject:
-    function = {
-        "name": tool.name,
-        "description": tool.description,
-        "parameters": tool.parameters,
-        "strict": tool.strict,
-    }
-    present = {name: value for name, value in function.items() if value is not None}
-    return {"type": "function", "function": present, **_encode_mark(tool.mark)}
+    """`parameters` of a custom tool are always the same, and not sent."""
+    described = {"name": tool.name, "description": tool.description}
+    if tool.kind is ToolKind.CUSTOM:
+        return {"type": "custom", "custom": without_absent(described), **encode_mark(tool.mark)}
+    function = without_absent({**described, "parameters": tool.parameters, "strict": tool.strict})
+    return {"type": "function", "function": function, **encode_mark(tool.mark)}
 
 
-def _encode_tool_choice(choice: ToolChoice | None) -> str | JsonObject | None:
+def _encode_tool_choice(choice: ToolChoice | None, customs: frozenset[str]) -> str | JsonObject | None:
     if choice is None:
         return None
-    if choice.mode is ToolChoiceMode.NAMED:
-        return {"type": "function", "function": {"name": choice.name}}
-    return str(choice.mode)
+    if choice.mode is not ToolChoiceMode.NAMED:
+        return str(choice.mode)
+    kind = "custom" if choice.name in customs else "function"
+    return {"type": kind, kind: {"name": choice.name}}
 
 
 def _encode_output_format(output: OutputFormat) -> JsonObject | None:
@@ -159,6 +200,6 @@ def _encode_sampling(sampling: Sampling) -> JsonObject:
     }
 
 
-def _without_absent(body: JsonObject) -> JsonObject:
+def without_absent(body: JsonObject) -> JsonObject:
     """Drop what says nothing: `None` and empty arrays. Empty objects stay, they mean something."""
     return {name: value for name, value in body.items() if value is not None and value != []}

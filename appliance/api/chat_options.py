@@ -1,29 +1,17 @@
-"""Chat completions, request side: everything beside messages and tools."""
+"""Options of OpenAI's generating routes: how to draw tokens, what form they take, how to send them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from appliance.api.fields import INT64_MAX, Fields, is_integer, is_number, refusal
-from appliance.conversation import (
-    Hints,
-    OutputFormat,
-    OutputKind,
-    Sampling,
-    Tool,
-    ToolChoice,
-    ToolChoiceMode,
-)
-from appliance.errors import InvalidRequest, nearest
+from appliance.conversation import OutputFormat, OutputKind, Sampling
 
 MAX_STOPS = 16
 MAX_CHOICES = 16
 MAX_TOP_LOGPROBS = 20
-MAX_PRIORITY = 2**31 - 1
-REASONING_EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
 OUTPUT_KINDS = tuple(str(kind) for kind in OutputKind)
-PLAIN_CHOICES = ("none", "auto", "required")
 INFINITY = float("inf")
 
 
@@ -45,28 +33,6 @@ def decode_stream_options(body: Fields) -> StreamOptions:
     return StreamOptions(streams, options.flag("include_usage") or False)
 
 
-def decode_tool_choice(body: Fields, tools: tuple[Tool, ...]) -> ToolChoice | None:
-    if isinstance(body.raw("tool_choice"), dict):
-        return _named_choice(body.required_object("tool_choice"), tools)
-    mode = body.choice("tool_choice", PLAIN_CHOICES)
-    if mode == ToolChoiceMode.REQUIRED and not tools:
-        raise InvalidRequest('tool_choice is "required" but there are no tools', param="tool_choice")
-    return None if mode is None else ToolChoice(ToolChoiceMode(mode))
-
-
-def _named_choice(fields: Fields, tools: tuple[Tool, ...]) -> ToolChoice:
-    if fields.raw("type") != "function":
-        raise fields.refuse("type", '"function"')
-    function = fields.required_object("function")
-    name = function.required_string("name")
-    names = [tool.name for tool in tools]
-    if name not in names:
-        close = nearest(name, names)
-        hint = f" (did you mean {close}?)" if close else ""
-        raise function.refuse("name", f"the name of one of the {len(names)} tools{hint}")
-    return ToolChoice(ToolChoiceMode.NAMED, name)
-
-
 def decode_output_format(body: Fields) -> OutputFormat:
     fields = body.object("response_format")
     if fields is None:
@@ -86,6 +52,11 @@ def decode_output_format(body: Fields) -> OutputFormat:
 
 
 def decode_sampling(body: Fields) -> Sampling:
+    return replace(decode_plain_sampling(body), logprobs=_decode_logprobs(body))
+
+
+def decode_plain_sampling(body: Fields) -> Sampling:
+    """Without logprobs, which protocols ask for in different words."""
     max_tokens = body.integer("max_tokens", 1)
     max_completion_tokens = body.integer("max_completion_tokens", 1)
     limit = max_tokens if max_completion_tokens is None else max_completion_tokens
@@ -106,7 +77,6 @@ def decode_sampling(body: Fields) -> Sampling:
         stop=_decode_stop(body),
         stop_token_ids=_decode_stop_token_ids(body),
         ignore_eos=body.flag("ignore_eos") or False,
-        logprobs=_decode_logprobs(body),
         logit_bias=_decode_logit_bias(body),
         n=body.integer("n", 1, MAX_CHOICES) or 1,
     )
@@ -145,13 +115,3 @@ def _decode_logit_bias(body: Fields) -> Mapping[str, float] | None:
         if not (is_number(bias) and -100 <= bias <= 100):
             raise refusal(f"logit_bias.{token}", bias, "a number from -100 to 100")
     return {token: float(bias) for token, bias in biases.items()}
-
-
-def decode_hints(body: Fields) -> Hints:
-    """`nvext.agent_hints.priority`: higher is more important. Body `priority`, as vLLM takes it: lower is."""
-    extension = body.object("nvext")
-    agent_hints = extension.object("agent_hints") if extension is not None else None
-    hinted = agent_hints.integer("priority", -MAX_PRIORITY, MAX_PRIORITY) if agent_hints is not None else None
-    if hinted is not None:
-        return Hints(priority=hinted)
-    return Hints(priority=-(body.integer("priority", -MAX_PRIORITY, MAX_PRIORITY) or 0))

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
-from msgspec import UNSET, UnsetType, json
+from msgspec import UNSET, json
 
 from appliance.api import sse
 from appliance.api.chat_bodies import (
@@ -18,17 +18,19 @@ from appliance.api.chat_bodies import (
     ChunkChoice,
     Completion,
     DeltaBody,
-    FunctionBody,
     LogprobBody,
     LogprobsBody,
     MessageBody,
-    UsageBody,
     logprob_body,
     usage_body,
 )
+from appliance.api.chat_calls import CallDraft, CustomCalls
 from appliance.api.codec import Stamp
+from appliance.api.custom_tools import custom_names
+from appliance.api.postscript import Postscript
+from appliance.conversation import Conversation
 from appliance.errors import GenerationFailed
-from appliance.generation import Delta, Event, Finished, FinishReason, Started, ToolCallDelta, Usage
+from appliance.generation import Delta, Event, Finished, FinishReason, Started, Usage
 
 NO_DELTA: Final = DeltaBody()
 ROLE_DELTA: Final = DeltaBody(role="assistant")
@@ -36,25 +38,35 @@ EMPTY_CONTENT: Final = DeltaBody(content="")
 
 
 class StreamReply:
-    """An answer as server-sent events: role, deltas, one finish per choice, usage when wanted, `[DONE]`."""
+    """An answer as server-sent events: role, deltas, one finish per choice, usage when wanted, `[DONE]`.
 
-    def __init__(self, stamp: Stamp, model: str, num_choices: int, *, include_usage: bool) -> None:
+    What is known only at the end goes with the usage, or, where none is wanted, with the last finish, which therefore
+    waits for it: a chunk without choices is not expected then.
+    """
+
+    def __init__(
+        self, stamp: Stamp, conversation: Conversation, postscript: Postscript, *, include_usage: bool
+    ) -> None:
         self._stamp = stamp
-        self._model = model
-        self._num_choices = num_choices
+        self._model = conversation.model
+        self._num_choices = conversation.sampling.n
+        self._customs = CustomCalls(custom_names(conversation.tools))
+        self._postscript = postscript
         self._include_usage = include_usage
         self._spoken: set[int] = set()
         self._finished: set[int] = set()
+        self._last: list[ChunkChoice] = []
 
     def begin(self) -> bytes:
         return b""
 
     def add(self, event: Event) -> bytes:
+        self._postscript.add(event)
         if isinstance(event, Delta):
             return self._deltas(event)
         if isinstance(event, Started):
             return b"".join(self._chunk(ChunkChoice(index, ROLE_DELTA)) for index in range(self._num_choices))
-        return self._usage(event.usage)
+        return self._end_of_choices(event.usage)
 
     def end(self) -> bytes:
         self.check_integrity()
@@ -72,40 +84,46 @@ class StreamReply:
         refuse_abort(delta)
         if delta.text or delta.tool_calls:
             self._spoken.add(delta.choice)
+        calls = self._customs.pieces(delta)
         frames = b""
-        if delta.text or delta.thinking or delta.tool_calls or delta.logprobs:
-            frames = self._chunk(ChunkChoice(delta.choice, _delta_body(delta), _logprobs_body(delta)))
+        if delta.text or delta.thinking or calls or delta.logprobs:
+            frames = self._chunk(ChunkChoice(delta.choice, _delta_body(delta, calls), _logprobs_body(delta)))
         return frames if delta.finish is None else frames + self._finish(delta)
 
     def _finish(self, delta: Delta) -> bytes:
         self._finished.add(delta.choice)
         body = NO_DELTA if delta.choice in self._spoken else EMPTY_CONTENT
-        return self._chunk(ChunkChoice(delta.choice, body, finish_reason=delta.finish, stop_reason=delta.matched_stop))
+        choice = ChunkChoice(delta.choice, body, finish_reason=delta.finish, stop_reason=delta.matched_stop)
+        if self._include_usage or len(self._finished) < self._num_choices:
+            return self._chunk(choice)
+        self._last = [choice]
+        return b""
 
     def _chunk(self, choice: ChunkChoice) -> bytes:
-        return self._frame([choice], None if self._include_usage else UNSET)
+        usage = None if self._include_usage else UNSET
+        return sse.frame(json.encode(Chunk(self._stamp.id, self._stamp.created, self._model, [choice], usage)))
 
-    def _usage(self, usage: Usage) -> bytes:
-        return self._frame([], usage_body(usage)) if self._include_usage else b""
+    def _end_of_choices(self, usage: Usage) -> bytes:
+        chunk = Chunk(
+            self._stamp.id,
+            self._stamp.created,
+            self._model,
+            self._last,
+            usage_body(usage) if self._include_usage else UNSET,
+            self._postscript.nvext(),
+            self._postscript.cache_diagnostics(),
+        )
+        return sse.frame(json.encode(chunk)) if chunk.choices or self._include_usage else b""
 
-    def _frame(self, choices: list[ChunkChoice], usage: UsageBody | UnsetType | None) -> bytes:
-        return sse.frame(json.encode(Chunk(self._stamp.id, self._stamp.created, self._model, choices, usage)))
 
-
-def _delta_body(delta: Delta) -> DeltaBody:
+def _delta_body(delta: Delta, calls: list[CallBody]) -> DeltaBody:
     thinking = delta.thinking or UNSET
     return DeltaBody(
         content=delta.text or UNSET,
         reasoning_content=thinking,
         reasoning=thinking,
-        tool_calls=[_call_piece(piece) for piece in delta.tool_calls] if delta.tool_calls else UNSET,
+        tool_calls=calls or UNSET,
     )
-
-
-def _call_piece(piece: ToolCallDelta) -> CallBody:
-    if piece.id is None:
-        return CallBody(FunctionBody(piece.arguments), piece.index)
-    return CallBody(FunctionBody(piece.arguments, piece.name or ""), piece.index, piece.id, "function")
 
 
 def _logprobs_body(delta: Delta) -> LogprobsBody | None:
@@ -113,22 +131,8 @@ def _logprobs_body(delta: Delta) -> LogprobsBody | None:
 
 
 @dataclass(slots=True)
-class CallDraft:
-    id: str = ""
-    name: str = ""
-    arguments: list[str] = field(default_factory=list)
-
-    def add(self, piece: ToolCallDelta) -> None:
-        self.id = piece.id or self.id
-        self.name = piece.name or self.name
-        self.arguments.append(piece.arguments)
-
-    def body(self) -> CallBody:
-        return CallBody(FunctionBody("".join(self.arguments), self.name), id=self.id, type="function")
-
-
-@dataclass(slots=True)
 class ChoiceDraft:
+    customs: frozenset[str]
     texts: list[str] = field(default_factory=list)
     thoughts: list[str] = field(default_factory=list)
     calls: dict[int, CallDraft] = field(default_factory=dict)
@@ -148,7 +152,7 @@ class ChoiceDraft:
 
     def message(self) -> MessageBody:
         """`content` is null only beside tool calls; an answer that said nothing has an empty one."""
-        calls = [self.calls[index].body() for index in sorted(self.calls)]
+        calls = [self.calls[index].body(self.customs) for index in sorted(self.calls)]
         text = "".join(self.texts)
         thinking = "".join(self.thoughts) or None
         return MessageBody(None if calls and not text else text, thinking, calls or UNSET, thinking)
@@ -163,17 +167,20 @@ class ChoiceDraft:
 class WholeReply:
     """An answer as one JSON body."""
 
-    def __init__(self, stamp: Stamp, model: str, num_choices: int, *, with_logprobs: bool) -> None:
+    def __init__(self, stamp: Stamp, conversation: Conversation, postscript: Postscript) -> None:
         self._stamp = stamp
-        self._model = model
-        self._with_logprobs = with_logprobs
-        self._choices = [ChoiceDraft() for _ in range(num_choices)]
+        self._model = conversation.model
+        self._postscript = postscript
+        self._with_logprobs = conversation.sampling.logprobs is not None
+        customs = custom_names(conversation.tools)
+        self._choices = [ChoiceDraft(customs) for _ in range(conversation.sampling.n)]
         self._usage: Usage | None = None
 
     def begin(self) -> bytes:
         return b""
 
     def add(self, event: Event) -> bytes:
+        self._postscript.add(event)
         if isinstance(event, Delta):
             refuse_abort(event)
             self._choices[event.choice].add(event)
@@ -184,10 +191,16 @@ class WholeReply:
     def end(self) -> bytes:
         if self._usage is None:
             raise GenerationFailed("the answer ended without its token counts", code="unfinished")
-        choices = [choice.body(index, with_logprobs=self._with_logprobs) for index, choice in enumerate(self._choices)]
-        return json.encode(
-            Completion(self._stamp.id, self._stamp.created, self._model, choices, usage_body(self._usage))
+        completion = Completion(
+            self._stamp.id,
+            self._stamp.created,
+            self._model,
+            [choice.body(index, with_logprobs=self._with_logprobs) for index, choice in enumerate(self._choices)],
+            usage_body(self._usage),
+            self._postscript.nvext(),
+            self._postscript.cache_diagnostics(),
         )
+        return json.encode(completion)
 
 
 def refuse_abort(delta: Delta) -> None:

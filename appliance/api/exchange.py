@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -49,34 +50,34 @@ class Exchange(Response):
         try:
             await self._serve(scope, receive, output)
         except RequestError as error:
-            log.log(_level(error), "%s: %d, %s", request_id_of(scope), error.status, error.message)
+            report(error, request_id_of(scope))
             await self._fail(output, error, request_id_of(scope))
 
     async def _serve(self, scope: Scope, receive: Receive, output: Output) -> None:
         body = await read_body(scope, receive, self._service.max_body_bytes)
         with self._service.admission.slot():
             call = await self._codec.decode(parse_object(body), headers_of(scope))
-            work = asyncio.create_task(self._answer(call, output, request_id_of(scope)))
+            work = self._answer(call, output, request_id_of(scope))
             if not await self._attend(work, receive, output if call.streams else None):
                 log.info("%s: the client left, the request was aborted", request_id_of(scope))
 
     async def _answer(self, call: Call, output: Output, request_id: str) -> None:
         """Prepare, generate, send. An engine must never see one id twice, and a client may well send one twice:
         the request goes on under the id of its answer."""
-        stamp = Stamp(self._codec.id_prefix + self._service.new_token(), int(self._service.clock()))
-        log.debug("%s: goes on as %s", request_id, stamp.id)
-        try:
+        stamp = self._stamp(request_id)
+        with request_errors_only(request_id):
             prepared = await self._service.inference.prepare(call.conversation, stamp.id)
-            end = await _fold(prepared.events(), call.reply(stamp), output if call.streams else None)
-        except RequestError:
-            raise
-        except Exception as error:  # the border to the engines: the client gets an answer in its protocol's shape
-            log.exception("%s: generation failed", request_id)
-            raise internal_error(request_id) from error
+            end = await fold(prepared.events(), call.reply(stamp), output if call.streams else None)
         await (output.close(end) if call.streams else output.whole(200, end))
 
-    async def _attend(self, work: asyncio.Task[None], receive: Receive, stream: Output | None) -> bool:
-        """Wait for `work`, keep a quiet `stream` alive, and cancel `work` when the client goes (then `False`)."""
+    def _stamp(self, request_id: str) -> Stamp:
+        stamp = Stamp(self._codec.id_prefix + self._service.new_token(), int(self._service.clock()))
+        log.debug("%s: goes on as %s", request_id, stamp.id)
+        return stamp
+
+    async def _attend(self, answer: Coroutine[Any, Any, None], receive: Receive, stream: Output | None) -> bool:
+        """Wait for `answer`, keep a quiet `stream` alive, and cancel `answer` when the client goes (then `False`)."""
+        work = asyncio.create_task(answer)
         gone = asyncio.create_task(disconnected(receive))
         try:
             while not (work.done() or gone.done()):
@@ -100,7 +101,19 @@ class Exchange(Response):
             await output.whole(*self._codec.problem(error, request_id))
 
 
-async def _fold(events: AsyncGenerator[Event, None], reply: Reply, stream: Output | None) -> bytes:
+@contextmanager
+def request_errors_only(request_id: str) -> Iterator[None]:
+    """The border to the engines: whatever goes wrong, the client gets an answer in its protocol's shape."""
+    try:
+        yield
+    except RequestError:
+        raise
+    except Exception as error:
+        log.exception("%s: generation failed", request_id)
+        raise internal_error(request_id) from error
+
+
+async def fold(events: AsyncGenerator[Event, None], reply: Reply, stream: Output | None) -> bytes:
     """Feed `reply` with every event and send what it says to `stream`. Returns the end of the answer, unsent."""
     event: Event | None = None
     if stream is not None and (opening := reply.begin()):
@@ -115,5 +128,6 @@ async def _fold(events: AsyncGenerator[Event, None], reply: Reply, stream: Outpu
     return reply.end()
 
 
-def _level(error: RequestError) -> int:
-    return logging.WARNING if error.status >= 500 else logging.INFO
+def report(error: RequestError, request_id: str) -> None:
+    level = logging.WARNING if error.status >= 500 else logging.INFO
+    log.log(level, "%s: %d, %s", request_id, error.status, error.message)

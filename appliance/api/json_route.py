@@ -27,10 +27,16 @@ def headers_in(request: Request) -> dict[str, str]:
     return headers_of(request.scope)
 
 
+def json_response(body: Any) -> Response:
+    return Response(msgspec.json.encode(body), media_type="application/json")
+
+
 async def answered(request: Request, envelope: Envelope, answer: Answer) -> Response:
-    """What `answer` returns as JSON, or the `RequestError` that it raises in the protocol's envelope."""
+    """What `answer` returns as JSON, a whole response as it is, and the `RequestError` that it raises in the protocol's
+    envelope."""
     try:
-        return Response(msgspec.json.encode(await answer()), media_type="application/json")
+        found = await answer()
+        return found if isinstance(found, Response) else json_response(found)
     except RequestError as error:
         problem = envelope(error, request_id_of(request.scope))
         headers = {name.decode(): value.decode() for name, value in problem.headers}

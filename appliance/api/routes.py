@@ -10,34 +10,42 @@ from starlette.responses import Response
 
 from appliance.api.box import Box
 from appliance.api.codec import Codec
+from appliance.api.envelopes import envelope_of, speaks_anthropic
 from appliance.api.exchange import Exchange, Service
+from appliance.api.json_route import answered
+from appliance.api.model_list import PAGING_DOCS, model_body, model_page
 from appliance.api.views import BoxStatus
 from appliance.errors import UnknownModel, nearest
 from appliance.generation import Inference, ModelCard
 
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-GENERATION_DOCS = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "application/json": {
-                "schema": {
-                    "type": "object",
-                    "required": ["model", "messages"],
-                    "properties": {
-                        "model": {"type": "string"},
-                        "messages": {"type": "array", "items": {"type": "object"}, "minItems": 1},
-                        "stream": {"type": "boolean"},
-                    },
-                    "additionalProperties": True,
-                }
-            }
-        },
-    }
+FIELD_SCHEMAS: dict[str, dict[str, Any]] = {
+    "model": {"type": "string"},
+    "messages": {"type": "array", "items": {"type": "object"}, "minItems": 1},
+    "max_tokens": {"type": "integer", "minimum": 0},
 }
+ERROR_DOCS = {"description": "An error, in the envelope of the protocol"}
+
+
+def generation_docs(*required: str) -> dict[str, Any]:
+    """What the OpenAPI document says of a route that takes a conversation with these fields, and any others."""
+    schema = {
+        "type": "object",
+        "required": list(required),
+        "properties": {**{name: FIELD_SCHEMAS.get(name, {}) for name in required}, "stream": {"type": "boolean"}},
+        "additionalProperties": True,
+    }
+    return {
+        "requestBody": {"required": True, "content": {"application/json": {"schema": schema}}},
+        "responses": {"default": ERROR_DOCS},
+    }
 
 
 def add_operator_routes(app: FastAPI, box: Box) -> None:
+    @app.head("/", summary="200 while the process answers; agents ask before their first request")
+    async def root() -> Response:
+        return Response()
+
     @app.get("/health", summary="200 while the process answers")
     async def health() -> Response:
         return _json({"status": "ok", "phase": box.status().phase})
@@ -65,25 +73,44 @@ def add_operator_routes(app: FastAPI, box: Box) -> None:
 
 
 def add_model_routes(app: FastAPI, inference: Inference) -> None:
-    @app.get("/v1/models", summary="The models that this box serves")
-    async def models() -> Response:
-        return _json({"object": "list", "data": [_model_body(card) for card in inference.models()]})
+    """A client that names a version of Anthropic's protocol gets its shape."""
+    page_docs = {"parameters": PAGING_DOCS, "responses": {"default": ERROR_DOCS}}
 
-    @app.get("/v1/models/{model_id:path}", summary="One model")
-    async def model(model_id: str) -> Response:
-        cards = {card.id: card for card in inference.models()}
-        if model_id not in cards:
-            known = nearest(model_id, cards) or next(iter(cards), None)
-            hint = f"There is {known!r}." if known else None
-            raise UnknownModel(f"no model {model_id!r} here", param="model", code="model_not_found", hint=hint)
-        return _json(_model_body(cards[model_id]))
+    @app.get("/v1/models", summary="The models that this box serves", openapi_extra=page_docs)
+    async def models(request: Request) -> Response:
+        async def listed() -> Any:
+            if speaks_anthropic(request.scope):
+                return model_page(inference.models(), request.query_params)
+            return {"object": "list", "data": [_model_body(card) for card in inference.models()]}
+
+        return await answered(request, envelope_of(request.scope), listed)
+
+    @app.get("/v1/models/{model_id:path}", summary="One model", openapi_extra={"responses": {"default": ERROR_DOCS}})
+    async def model(model_id: str, request: Request) -> Response:
+        async def found() -> Any:
+            card = _card(inference.models(), model_id)
+            return model_body(card) if speaks_anthropic(request.scope) else _model_body(card)
+
+        return await answered(request, envelope_of(request.scope), found)
 
 
-def add_generation_route(app: FastAPI, path: str, service: Service, codec: Codec) -> None:
+def add_generation_route(
+    app: FastAPI, path: str, service: Service, codec: Codec, *, docs: dict[str, Any] | None = None
+) -> None:
     async def generate(_: Request) -> Response:
         return Exchange(service, codec)
 
-    app.add_api_route(path, generate, methods=["POST"], summary="Generate", openapi_extra=GENERATION_DOCS)
+    extra = docs or generation_docs("model", "messages")
+    app.add_api_route(path, generate, methods=["POST"], summary="Generate", openapi_extra=extra)
+
+
+def _card(cards: tuple[ModelCard, ...], model_id: str) -> ModelCard:
+    by_id = {card.id: card for card in cards}
+    if model_id not in by_id:
+        known = nearest(model_id, by_id) or next(iter(by_id), None)
+        hint = f"There is {known!r}." if known else None
+        raise UnknownModel(f"no model {model_id!r} here", param="model", code="model_not_found", hint=hint)
+    return by_id[model_id]
 
 
 def _model_body(card: ModelCard) -> dict[str, Any]:

@@ -45,7 +45,7 @@ class Seal:
 
 
 def load_key(path: Path) -> bytes:
-    """The key kept at `path`, made on first use and readable by this user only: answers outlive a restart of the box."""
+    """The key kept at `path`, made on first use and readable by this user only: what was sealed outlives a restart."""
     try:
         key = path.read_bytes()
     except FileNotFoundError:

@@ -12,3 +12,8 @@ DONE: Final = b"data: [DONE]\n\n"
 def frame(payload: bytes) -> bytes:
     """One event. `payload` must hold no line break, which JSON text never does."""
     return b"data: %b\n\n" % payload
+
+
+def named_frame(name: bytes, payload: bytes) -> bytes:
+    """One event with a name. `payload` must hold no line break, which JSON text never does."""
+    return b"event: %b\ndata: %b\n\n" % (name, payload)

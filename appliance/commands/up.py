@@ -5,28 +5,26 @@ from __future__ import annotations
 import argparse
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
-from appliance.commands import serve
+from appliance.commands import serve, stop
 from appliance.commands.context import Context, read_context
-from appliance.errors import StartError
+from appliance.errors import NotRunning, StartError
 
 
 def run(options: argparse.Namespace) -> int:
     context = read_context(options)
     if not sys.stdout.isatty() or options.json:
         return _without_terminal(context, options)
-    process = None if context.runtime.held() else _spawn(context)
+    process = None if context.runtime.held() else _spawn(context, options.command_arguments)
     from appliance.tui.live import Ending, watch
 
-    ending = watch(context.control, starting=process.poll if process else None)
-    if ending is Ending.BOX_ENDED and process is not None:
-        raise StartError(_last_words(_log(context)), hint=f"The box's log: {_log(context)}")
+    ending = watch(context.control, context.runtime.held if process is None else partial(_is_running, process))
+    if ending is Ending.BOX_ENDED:
+        return _ended(context, 0 if process is None else process.wait())
     if ending is Ending.STOP:
-        from appliance.commands import stop
-
-        options.now = False
-        return stop.run(options)
+        return _stop(options, process)
     print("The box keeps running. `dynamo-box up` shows it again, `dynamo-box stop` ends it.")
     return 0
 
@@ -43,20 +41,44 @@ def _without_terminal(context: Context, options: argparse.Namespace) -> int:
     return 0
 
 
-def _spawn(context: Context) -> subprocess.Popen[bytes]:
-    """The box as a process of its own, which outlives this terminal; its output goes to the log file."""
+def _spawn(context: Context, arguments: list[str]) -> subprocess.Popen[bytes]:
+    """The box as a process of its own, which outlives this terminal; its output goes to the log file.
+
+    `serve` takes the same arguments as `up`.
+    """
     log = _log(context)
     log.parent.mkdir(parents=True, exist_ok=True)
-    arguments = [sys.executable, "-m", "appliance.cli", "serve", *_box_arguments()]
+    line = [sys.executable, "-m", "appliance.cli", "serve", *arguments]
     with log.open("wb") as stream:
         return subprocess.Popen(  # noqa: S603 – our own command line
-            arguments, stdin=subprocess.DEVNULL, stdout=stream, stderr=subprocess.STDOUT, start_new_session=True
+            line, stdin=subprocess.DEVNULL, stdout=stream, stderr=subprocess.STDOUT, start_new_session=True
         )
 
 
-def _box_arguments() -> list[str]:
-    """The options this command was called with, which `serve` takes too."""
-    return [argument for argument in sys.argv[1:] if argument != "up"]
+def _is_running(process: subprocess.Popen[bytes]) -> bool:
+    return process.poll() is None
+
+
+def _stop(options: argparse.Namespace, process: subprocess.Popen[bytes] | None) -> int:
+    options.now = False
+    try:
+        return stop.run(options)
+    except NotRunning:
+        if process is None:
+            raise
+        # So young that it cannot be found yet; its engines have not been started.
+        process.terminate()
+        process.wait()
+        print("stopped")
+        return 0
+
+
+def _ended(context: Context, status: int) -> int:
+    """A box that ended in order was stopped by somebody; any other has said why in its log."""
+    if status != 0:
+        raise StartError(_last_words(_log(context)), hint=f"The box's log: {_log(context)}")
+    print("The box has ended.")
+    return 0
 
 
 def _log(context: Context) -> Path:

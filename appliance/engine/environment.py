@@ -21,6 +21,8 @@ def prepare_process(log_level: str, start_timeout_seconds: float) -> None:
             # vLLM renames its processes with setproctitle, which would write over the environment in /proc that the
             # warden knows them by.
             "SPT_NOENV": "1",
+            # Python's janitor of shared memory complains of what the box has removed already.
+            "PYTHONWARNINGS": "ignore::UserWarning:multiprocessing.resource_tracker",
             "VLLM_ENGINE_READY_TIMEOUT_S": str(max(1, int(start_timeout_seconds))),
         }
     )

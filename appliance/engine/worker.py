@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -18,12 +19,13 @@ from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 from vllm.v1.metrics.loggers import StatLoggerBase
 
-from appliance.engine.engine_log import last_error, rotate
+from appliance.engine.engine_log import advice, last_error, rotate
 from appliance.engine.environment import worker_environment
 from appliance.engine.launch import launch
 from appliance.engine.plan import WorkerPlan
 from appliance.engine.prompt import Prompt
 from appliance.errors import EngineStartError, GenerationFailed, InvalidRequest, NotReady, WorkerDied
+from appliance.process_tree import remove_unused, shared_memory_of
 
 SHUTDOWN_SECONDS = 3.0
 
@@ -62,6 +64,7 @@ class Worker:
         self.load = EngineLoad()
         self._llm: AsyncLLM | None = None
         self._family: list[psutil.Process] = []
+        self._memory: set[Path] = set()
         self._died = asyncio.Event()
 
     @property
@@ -89,9 +92,10 @@ class Worker:
         except Exception as error:
             raise EngineStartError(
                 f"worker {self.plan.id} did not start: {last_error(self.plan.log) or error}",
-                hint=f"The engine's own log: {self.plan.log}",
+                hint=advice(self.plan.log),
             ) from error
         self._family = _family(self._llm)
+        self._memory = shared_memory_of(process.pid for process in self._family)
         self._watch_processes(self._llm)
 
     async def died(self) -> None:
@@ -146,7 +150,8 @@ class Worker:
             raise GenerationFailed(f"the engine failed on this request: {error.__cause__ or error}") from error
 
     async def stop(self) -> None:
-        """End the engine and all its processes. Idempotent; in-flight requests end with `WorkerDied`."""
+        """End the engine, its processes and the shared memory that a killed one leaves. Idempotent; requests in flight
+        end with `WorkerDied`."""
         llm, self._llm = self._llm, None
         if llm is None:
             return
@@ -154,6 +159,7 @@ class Worker:
         self._declare_dead(llm)
         await asyncio.to_thread(llm.shutdown, SHUTDOWN_SECONDS)
         await asyncio.to_thread(_end_all, self._family)
+        await asyncio.to_thread(remove_unused, self._memory)
 
     def kill(self) -> None:
         """End the engine's processes at once, so that nobody waits for a hung one. `stop` must follow."""

@@ -31,14 +31,14 @@ class Ending(Enum):
     BOX_ENDED = "box ended"
 
 
-def watch(control: Control, starting: Callable[[], int | None] | None = None) -> Ending:
-    """Show the box until a key or its end. `starting` tells the exit status of a box that may not answer yet."""
+def watch(control: Control, is_alive: Callable[[], bool]) -> Ending:
+    """Show the box until a key or its end. A box that is alive may not answer: it starts, ends or is busy."""
     console = Console()
     told = False
     with _keys() as read_key, Live(console=console, auto_refresh=False, transient=True) as live:
         while True:
             status = _status(control)
-            if status is None and (starting is None or starting() is not None):
+            if status is None and not is_alive():
                 return Ending.BOX_ENDED
             if status is not None and status.phase == "running" and not told:
                 told = True
@@ -54,7 +54,7 @@ _ENDINGS = {"q": Ending.LEAVE, "Q": Ending.STOP, "\x03": Ending.STOP}
 
 
 def _screen(status: BoxStatus | None) -> RenderableType:
-    body = Text("starting …", style="yellow") if status is None else render(status)
+    body = Text("no answer yet …", style="yellow") if status is None else render(status)
     return Group(body, Text("\nq leave, the box keeps running   Q or Ctrl-C stop the box", style="dim"))
 
 

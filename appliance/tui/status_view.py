@@ -12,7 +12,8 @@ _PHASE_STYLES = {"running": "green", "startup": "yellow", "starting": "yellow", 
 
 
 def render(status: BoxStatus) -> RenderableType:
-    return Group(_headline(status), Text(), _figures(status), Text(), _workers(status.workers))
+    errors = [_error(worker) for worker in status.workers if worker.last_error]
+    return Group(_headline(status), Text(), _figures(status), Text(), _workers(status.workers), *errors)
 
 
 def _headline(status: BoxStatus) -> Text:
@@ -39,14 +40,14 @@ def _figures(status: BoxStatus) -> Table:
 
 
 def _workers(workers: list[WorkerView]) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    table = Table(box=None, padding=(0, 1, 0, 0), header_style="bold")
     for name in ("worker", "phase", "devices", "requests", "KV used", "blocks", "indexed", "index", "restarts"):
-        table.add_column(name, no_wrap=True)
+        table.add_column(name, no_wrap=name != "devices")
     for worker in workers:
         table.add_row(
             str(worker.id),
             Text(worker.phase, style=_PHASE_STYLES.get(worker.phase, "red")),
-            " ".join(worker.devices),
+            _devices(worker.devices),
             str(worker.running_requests),
             "—" if worker.kv_usage is None else f"{worker.kv_usage:.0%}",
             _count(worker.kv_blocks_total),
@@ -54,9 +55,16 @@ def _workers(workers: list[WorkerView]) -> Table:
             "in step" if worker.index_in_step else "lost step",
             str(worker.restarts),
         )
-        if worker.last_error:
-            table.add_row("", Text(worker.last_error, style="red"))
     return table
+
+
+def _error(worker: WorkerView) -> Text:
+    return Text(f"worker {worker.id}: {worker.last_error}", style="red")
+
+
+def _devices(names: list[str]) -> str:
+    """All cores of a CPU worker would fill the screen."""
+    return " ".join(names) if len(names) <= 2 else f"{names[0]} … {names[-1]}"
 
 
 def _rate(rate: RateView) -> str:

@@ -167,8 +167,9 @@ def chat_body(**fields: Any) -> dict[str, Any]:
 class Connection:
     """One request driven message by message, so that the client may leave whenever the test wants."""
 
-    def __init__(self, app: FastAPI, body: dict[str, Any], *, more_body: bool = False) -> None:
-        path = "/v1/chat/completions"
+    def __init__(
+        self, app: FastAPI, body: dict[str, Any], *, more_body: bool = False, path: str = "/v1/chat/completions"
+    ) -> None:
         self.sent: list[Message] = []
         self._incoming: asyncio.Queue[Message] = asyncio.Queue()
         first = {"type": "http.request", "body": msgspec.json.encode(body), "more_body": more_body}

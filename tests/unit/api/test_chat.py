@@ -5,9 +5,11 @@ from typing import Any
 import pytest
 
 from appliance.api.chat import ChatCodec, decode_conversation
+from appliance.api.diagnostics import Diagnostics
 from appliance.conversation import Conversation, Hints, Identity, Message, Reasoning, Role, Sampling, Text
 from appliance.errors import GenerationFailed, InvalidRequest
 
+CODEC = ChatCodec(diagnostics=Diagnostics(4))
 BODY: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "Hi"}]}
 
 
@@ -23,10 +25,14 @@ def test_fields_that_are_not_known_or_mean_nothing_here_are_ignored() -> None:
         "modalities": ["text"],
         "safety_identifier": "x",
         "prediction": {"type": "content", "content": "x"},
-        "verbosity": "low",
         "invented": [1, 2],
     }
     assert decode_conversation(BODY | extra, {}) == decode_conversation(BODY, {})
+
+
+def test_what_would_have_changed_the_answer_is_told() -> None:
+    found = decode_conversation(BODY | {"verbosity": "low", "web_search_options": {}}, {})
+    assert [entry.field for entry in found.reporting.ignored] == ["web_search_options", "verbosity"]
 
 
 def test_everything_beside_messages_is_read() -> None:
@@ -45,7 +51,7 @@ def test_everything_beside_messages_is_read() -> None:
         (Message(Role.USER, (Text("Hi"),)),),
         parallel_tool_calls=False,
         sampling=Sampling(temperature=0.5),
-        reasoning=Reasoning(effort="high"),
+        reasoning=Reasoning(enabled=False, effort="high"),
         template_arguments={"enable_thinking": False},
         cache_salt="s",
         identity=Identity("session", None, "agent/1", "ada"),
@@ -71,12 +77,12 @@ def test_everything_beside_messages_is_read() -> None:
 )
 async def test_a_wrong_field_is_named(fields: dict[str, Any], param: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
-        await ChatCodec().decode(BODY | fields, {})
+        await CODEC.decode(BODY | fields, {})
     assert caught.value.param == param
 
 
 def test_an_error_carries_its_hint_in_the_message() -> None:
     error = GenerationFailed("It broke.", hint="Try again.")
     expected = b'{"error":{"message":"It broke. Try again.","type":"server_error","param":null,"code":null}}'
-    assert ChatCodec().problem(error, "req_1") == (500, expected, [])
-    assert ChatCodec().encode_stream_error(error, "req_1") == b"data: " + expected + b"\n\ndata: [DONE]\n\n"
+    assert CODEC.problem(error, "req_1") == (500, expected, [])
+    assert CODEC.encode_stream_error(error, "req_1") == b"data: " + expected + b"\n\ndata: [DONE]\n\n"

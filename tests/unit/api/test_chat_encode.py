@@ -8,10 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from appliance.api.chat import decode_conversation, encode_request
+from appliance.api.custom_tools import custom_arguments, custom_tool
+from appliance.api.extension import REPORTABLE
 from appliance.conversation import (
     Block,
     CacheMark,
     Conversation,
+    Document,
     Hints,
     Identity,
     Image,
@@ -19,6 +22,8 @@ from appliance.conversation import (
     OutputFormat,
     OutputKind,
     Reasoning,
+    Reporting,
+    RetentionDirective,
     Role,
     Sampling,
     Text,
@@ -32,14 +37,16 @@ from appliance.conversation import (
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=6)
 words = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=6)
-marks = st.sampled_from([None, CacheMark(300.0), CacheMark(3600.0)])
+marks = st.sampled_from([None, CacheMark(300.0), CacheMark(3600.0), CacheMark(90.0), CacheMark(86400.0)])
 objects = st.dictionaries(texts, st.one_of(st.none(), st.booleans(), st.integers(-9, 9), texts), max_size=3)
 names = st.one_of(st.none(), texts)
 flags = st.sampled_from([None, True, False])
+tool_names = st.sampled_from(["read", "patch", "search"])
 text_blocks = st.builds(Text, texts, marks)
 urls = st.sampled_from(["https://x/y.png", "data:image/png;base64,AA=="])
 images = st.builds(Image, urls, st.sampled_from([None, "auto", "low", "high"]), marks)
-parts = st.lists(st.one_of(text_blocks, images), max_size=3).map(tuple)
+documents = st.builds(Document, texts, st.one_of(st.none(), words), mark=marks)
+parts = st.lists(st.one_of(text_blocks, images, documents), max_size=3).map(tuple)
 
 
 def maybe(values: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
@@ -68,7 +75,9 @@ assistant_messages = st.builds(
         assistant,
         maybe(words),
         st.lists(text_blocks, max_size=2),
-        st.lists(st.builds(ToolCall, words, words, texts, marks), max_size=2),
+        st.lists(
+            st.builds(ToolCall, words, tool_names, st.one_of(texts, texts.map(custom_arguments)), marks), max_size=2
+        ),
     ),
     names,
 )
@@ -81,9 +90,10 @@ tool_messages = st.builds(
 messages = st.lists(
     st.one_of(plain_messages, user_messages, assistant_messages, tool_messages), min_size=1, max_size=5
 ).map(tuple)
-tool_lists = st.lists(
-    st.builds(Tool, words, names, maybe(objects), flags, marks), max_size=3, unique_by=lambda tool: tool.name
-).map(tuple)
+tools = st.one_of(
+    st.builds(Tool, tool_names, names, maybe(objects), flags, marks), st.builds(custom_tool, tool_names, names, marks)
+)
+tool_lists = st.lists(tools, max_size=3, unique_by=lambda tool: tool.name).map(tuple)
 output_formats = st.one_of(
     st.builds(OutputFormat, st.sampled_from([OutputKind.TEXT, OutputKind.JSON_OBJECT])),
     st.builds(OutputFormat, st.just(OutputKind.JSON_SCHEMA), objects, names, flags),
@@ -109,6 +119,34 @@ samplings = st.builds(
 )
 
 
+directives = st.builds(
+    RetentionDirective,
+    st.integers(0, 99),
+    maybe(st.integers(100, 999)),
+    st.integers(0, 100),
+    maybe(st.integers(0, 10**6).map(lambda milliseconds: milliseconds / 1000)),
+)
+hints = st.builds(
+    Hints,
+    priority=st.integers(-(2**31) + 1, 2**31 - 1),
+    strict_priority=maybe(st.integers(0, 9)),
+    output_tokens=maybe(st.integers(0, 999)),
+    speculative_prefill=st.booleans(),
+    prefix_id=maybe(words),
+    total_requests=maybe(st.integers(0, 99)),
+    interarrival_seconds=maybe(st.integers(0, 10**6).map(lambda milliseconds: milliseconds / 1000)),
+    session_final=st.booleans(),
+    worker=maybe(st.integers(0, 9)),
+    retention=st.lists(directives, max_size=2).map(tuple),
+)
+reasonings = st.builds(Reasoning, flags, st.sampled_from([None, "none", "low", "max"]), maybe(st.integers(0, 2**31)))
+reportings = st.builds(
+    lambda fields, compared: Reporting(fields, compared is not None, compared),
+    st.frozensets(st.sampled_from(REPORTABLE)),
+    maybe(words),
+)
+
+
 @st.composite
 def conversations(draw: Callable[[st.SearchStrategy[Any]], Any]) -> Conversation:
     tools = draw(tool_lists)
@@ -123,11 +161,12 @@ def conversations(draw: Callable[[st.SearchStrategy[Any]], Any]) -> Conversation
         parallel_tool_calls=draw(st.booleans()),
         sampling=draw(samplings),
         output_format=draw(output_formats),
-        reasoning=Reasoning(effort=draw(st.sampled_from([None, "none", "low", "max"]))),
+        reasoning=draw(reasonings),
         template_arguments=draw(maybe(objects)),
         cache_salt=draw(maybe(words)),
-        identity=Identity(session_id=draw(maybe(words)), user=draw(maybe(words))),
-        hints=Hints(draw(st.integers(-(2**31) + 1, 2**31 - 1))),
+        identity=Identity(draw(maybe(words)), draw(maybe(words)), user=draw(maybe(words))),
+        hints=draw(hints),
+        reporting=draw(reportings),
     )
 
 

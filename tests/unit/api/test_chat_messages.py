@@ -4,9 +4,11 @@ from typing import Any
 
 import pytest
 
-from appliance.api.chat_messages import decode_messages, decode_tools
+from appliance.api.chat_messages import decode_messages
+from appliance.api.chat_reading import Reading
+from appliance.api.custom_tools import custom_arguments
 from appliance.api.fields import Fields
-from appliance.conversation import CacheMark, Image, Message, Role, Text, Thinking, Tool, ToolCall, ToolResult
+from appliance.conversation import CacheMark, Image, Message, Role, Text, Thinking, ToolCall, ToolResult
 from appliance.errors import InvalidRequest
 
 USER = {"role": "user", "content": "Hi"}
@@ -14,7 +16,7 @@ CALL = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": "
 
 
 def decoded(*messages: dict[str, Any]) -> tuple[Message, ...]:
-    return decode_messages(Fields({"messages": list(messages)}))
+    return decode_messages(Fields({"messages": list(messages)}), Reading())
 
 
 def blocks_of(message: dict[str, Any]) -> tuple[Any, ...]:
@@ -74,7 +76,7 @@ def test_a_mark_on_a_message_is_a_mark_on_its_last_block_unless_that_has_one() -
 
 def refused(**body: Any) -> InvalidRequest:
     with pytest.raises(InvalidRequest) as caught:
-        decode_messages(Fields(body))
+        decode_messages(Fields(body), Reading())
     return caught.value
 
 
@@ -118,9 +120,19 @@ def refused(**body: Any) -> InvalidRequest:
         ({"role": "assistant", "function_call": {}}, "messages[1].function_call", "use tool_calls"),
         ({"role": "assistant", "tool_calls": [{}]}, "messages[1].tool_calls[0].function", "missing"),
         (
-            {"role": "assistant", "tool_calls": [CALL | {"type": "custom"}]},
+            {"role": "assistant", "tool_calls": [CALL | {"type": "web_search"}]},
             "messages[1].tool_calls[0].type",
-            "'custom'",
+            "'web_search'",
+        ),
+        (
+            {"role": "assistant", "tool_calls": [CALL | {"type": "custom"}]},
+            "messages[1].tool_calls[0].custom",
+            "missing",
+        ),
+        (
+            {"role": "assistant", "tool_calls": [{"id": "c", "type": "custom", "custom": {"name": "f"}}]},
+            "messages[1].tool_calls[0].custom.input",
+            "missing",
         ),
         ({"role": "assistant", "tool_calls": [CALL | {"id": ""}]}, "messages[1].tool_calls[0].id", "not empty"),
         (
@@ -153,35 +165,17 @@ def test_a_long_value_is_shortened_in_the_message() -> None:
     assert len(error.message) < 300
 
 
-def tool(name: str = "f", **fields: Any) -> dict[str, Any]:
-    return {"type": "function", "function": {"name": name, **fields}}
+def test_a_breakpoint_is_a_mark_whose_ttl_the_request_may_tell() -> None:
+    def part(**ttl: str) -> dict[str, Any]:
+        return {"type": "text", "text": "a", "prompt_cache_breakpoint": {"mode": "explicit", **ttl}}
+
+    message = {"role": "user", "content": [part(), part(ttl="12h")]}
+    (found,) = decode_messages(Fields({"messages": [message]}), Reading(breakpoint_seconds=60))
+    assert found.blocks == (Text("a", CacheMark(60)), Text("a", CacheMark(43200)))
 
 
-def test_a_tool_keeps_its_schema_and_its_mark_in_either_place() -> None:
-    schema = {"type": "object", "properties": {}}
-    mark: dict[str, Any] = {"cache_control": {"type": "ephemeral", "ttl": "1h"}}
-    expected = Tool("f", "does f", schema, strict=True, mark=CacheMark(3600))
-    fields: dict[str, Any] = {"description": "does f", "parameters": schema, "strict": True}
-    assert decode_tools(Fields({"tools": [tool(**fields) | mark]})) == (expected,)
-    assert decode_tools(Fields({"tools": [tool(**fields, **mark)]})) == (expected,)
-    assert decode_tools(Fields({})) == decode_tools(Fields({"tools": None})) == ()
-
-
-@pytest.mark.parametrize(
-    ("body", "param"),
-    [
-        ({"tools": tool()}, "tools"),
-        ({"tools": [{"type": "web_search"}]}, "tools[0].type"),
-        ({"tools": [{"type": "function"}]}, "tools[0].function"),
-        ({"tools": [tool(""), tool()]}, "tools[0].function.name"),
-        ({"tools": [tool(), tool()]}, "tools[1].function.name"),
-        ({"tools": [tool(parameters="{}")]}, "tools[0].function.parameters"),
-        ({"tools": [tool(strict="yes")]}, "tools[0].function.strict"),
-        ({"functions": []}, "functions"),
-        ({"function_call": "auto"}, "function_call"),
-    ],
-)
-def test_a_wrong_tool_is_named(body: dict[str, Any], param: str) -> None:
-    with pytest.raises(InvalidRequest) as caught:
-        decode_tools(Fields(body))
-    assert caught.value.param == param
+def test_a_call_of_a_custom_tool_is_json_on_the_inside() -> None:
+    call = {"id": "c", "type": "custom", "custom": {"name": "patch", "input": 'say "hi"'}}
+    assert blocks_of({"role": "assistant", "tool_calls": [call]}) == (
+        ToolCall("c", "patch", custom_arguments('say "hi"')),
+    )

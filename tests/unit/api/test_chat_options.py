@@ -6,17 +6,14 @@ import pytest
 
 from appliance.api.chat_options import (
     StreamOptions,
-    decode_hints,
     decode_output_format,
+    decode_plain_sampling,
     decode_sampling,
     decode_stream_options,
-    decode_tool_choice,
 )
 from appliance.api.fields import Fields
-from appliance.conversation import Hints, OutputFormat, OutputKind, Sampling, Tool, ToolChoice, ToolChoiceMode
+from appliance.conversation import OutputFormat, OutputKind, Sampling
 from appliance.errors import InvalidRequest
-
-TOOLS = (Tool("read_file"), Tool("write_file"))
 
 
 def test_nothing_said_means_the_models_own_defaults() -> None:
@@ -58,6 +55,10 @@ def test_logprobs_without_alternatives_are_of_the_token_alone() -> None:
     assert decode_sampling(Fields({"logprobs": False})).logprobs is None
 
 
+def test_plain_sampling_leaves_logprobs_to_its_protocol() -> None:
+    assert decode_plain_sampling(Fields({"logprobs": 5, "seed": 1})) == Sampling(seed=1)
+
+
 def each(name: str, *values: Any) -> list[tuple[dict[str, Any], str]]:
     return [({name: value}, name) for value in values]
 
@@ -96,34 +97,6 @@ def test_a_value_out_of_bounds_is_named(body: dict[str, Any], param: str) -> Non
     assert "not allowed; use" in caught.value.message
 
 
-@pytest.mark.parametrize("mode", ["none", "auto", "required"])
-def test_a_plain_tool_choice(mode: str) -> None:
-    assert decode_tool_choice(Fields({"tool_choice": mode}), TOOLS) == ToolChoice(ToolChoiceMode(mode))
-
-
-@pytest.mark.parametrize(
-    ("choice", "tools", "param", "says"),
-    [
-        ("required", (), "tool_choice", "no tools"),
-        ("any", TOOLS, "tool_choice", "none, auto, required"),
-        ("named", TOOLS, "tool_choice", "none, auto, required"),
-        ({"type": "allowed_tools"}, TOOLS, "tool_choice.type", '"function"'),
-        (
-            {"type": "function", "function": {"name": "readfile"}},
-            TOOLS,
-            "tool_choice.function.name",
-            "did you mean read_file?",
-        ),
-        ({"type": "function", "function": {"name": "f"}}, (), "tool_choice.function.name", "one of the 0 tools"),
-    ],
-)
-def test_a_tool_choice_must_be_possible(choice: Any, tools: tuple[Tool, ...], param: str, says: str) -> None:
-    with pytest.raises(InvalidRequest) as caught:
-        decode_tool_choice(Fields({"tool_choice": choice}), tools)
-    assert caught.value.param == param
-    assert says in caught.value.message
-
-
 def test_an_output_format_carries_its_schema() -> None:
     wanted = {"type": "json_schema", "json_schema": {"name": "a", "strict": True, "schema": {"type": "object"}}}
     assert decode_output_format(Fields({"response_format": wanted})) == OutputFormat(
@@ -156,18 +129,3 @@ def test_stream_options_go_with_a_stream_only() -> None:
     with pytest.raises(InvalidRequest) as caught:
         decode_stream_options(Fields({"stream_options": options}))
     assert caught.value.param == "stream_options"
-
-
-@pytest.mark.parametrize(
-    ("body", "priority"),
-    [
-        ({}, 0),
-        ({"priority": -5}, 5),
-        ({"nvext": {"agent_hints": {"priority": 3}}}, 3),
-        ({"nvext": {"agent_hints": {"priority": 3}}, "priority": 9}, 3),
-        ({"nvext": {}}, 0),
-        ({"nvext": {"agent_hints": {}}, "priority": 2}, -2),
-    ],
-)
-def test_a_higher_hint_is_more_important_and_a_lower_body_priority_is(body: dict[str, Any], priority: int) -> None:
-    assert decode_hints(Fields(body)) == Hints(priority)

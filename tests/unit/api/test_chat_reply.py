@@ -8,11 +8,17 @@ from hypothesis import strategies as st
 
 from appliance.api.chat_reply import StreamReply, WholeReply
 from appliance.api.codec import Stamp
+from appliance.api.custom_tools import custom_tool
+from appliance.api.diagnostics import Diagnostics
+from appliance.api.postscript import Postscript
+from appliance.conversation import Conversation, Ignored, Message, Reporting, Role, Sampling, Text
 from appliance.generation import Delta, Event, Finished, FinishReason, Started, TokenLogprob, ToolCallDelta, Usage
 
 STAMP = Stamp("chatcmpl-1", 1_700_000_000)
+CUSTOM = custom_tool("patch", None, None)
 reasons = st.sampled_from([reason for reason in FinishReason if reason is not FinishReason.ABORT])
 short = st.text(max_size=4)
+json_pieces = st.sampled_from(['{"input": "', '{"inp', 'ut":"', "a\\", 'n"}', "\\ud83d", "\\ude00"])
 numbers = st.floats(allow_nan=False, max_value=0)
 logprobs = st.builds(
     TokenLogprob,
@@ -34,8 +40,8 @@ def choice_deltas(draw: st.DrawFn, choice: int) -> list[Delta]:
             is_first = index not in known
             known.add(index)
             call_id = f"call_{choice}_{index}" if is_first else None
-            name = draw(st.text(min_size=1, max_size=3)) if is_first else None
-            pieces.append(ToolCallDelta(index, call_id, name, draw(short)))
+            name = draw(st.sampled_from(["read", "patch"])) if is_first else None
+            pieces.append(ToolCallDelta(index, call_id, name, draw(st.one_of(short, json_pieces))))
         entries = tuple(draw(st.lists(logprobs, max_size=2)))
         deltas.append(Delta(choice, draw(short), draw(short), tuple(pieces), entries))
     last = deltas.pop()
@@ -56,16 +62,31 @@ def answers(draw: st.DrawFn) -> tuple[int, list[Event]]:
     return num_choices, [*events, Finished(Usage(9, 8, 7, 6))]
 
 
-def streamed(num_choices: int, events: list[Event], *, include_usage: bool = True) -> list[dict[str, Any]]:
-    reply = StreamReply(STAMP, "m", num_choices, include_usage=include_usage)
+def asking(num_choices: int, reporting: Reporting | None = None) -> Conversation:
+    return Conversation(
+        "m",
+        (Message(Role.USER, (Text("Hi"),)),),
+        tools=(CUSTOM,),
+        sampling=Sampling(n=num_choices, logprobs=0),
+        reporting=reporting or Reporting(),
+    )
+
+
+def streamed(
+    num_choices: int, events: list[Event], *, include_usage: bool = True, reporting: Reporting | None = None
+) -> list[dict[str, Any]]:
+    conversation = asking(num_choices, reporting)
+    postscript = Postscript(conversation, STAMP.id, Diagnostics(4))
+    reply = StreamReply(STAMP, conversation, postscript, include_usage=include_usage)
     frames = b"".join(reply.add(event) for event in events) + reply.end()
     *payloads, done, nothing = frames.split(b"\n\n")
     assert (done, nothing) == (b"data: [DONE]", b"")
     return [msgspec.json.decode(payload.removeprefix(b"data: ")) for payload in payloads]
 
 
-def whole(num_choices: int, events: list[Event]) -> dict[str, Any]:
-    reply = WholeReply(STAMP, "m", num_choices, with_logprobs=True)
+def whole(num_choices: int, events: list[Event], reporting: Reporting | None = None) -> dict[str, Any]:
+    conversation = asking(num_choices, reporting)
+    reply = WholeReply(STAMP, conversation, Postscript(conversation, STAMP.id, Diagnostics(4)))
     assert all(reply.add(event) == b"" for event in events)
     answer: dict[str, Any] = msgspec.json.decode(reply.end())
     return answer
@@ -91,10 +112,12 @@ def _accumulate(message: dict[str, Any], delta: dict[str, Any]) -> None:
             message[name] = message.get(name, "") + delta[name]
     for piece in delta.get("tool_calls", ()):
         calls = message.setdefault("tool_calls", {})
-        call = calls.setdefault(piece["index"], {"function": {"name": "", "arguments": ""}})
+        call = calls.setdefault(piece["index"], {})
         call |= {name: piece[name] for name in ("id", "type") if name in piece}
-        for name, text in piece["function"].items():
-            call["function"][name] += text
+        kind = "custom" if "custom" in piece else "function"
+        body = call.setdefault(kind, {})
+        for name, text in piece[kind].items():
+            body[name] = body.get(name, "") + text
 
 
 @settings(deadline=None)
@@ -147,3 +170,34 @@ def test_content_is_null_beside_tool_calls_alone() -> None:
     events: list[Event] = [Started(9, 8, 0), call, Finished(Usage(9, 8, 1))]
     assert whole(1, events)["choices"][0]["message"]["content"] is None
     assert "content" not in put_together(streamed(1, events))[0]["message"]
+
+
+END: list[Event] = [Started(9, 8, 1), Delta(0, text="x", finish=FinishReason.STOP), Finished(Usage(9, 8, 1))]
+TOLD = {"worker_id": {"prefill_worker_id": 1, "decode_worker_id": 1}}
+
+
+def test_what_was_asked_for_goes_with_the_usage() -> None:
+    reporting = Reporting(frozenset({"worker_id"}))
+    chunks = streamed(1, END, reporting=reporting)
+    assert [chunk.get("nvext") for chunk in chunks] == [None] * 3 + [TOLD]
+    assert (chunks[-1]["choices"], whole(1, END, reporting)["nvext"]) == ([], TOLD)
+
+
+def test_where_no_usage_is_wanted_it_goes_with_the_last_finish() -> None:
+    chunks = streamed(1, END, include_usage=False, reporting=Reporting(frozenset({"worker_id"})))
+    assert [chunk.get("nvext") for chunk in chunks] == [None] * 2 + [TOLD]
+    assert chunks[-1]["choices"][0]["finish_reason"] == "stop"
+
+
+def test_nothing_is_said_unasked_but_what_was_ignored() -> None:
+    assert not {"nvext", "prompt_cache_diagnostics"} & set(whole(1, END))
+    assert not any({"nvext", "prompt_cache_diagnostics"} & set(chunk) for chunk in streamed(1, END))
+    reporting = Reporting(ignored=(Ignored("a", "b"),))
+    assert whole(1, END, reporting)["nvext"] == {"ignored": [{"field": "a", "reason": "b"}]}
+
+
+def test_a_comparison_that_was_asked_for_is_told() -> None:
+    reporting = Reporting(diagnose=True, compare_with="chatcmpl-0")
+    told = {"type": "comparison_response_not_found"}
+    assert whole(1, END, reporting)["prompt_cache_diagnostics"] == told
+    assert streamed(1, END, reporting=reporting)[-1]["prompt_cache_diagnostics"] == told

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from appliance.engine.engine_log import TAIL_BYTES, last_error, rotate
+from appliance.engine.engine_log import TAIL_BYTES, advice, last_error, rotate
 
 ENGINE_LOG = """\
 (EngineCore pid=7) INFO 11-24 07:05:22 [core.py:127] Initializing a V1 LLM engine
@@ -77,3 +77,36 @@ def test_the_first_log_finds_its_folder_made(tmp_path: Path) -> None:
     log = tmp_path / "logs" / "worker-0.log"
     rotate(log)
     assert list(log.parent.iterdir()) == []
+
+
+WRAPPED = (
+    "RuntimeError: Worker failed with error 'Available memory on node 0 (19/23 GiB) on kv cache allocation is less "
+    "than requested memory for kv (30.0 GiB). Decrease --kv-cache-memory-bytes.', please check the stack trace above"
+)
+
+
+def test_an_error_of_a_worker_loses_the_frame_around_it(log: Path) -> None:
+    log.write_text(WRAPPED)
+    told = last_error(log)
+    assert told is not None
+    assert told.startswith("RuntimeError: Available memory on node 0")
+    assert told.endswith("--kv-cache-memory-bytes.")
+
+
+@pytest.mark.parametrize(
+    ("line", "setting"),
+    [
+        (WRAPPED, "cache.gpu.bytes"),
+        ("torch.OutOfMemoryError: CUDA out of memory.", "workers.gpu_memory_utilization"),
+        ("RuntimeError: Insufficient space for shared-memory allocation", "--shm-size"),
+        ("ValueError: To serve at least one request with the models's max seq len (40000)", "model.max_model_len"),
+    ],
+)
+def test_what_can_be_done_is_said_in_terms_of_our_settings(log: Path, line: str, setting: str) -> None:
+    log.write_text(line)
+    assert setting in advice(log)
+    assert str(log) in advice(log)
+
+
+def test_without_advice_the_log_is_named(log: Path) -> None:
+    assert advice(log) == f"The engine's own log: {log}"

@@ -1,0 +1,71 @@
+"""A box that only answers: it holds a runtime folder and serves fixed documents on the control socket."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from socketserver import ThreadingUnixStreamServer
+from typing import Any
+
+from appliance.api.views import BoxStatus, ModelView
+from appliance.runtime import BoxFile, Runtime
+from tests.unit.api.scripted import ScriptedBox
+
+ENDPOINT = "http://127.0.0.1:8123"
+MODELS = {"object": "list", "data": [{"id": "org/small", "max_model_len": 8192}]}
+
+
+def status() -> BoxStatus:
+    model = ModelView(id="org/small", source="small", context_tokens=8192)
+    return (
+        ScriptedBox(worker_phases=("running", "running"))
+        .status()
+        .model_copy(update={"endpoint": ENDPOINT, "model": model})
+    )
+
+
+def documents() -> dict[str, Any]:
+    return {"/box/v1/status": status().model_dump(), "/v1/models": MODELS}
+
+
+@contextmanager
+def answering(path: Path, answers: Mapping[str, Any], code: int = 200) -> Iterator[None]:
+    """Serve on a Unix socket; a `bytes` answer is sent as it is, any other as JSON."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            answer = answers[self.path]
+            body = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
+            self.send_response(code)
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_arguments: object) -> None:
+            pass
+
+    with ThreadingUnixStreamServer(str(path), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            yield
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@contextmanager
+def running_box(folder: Path) -> Iterator[Runtime]:
+    runtime = Runtime(folder)
+    runtime.acquire()
+    runtime.write(BoxFile(os.getpid(), "nobody", ENDPOINT, "org/small", None, 1_700_000_000.0))
+    try:
+        with answering(runtime.socket, documents()):
+            yield runtime
+    finally:
+        runtime.release()

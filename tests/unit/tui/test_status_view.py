@@ -1,0 +1,142 @@
+"""The status screen as text: it fits, nothing is cut off, and what is unknown is not shown as a number."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console, RenderableType
+
+from appliance.api.views import BoxStatus, LatencyView, RateView, WorkerView
+from appliance.tui.status_view import render
+from tests.unit.api.scripted import ScriptedBox
+
+WIDTHS = (80, 120)
+HEADERS = ("worker", "phase", "devices", "requests", "KV used", "blocks", "indexed", "index", "restarts")
+# The longest that a big machine would say.
+BUSY_WORKER: dict[str, Any] = {
+    "phase": "restarting",
+    "devices": ["cuda:0", "cuda:1"],
+    "restarts": 12,
+    "running_requests": 256,
+    "kv_blocks_total": 999_999,
+    "kv_blocks_indexed": 999_999,
+    "kv_usage": 1.0,
+    "index_in_step": False,
+}
+
+
+def text_of(screen: RenderableType, width: int) -> list[str]:
+    output = io.StringIO()
+    Console(file=output, width=width, no_color=True).print(screen)
+    return output.getvalue().splitlines()
+
+
+def status_of(*workers: dict[str, Any], **fields: Any) -> BoxStatus:
+    blank = ScriptedBox(worker_phases=["running"] * len(workers)).status()
+    views: list[WorkerView] = [
+        view.model_copy(update=worker) for view, worker in zip(blank.workers, workers, strict=True)
+    ]
+    return blank.model_copy(update={"workers": views, **fields})
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_a_busy_screen_fits_and_nothing_is_cut_off(width: int) -> None:
+    lines = text_of(render(status_of(BUSY_WORKER, BUSY_WORKER | {"devices": ["cpu:0"]})), width)
+    (heading,) = (line for line in lines if line.startswith("worker"))
+    assert max(map(len, lines)) <= width
+    assert all(header in heading for header in HEADERS)
+    assert "…" not in "".join(lines)
+    assert sum("restarting" in line and "999,999" in line and "lost step" in line for line in lines) == 2
+
+
+@given(
+    width=st.sampled_from(WIDTHS),
+    activity=st.none() | st.text(st.characters(codec="ascii", categories=["L", "Zs"]), max_size=300),
+    error=st.none() | st.text(st.characters(codec="ascii", categories=["L", "Zs"]), max_size=300),
+    devices=st.lists(st.integers(0, 200).map(lambda core: f"cpu:{core}"), max_size=64),
+    uptime_seconds=st.floats(0, 1e8),
+    milliseconds=st.none() | st.floats(0, 1e7),
+    tokens=st.integers(0, 10**12),
+)
+def test_no_line_is_wider_than_the_terminal(
+    width: int,
+    activity: str | None,
+    error: str | None,
+    devices: list[str],
+    uptime_seconds: float,
+    milliseconds: float | None,
+    tokens: int,
+) -> None:
+    status = status_of(
+        {"last_error": error, "devices": devices},
+        BUSY_WORKER,
+        activity=activity,
+        uptime_seconds=uptime_seconds,
+        latency=LatencyView(ttft_p50_ms=milliseconds, ttft_p99_ms=milliseconds),
+        cache_since_start=RateView(prompt_tokens=tokens, cached_tokens=tokens, hit_rate=1.0),
+    )
+    lines = text_of(render(status), width)
+    assert all(len(line) <= width for line in lines)
+    # Two lines of devices at most: many cores are a range.
+    assert len(lines) <= 14 + 2 * (300 * 2 // width + 2)
+
+
+def test_unknown_is_a_dash_and_never_a_number() -> None:
+    lines = text_of(render(status_of({})), 120)
+    rows = {line.split("  ")[0]: line for line in lines if line}
+    assert rows["read from cache, last minute"].split()[5] == "—"
+    assert rows["time to first token"].split()[-4:] == ["p50", "—", "p99", "—"]
+    assert lines[-1].split() == ["0", "running", "cpu", "0", "—", "—", "0", "in", "step", "0"]
+    assert "%" not in "".join(lines)
+
+
+def test_known_figures_are_shown_with_their_units() -> None:
+    status = status_of(
+        {"kv_usage": 0.55, "kv_blocks_total": 12_345, "kv_blocks_indexed": 678},
+        latency=LatencyView(ttft_p50_ms=12.4, ttft_p99_ms=4321.0),
+        cache_last_minute=RateView(prompt_tokens=4000, cached_tokens=3850, hit_rate=0.9625),
+        uptime_seconds=3 * 3600 + 5 * 60 + 9,
+    )
+    text = "\n".join(text_of(render(status), 120))
+    for shown in (
+        "55%",
+        "12,345",
+        "678",
+        "p50 12 ms",
+        "p99 4,321 ms",
+        "96.2%",
+        "3,850 of 4,000 prompt tokens",
+        "3h05m",
+    ):
+        assert shown in text
+
+
+def test_an_idle_cache_is_none_percent_read_not_unknown() -> None:
+    rate = RateView(prompt_tokens=10, cached_tokens=0, hit_rate=0.0)
+    assert "0.0%   0 of 10" in "\n".join(text_of(render(status_of({}, cache_last_minute=rate)), 120))
+
+
+def test_an_error_is_told_below_the_table_with_its_worker() -> None:
+    calm = text_of(render(status_of({}, {})), 80)
+    upset = text_of(render(status_of({}, {"last_error": "out of memory"})), 80)
+    assert upset == [*calm, "worker 1: out of memory"]
+
+
+def test_all_cores_of_a_worker_are_shown_as_a_range() -> None:
+    lines = text_of(render(status_of({"devices": [f"cpu:{core}" for core in range(32)]})), 80)
+    assert "cpu:0 … cpu:31" in lines[-1]
+
+
+@pytest.mark.parametrize("phase", ["startup", "running", "draining", "stopped"])
+def test_the_headline_tells_phase_endpoint_model_and_activity(phase: str) -> None:
+    first, second, *_ = text_of(render(status_of(phase=phase, activity="loading 2 workers")), 120)
+    assert first.split()[:4] == ["dynamo-box", phase, "http://127.0.0.1:8000/v1", "org/small"]
+    assert second == "loading 2 workers"
+
+
+def test_the_screen_of_a_box_without_workers_has_only_headers() -> None:
+    assert text_of(render(status_of()), 120)[-1].split()[:3] == ["worker", "phase", "devices"]
