@@ -27,7 +27,24 @@ from typing import Any, NamedTuple
 PROMPT_WORDS = 120
 STREAMS = 32
 STREAM_TOKENS = 64
-WORDS = "cache block prefix hit eviction tier worker session turn token prompt router engine model memory disk".split()
+WORDS = [
+    "cache",
+    "block",
+    "prefix",
+    "hit",
+    "eviction",
+    "tier",
+    "worker",
+    "session",
+    "turn",
+    "token",
+    "prompt",
+    "router",
+    "engine",
+    "model",
+    "memory",
+    "disk",
+]
 
 
 class Bench(NamedTuple):

@@ -6,8 +6,6 @@ import json
 
 from appliance.api.views import BoxStatus
 
-NOT_YET = "needs an API that this version does not serve yet"
-
 
 def banner(status: BoxStatus) -> str:
     """Plain text, ready to paste from."""
@@ -31,11 +29,10 @@ def connections(base: str, model: str) -> dict[str, str]:
     return {
         "curl": f"curl {base}/v1/chat/completions -H 'content-type: application/json' -d '{body}'",
         "opencode": f"OPENCODE_CONFIG_CONTENT='{json.dumps(_opencode(base, model))}' opencode",
-        "Claude Code": f"ANTHROPIC_BASE_URL={base} ANTHROPIC_AUTH_TOKEN=local ANTHROPIC_MODEL={model} claude   "
-        f"# /v1/messages: {NOT_YET}",
+        "Claude Code": f"ANTHROPIC_BASE_URL={base} ANTHROPIC_AUTH_TOKEN=local ANTHROPIC_MODEL={model} "
+        f"ANTHROPIC_SMALL_FAST_MODEL={model} claude",
         "Codex": f"codex -c model_provider=box -c model={model} -c model_providers.box.name=box "
-        f"-c model_providers.box.base_url={base}/v1 -c model_providers.box.wire_api=responses   "
-        f"# /v1/responses: {NOT_YET}",
+        f"-c model_providers.box.base_url={base}/v1 -c model_providers.box.wire_api=responses",
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import os
 import signal
@@ -13,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import anthropic
 import httpx
 import openai
 import pytest
@@ -92,6 +94,85 @@ def test_a_forced_tool_is_called(box: Box) -> None:
     assert calls is not None
     assert calls[0].type == "function"
     assert calls[0].function.name == "weather"
+
+
+def test_messages_tell_what_was_read_from_cache_and_written_to_it(box: Box) -> None:
+    system: Any = [{"type": "text", "text": "You answer in few words. " * 60, "cache_control": {"type": "ephemeral"}}]
+    question: Any = [{"role": "user", "content": "Name a colour."}]
+    with anthropic.Anthropic(base_url=box.base, api_key="none") as client:
+        ask = functools.partial(client.messages.create, model=MODEL, max_tokens=8, system=system, messages=question)
+        first, second = ask().usage, ask().usage
+        counted = client.messages.count_tokens(model=MODEL, system=system, messages=question).input_tokens
+    for usage in (first, second):
+        cached, written = usage.cache_read_input_tokens or 0, usage.cache_creation_input_tokens or 0
+        assert usage.input_tokens + cached + written == counted
+    assert first.cache_creation_input_tokens
+    assert second.cache_read_input_tokens
+    assert second.cache_read_input_tokens > first.cache_creation_input_tokens - 64
+
+
+def test_a_forced_tool_has_the_same_prompt_as_a_free_one_and_arguments_that_fit(box: Box) -> None:
+    schema: Any = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
+    tools: Any = [{"name": "weather", "description": "The weather of a city, now.", "input_schema": schema}]
+    question: Any = [{"role": "user", "content": "How is the weather in Paris? " * 12}]
+    with anthropic.Anthropic(base_url=box.base, api_key="none") as client:
+        ask = functools.partial(client.messages.create, model=MODEL, max_tokens=200, tools=tools, messages=question)
+        ask(tool_choice={"type": "auto"})
+        forced = ask(tool_choice={"type": "tool", "name": "weather"})
+        with client.messages.stream(
+            model=MODEL, max_tokens=200, tools=tools, messages=question, tool_choice={"type": "any"}
+        ) as stream:
+            streamed = stream.get_final_message()
+    for message in (forced, streamed):
+        assert message.stop_reason == "tool_use"
+        (call,) = [block for block in message.content if block.type == "tool_use"]
+        assert isinstance(call.input["city"], str)
+        assert message.usage.cache_read_input_tokens
+
+
+def test_a_response_goes_on_from_a_stored_one(box: Box) -> None:
+    with openai.OpenAI(base_url=f"{box.base}/v1", api_key="none") as client:
+        first = client.responses.create(model=MODEL, input="Name a colour. " * 30, max_output_tokens=8)
+        second = client.responses.create(
+            model=MODEL, input="Another.", previous_response_id=first.id, max_output_tokens=8, temperature=0
+        )
+        assert first.usage is not None
+        assert second.usage is not None
+        assert second.usage.input_tokens > first.usage.input_tokens
+        assert second.usage.input_tokens_details.cached_tokens > 0
+        with client.responses.stream(
+            model=MODEL, input="Another.", previous_response_id=first.id, max_output_tokens=8, temperature=0
+        ) as stream:
+            assert stream.get_final_response().output_text == second.output_text
+        client.responses.delete(first.id)
+        with pytest.raises(openai.NotFoundError):
+            client.responses.retrieve(first.id)
+
+
+def test_three_protocols_read_one_cache(box: Box) -> None:
+    text = "Which of these would you take along, and why? " * 30
+    chat = {"model": MODEL, "max_tokens": 4, "messages": [{"role": "user", "content": text}]}
+    asks = [
+        ("/v1/chat/completions", chat, ("prompt_tokens", "prompt_tokens_details")),
+        ("/v1/messages", chat, None),
+        (
+            "/v1/responses",
+            {"model": MODEL, "input": text, "max_output_tokens": 4},
+            ("input_tokens", "input_tokens_details"),
+        ),
+    ]
+    prompts, cached = set(), []
+    for path, body, names in asks:
+        usage = httpx.post(f"{box.base}{path}", json=body, timeout=120).raise_for_status().json()["usage"]
+        if names is None:
+            cached.append(usage["cache_read_input_tokens"])
+            prompts.add(usage["input_tokens"] + usage["cache_creation_input_tokens"] + cached[-1])
+        else:
+            prompts.add(usage[names[0]])
+            cached.append(usage[names[1]]["cached_tokens"])
+    assert len(prompts) == 1
+    assert cached[0] == 0
+    assert cached[1] == cached[2] > 0
 
 
 def test_a_prompt_longer_than_the_context_is_refused_and_the_box_goes_on(box: Box) -> None:
