@@ -5,10 +5,12 @@ Imported late, because vLLM comes with it.
 
 from __future__ import annotations
 
+import asyncio
 import random
 from typing import NamedTuple
 
 from appliance.box import RunningBox
+from appliance.cache.policy_source import load_policy
 from appliance.engine.hardware import detect_hardware
 from appliance.engine.loading import load_model_side
 from appliance.engine.model import Model
@@ -19,9 +21,12 @@ from appliance.engine.worker import Worker
 from appliance.fleet import Fleet
 from appliance.generation import ModelCard
 from appliance.paths import Folders
-from appliance.pipeline import Pipeline
+from appliance.pipeline import Pipeline, Reading
+from appliance.retention import Retention
+from appliance.router.hashing import root_of
 from appliance.router.index import PrefixIndex
 from appliance.router.router import Router, RoutingPolicy
+from appliance.router.warming import warm_up
 from appliance.settings import Settings
 from appliance.stabiliser.rules import select_rules
 from appliance.stabiliser.stabiliser import Stabiliser
@@ -33,6 +38,7 @@ class Workshop(NamedTuple):
     workers: list[Worker]
     renderer: Renderer
     block_tokens: int
+    keeps_thinking: bool | None
 
 
 class Parts(NamedTuple):
@@ -45,23 +51,35 @@ def prepare(settings: Settings, folders: Folders, model: Model) -> Workshop:
 
     Raises `StartError` for a model that vLLM refuses or a machine that is too small.
     """
+    warm_up()
     plans = plan_workers(settings, detect_hardware(), folders.runtime, folders.data / "logs")
     renderer, configs = load_model_side(settings, model, plans)
     workers = [Worker(plan, config) for plan, config in zip(plans, configs, strict=True)]
-    return Workshop(workers, renderer, int(configs[0].cache_config.block_size))
+    block_tokens = int(configs[0].cache_config.block_size)
+    return Workshop(workers, renderer, block_tokens, asyncio.run(renderer.keeps_thinking()))
 
 
 def assemble(settings: Settings, model: Model, workshop: Workshop, box: RunningBox) -> Parts:
     """Wire the parts. Call in the loop that will serve."""
-    index = PrefixIndex()
+    index, root = PrefixIndex(), root_of(model.served_name)
     router = Router(
         index,
         workers=(),
         policy=RoutingPolicy(settings.router.policy),
         block_tokens=workshop.block_tokens,
         random=random.Random(),  # noqa: S311 – breaks ties, hides nothing
+        root=root,
     )
-    fleet = Fleet(workshop.workers, index, router, settings.workers, block_tokens=workshop.block_tokens)
+    fleet = Fleet(workshop.workers, index, router, settings.workers, block_tokens=workshop.block_tokens, root=root)
     stabiliser = Stabiliser(select_rules(settings.stabiliser.rules))
+    reading = Reading(workshop.renderer, AnswerParser, stabiliser)
+    retention = _retention(settings, workshop.keeps_thinking)
     card = ModelCard(model.served_name, workshop.renderer.context_tokens, model.created)
-    return Parts(fleet, Pipeline(card, workshop.renderer, AnswerParser, router, fleet, box.accounts, stabiliser))
+    return Parts(fleet, Pipeline(card, reading, router, fleet, box.accounts, retention))
+
+
+def _retention(settings: Settings, keeps_thinking: bool | None) -> Retention | None:
+    """Raises `InvalidPolicy`."""
+    if settings.cache.policy == "off":
+        return None
+    return Retention(load_policy(settings.cache.policy), keeps_thinking=keeps_thinking)

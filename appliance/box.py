@@ -15,7 +15,8 @@ from appliance.conversation import Conversation
 from appliance.errors import NotReady
 from appliance.generation import ModelCard
 from appliance.metrics import Metrics
-from appliance.pipeline import Pipeline, PreparedRequest
+from appliance.pipeline import Pipeline
+from appliance.prepared_request import PreparedRequest
 
 if TYPE_CHECKING:
     from appliance.fleet import Fleet, Member

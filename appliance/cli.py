@@ -16,6 +16,8 @@ EXIT_USAGE = 2
 EXIT_NOT_RUNNING = 3
 
 APIS = ("chat", "messages", "responses")
+SESSION_STATES = ("running", "tool_wait", "idle", "finished")
+SESSION_ROLES = ("lead", "subagent")
 
 TOP_OPTIONS = frozenset({"-h", "--help", "--version"})
 
@@ -107,6 +109,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add(commands, "doctor", "check this machine and say what to do", [common, box])
     _add(commands, "models", "what is served here, and what could be", [common])
     _add_stabilise(commands, common)
+    _add_policy(commands, common)
     _add_config(commands, common, box)
     return parser
 
@@ -117,6 +120,28 @@ def _add_stabilise(
     stabilise = _add(commands, "stabilise", "what the box would change in a request, to find more in cache", [common])
     stabilise.add_argument("file", metavar="FILE", help="a request's body as JSON; - for standard input")
     stabilise.add_argument("--api", choices=APIS, help="its protocol (default: the one it looks like)")
+
+
+def _add_policy(commands: argparse._SubParsersAction[argparse.ArgumentParser], common: argparse.ArgumentParser) -> None:
+    policy = _add(commands, "policy", "what the cache keeps, by which rules", [])
+    actions = policy.add_subparsers(dest="action", metavar="ACTION", required=True)
+    _add(actions, "list", "the policies that come with the box, and the active one", [common])
+    validate = _add(actions, "validate", "check a policy; the exit status is 1 if it is wrong", [common])
+    show = _add(actions, "show", "the rules of a policy with all that it includes, in order", [common])
+    explain = _add(actions, "explain", "each region of a request, the rule that matches, and what it gets", [common])
+    for action in (validate, show, explain):
+        action.add_argument(
+            "policy", nargs="?", metavar="FILE|NAME", help="a policy file or a shipped policy (default: the active one)"
+        )
+    explain.epilog = "Needs no box and no tokenizer: sizes are in characters, and nvext.retention is left out."
+    explain.add_argument(
+        "--prompt", metavar="REQUEST", required=True, help="a request's body as JSON; - for standard input"
+    )
+    explain.add_argument("--api", choices=APIS, help="its protocol (default: the one it looks like)")
+    explain.add_argument("--state", choices=SESSION_STATES, default="running", help="of its session (default running)")
+    explain.add_argument("--role", choices=SESSION_ROLES, help="of its session (default: what the request says)")
+    explain.add_argument("--client", metavar="AGENT", help="the user agent, which is not in a body")
+    explain.add_argument("--keeps-thinking", choices=("yes", "no"), help="does the template keep earlier thoughts")
 
 
 def _add_config(

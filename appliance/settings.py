@@ -207,6 +207,9 @@ class HostCacheSettings(Table):
 class CacheSettings(Table):
     """The cache, tier by tier."""
 
+    policy: Text = "coding-agent"
+    """What is kept longest: "coding-agent", "chat", "lru", or the path of a policy file that ends in .toml."""
+
     gpu: GpuCacheSettings = GpuCacheSettings()
     host: HostCacheSettings = HostCacheSettings()
 

@@ -8,20 +8,18 @@ from __future__ import annotations
 
 import json
 import re
-import tomllib
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from appliance.errors import nearest
+from appliance.toml_document import TomlDocument, TomlError, read_toml
 
 ENVIRONMENT_PREFIX = "DYNAMO_BOX_"
 CONFIG_VARIABLE = f"{ENVIRONMENT_PREFIX}CONFIG"
 CONFIG_OPTION = "--config"
 SET_OPTION = "--set"
-
-KeyPath = tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,37 +125,19 @@ def read_variables(environ: Mapping[str, str], keys: Collection[str]) -> Reading
 def read_file(path: Path, keys: Collection[str], named_by: str) -> Reading:
     """Takes a TOML file. `named_by` stands before the path when the file cannot be opened (`--config `)."""
     try:
-        text = path.read_bytes().decode("utf-8-sig").replace("\r\n", "\n")
-    except FileNotFoundError:
-        return Reading(problems=[Problem(FileLine(path), f"{named_by}{path}: no such file")])
-    except OSError as error:
-        return Reading(problems=[Problem(FileLine(path), f"{named_by}{path}: cannot be read: {error.strerror}")])
-    except UnicodeDecodeError as error:
-        source = FileLine(path, error.object.count(b"\n", 0, error.start) + 1)
-        return Reading(problems=[Problem(source, f"{source}: not valid TOML: not UTF-8")])
-    try:
-        document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        return Reading(problems=[_syntax_problem(path, text, str(error))])
-    return _read_document(path, document, key_lines(text), keys)
+        document = read_toml(path)
+    except TomlError as error:
+        opening = named_by if error.line is None else ""
+        return Reading(problems=[Problem(FileLine(path, error.line), f"{opening}{error.message}")])
+    return _read_document(path, document, keys)
 
 
-def _syntax_problem(path: Path, text: str, message: str) -> Problem:
-    """`tomllib` tells the line only inside its message: `… (at line 3, column 1)` or `… (at end of document)`."""
-    reason, _, place = message.rpartition(" (at ")
-    match = re.match(r"line (\d+)", place)
-    source = FileLine(path, int(match[1]) if match else len(text.splitlines()))
-    return Problem(source, f"{source}: not valid TOML: {reason or message}")
-
-
-def _read_document(
-    path: Path, document: dict[str, Any], lines: Mapping[KeyPath, int], keys: Collection[str]
-) -> Reading:
+def _read_document(path: Path, document: TomlDocument, keys: Collection[str]) -> Reading:
     reading = Reading()
     tables = {key.rpartition(".")[0] for key in keys} | {key.partition(".")[0] for key in keys}
-    for key_path, value in _walk(document):
+    for key_path, value in _walk(document.values):
         key = ".".join(map(_written, key_path))
-        source = FileLine(path, lines[key_path])
+        source = FileLine(path, document.lines[key_path])
         if key in keys:
             reading.entries[key] = Entry(value, source)
         elif key not in tables:
@@ -169,7 +149,7 @@ def _read_document(
     return reading
 
 
-def _walk(table: dict[str, Any], above: KeyPath = ()) -> Iterator[tuple[KeyPath, Any]]:
+def _walk(table: dict[str, Any], above: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
     """Every value that is no table, and every empty table."""
     for part, value in table.items():
         key_path = (*above, part)
@@ -193,102 +173,3 @@ def _nearest_key(key: str, keys: Collection[str]) -> str | None:
 
 def _meant(candidate: str | None) -> str:
     return f"; did you mean {candidate}?" if candidate else ""
-
-
-_BLANK = re.compile(r"(?:[ \t\n]|#[^\n]*)*")
-_BLANK_OR_COMMA = re.compile(r"(?:[ \t\n,]|#[^\n]*)*")
-_AROUND_DOT = re.compile(r"[ \t]*\.[ \t]*")
-_KEY_PART = re.compile(r"""[A-Za-z0-9_-]+|"(?:[^"\\]|\\.)*"|'[^']*'""")
-_STRING = re.compile(
-    # Up to two quotes may stand directly before the closing three.
-    r"""\"{3}(?:[^\\]|\\.)*?\"{3,5}"""
-    r"""|'{3}.*?'{3,5}"""
-    r"""|"(?:[^"\\]|\\.)*\""""
-    r"""|'[^']*'""",
-    re.DOTALL,
-)
-_HEADER_START = re.compile(r"\[{1,2}[ \t]*")
-_HEADER_END = re.compile(r"[ \t]*\]{1,2}")
-_EQUALS = re.compile(r"[ \t]*=[ \t]*")
-_SCALAR = re.compile(r"[^,\]}#\n]+")
-
-
-def key_lines(text: str) -> dict[KeyPath, int]:
-    """The line, counted from 1, on which each key of a TOML document first stands: tables, dotted and inline keys.
-
-    `text` must have passed `tomllib.loads`. Keys inside arrays are left out: no dotted key reaches them.
-    """
-    return _KeyFinder(text.replace("\r\n", "\n")).lines
-
-
-class _KeyFinder:
-    """One pass over a document known to be valid, so it need only tell keys, strings and brackets apart."""
-
-    def __init__(self, text: str) -> None:
-        self.lines: dict[KeyPath, int] = {}
-        self._text = text
-        self._position = 0
-        table: KeyPath | None = ()
-        self._skip(_BLANK)
-        while self._position < len(text):
-            if text[self._position] == "[":
-                table = self._header()
-            else:
-                self._assignment(table)
-            self._skip(_BLANK)
-
-    def _skip(self, pattern: re.Pattern[str]) -> str:
-        match = pattern.match(self._text, self._position)
-        if match is None:
-            return ""
-        self._position = match.end()
-        return match[0]
-
-    def _header(self) -> KeyPath | None:
-        self._skip(_HEADER_START)
-        table = self._key(())
-        self._skip(_HEADER_END)
-        return table
-
-    def _assignment(self, table: KeyPath | None) -> None:
-        key_path = self._key(table)
-        self._skip(_EQUALS)
-        self._value(key_path)
-
-    def _key(self, table: KeyPath | None) -> KeyPath | None:
-        """Steps over a dotted key and notes it below `table`; `None` is the inside of an array, where none is noted."""
-        line = self._text.count("\n", 0, self._position) + 1
-        while part := self._skip(_KEY_PART):
-            if table is not None:
-                table = (*table, _plain(part))
-                self.lines.setdefault(table, line)
-            if not self._skip(_AROUND_DOT):
-                break
-        return table
-
-    def _value(self, key_path: KeyPath | None) -> None:
-        match self._text[self._position]:
-            case "[":
-                self._members("]", None)
-            case "{":
-                self._members("}", key_path)
-            case '"' | "'":
-                self._skip(_STRING)
-            case _:
-                self._skip(_SCALAR)
-
-    def _members(self, end: str, table: KeyPath | None) -> None:
-        self._position += 1
-        self._skip(_BLANK_OR_COMMA)
-        while self._text[self._position] != end:
-            if end == "}":
-                self._assignment(table)
-            else:
-                self._value(None)
-            self._skip(_BLANK_OR_COMMA)
-        self._position += 1
-
-
-def _plain(part: str) -> str:
-    """A part of a key without its quotes and escapes."""
-    return next(iter(tomllib.loads(f"{part} = 0")))

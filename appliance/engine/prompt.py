@@ -10,6 +10,7 @@ from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionReque
 from vllm.inputs import EngineInput, tokens_input
 from vllm.sampling_params import SamplingParams
 
+from appliance.cache.region_map import RegionMap
 from appliance.generation import MarkedPrefix
 
 
@@ -17,6 +18,7 @@ from appliance.generation import MarkedPrefix
 class Prompt:
     """A rendered request. `extra_keys` are what the engine mixes into the hash of the first block.
 
+    `regions` says what each token is part of, `marked` what the client asked to keep; `None` and empty where unknown.
     `reasoning_ended` says whether a grammar holds from the first token on; `None` leaves that to the engine's parser.
     The answer to a `raw` prompt is text and nothing else.
     """
@@ -27,6 +29,7 @@ class Prompt:
     params: SamplingParams
     template_arguments: dict[str, Any]
     extra_keys: tuple[tuple[object, ...] | None, ...]
+    regions: RegionMap | None = None
     marked: tuple[MarkedPrefix, ...] = ()
     reasoning_ended: bool | None = None
     raw: bool = False

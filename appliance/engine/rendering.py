@@ -17,15 +17,16 @@ from vllm.parser import Parser
 from vllm.renderers import BaseRenderer
 from vllm.sampling_params import SamplingParams
 
-from appliance.conversation import Conversation, Image, RawPrompt, ToolResult
+from appliance.conversation import Conversation, Image, Message, RawPrompt, Role, Text, Thinking, ToolResult
 from appliance.engine.grammar import bounded_whitespace
-from appliance.engine.marks import places, signed
 from appliance.engine.model_profile import ModelProfile
+from appliance.engine.places import marked_prefixes, places, region_map, signed
 from appliance.engine.prompt import Prompt
 from appliance.engine.template import TemplateRenderer, tokenize_by_segments
 from appliance.engine.wire import as_user, chat_request
 from appliance.errors import ContextTooLong, InvalidRequest
-from appliance.generation import MarkedPrefix
+
+PROBE = "a thought that no template writes by itself"
 
 
 class Renderer:
@@ -71,8 +72,7 @@ class Renderer:
                     conversation, request, await self._raw_input(conversation.raw, conversation), raw=True
                 )
             engine_input = await self._rendered(conversation, request)
-            marked = await self._marked(conversation, engine_input)
-            return replace(self._prompt(conversation, request, engine_input), marked=tuple(marked))
+            return await self._located(self._prompt(conversation, request, engine_input), conversation)
 
     async def count(self, conversation: Conversation) -> int:
         """Tokens of the rendered prompt, also of one that is too long. Raises `InvalidRequest` like `render`."""
@@ -85,6 +85,14 @@ class Renderer:
                 return len(await asyncio.to_thread(self.segments.tokenize, text))
             engine_input = await self._rendered(conversation, chat_request(conversation))
             return len(engine_input["prompt_token_ids"])
+
+    async def keeps_thinking(self) -> bool | None:
+        """Whether the template still shows the thoughts of a turn after the next question; `None` where it cannot be
+        told."""
+        question = Message(Role.USER, (Text("?"),))
+        answer = Message(Role.ASSISTANT, (Thinking(PROBE), Text("!")))
+        text = await self._text(Conversation("", (question, answer, question)))
+        return None if text is None else PROBE in text
 
     def parser(self, prompt: Prompt) -> Parser | None:
         """A new parser for one choice of the answer; `None` when there are neither tools nor thinking to be found.
@@ -185,19 +193,22 @@ class Renderer:
             self._renderer.tokenizer, request.tools, chat_template_kwargs=arguments, model_config=self._model
         )
 
-    async def _marked(self, conversation: Conversation, engine_input: Any) -> list[MarkedPrefix]:
-        """The places of the client's cache marks; none in a prompt with images, whose tokens no text tells."""
-        marks, longer = signed(conversation)
-        if not marks or engine_input["type"] != "token":
-            return []
-        text = engine_input.get("prompt")
+    async def _located(self, prompt: Prompt, conversation: Conversation) -> Prompt:
+        """With regions and the places of the client's marks; without in a prompt with images, whose tokens no text
+        tells."""
+        text = prompt.engine_input.get("prompt")
+        if text is None or prompt.engine_input["type"] != "token":
+            return prompt
+        spots, longer = signed(conversation)
         signed_text = await self._text(longer)
-        if text is None or signed_text is None:
-            return []
-        found = list(places(text, signed_text, marks))
+        if signed_text is None:
+            return prompt
+        found = tuple(places(text, signed_text, spots))
         ends = [place.characters for place in found]
         tokens = await asyncio.to_thread(self.segments.tokens_before, text, ends)
-        return [MarkedPrefix(count, place.mark.ttl_seconds) for place, count in zip(found, tokens, strict=True)]
+        seen = [place.spot for place in found]
+        regions = region_map(seen, tokens, len(prompt.token_ids))
+        return replace(prompt, regions=regions, marked=marked_prefixes(seen, tokens))
 
     def _sampling(
         self, conversation: Conversation, request: ChatCompletionRequest, prompt_tokens: int

@@ -15,12 +15,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from appliance.accounting import Accounts
+from appliance.cache.policy_source import load_policy
+from appliance.cache.region import Region
+from appliance.cache.region_map import RegionMap, Span
 from appliance.conversation import Conversation, Message, Role, Text
 from appliance.engine.plan import WorkerPlan
 from appliance.errors import EngineStartError, WorkerDied
 from appliance.fleet import Fleet
 from appliance.generation import Delta, Event, FinishReason, MarkedPrefix, ModelCard
-from appliance.pipeline import Pipeline
+from appliance.pipeline import Pipeline, Reading
+from appliance.retention import Retention
 from appliance.router.index import PrefixIndex
 from appliance.router.router import Router, RoutingPolicy
 from appliance.settings import WorkerSettings
@@ -88,6 +92,8 @@ class ScriptedPrompt:
     resumable: bool = True
     extra_keys: tuple[tuple[object, ...] | None, ...] = ()
     marked: tuple[MarkedPrefix, ...] = ()
+    regions: RegionMap | None = None
+    retention: dict[str, Any] | None = None
 
     @property
     def engine_input(self) -> list[int]:
@@ -113,6 +119,7 @@ class ScriptedRenderer:
             ScriptedParams(sampling.max_tokens or 100, sampling.n),
             resumable=sampling.n == 1 and not self.grammar,
             extra_keys=((salt,),) if salt else (),
+            regions=RegionMap([Span(0, len(text), Region.USER)] if text else ()),
         )
 
     async def count(self, conversation: Conversation) -> int:
@@ -164,6 +171,7 @@ class Call(NamedTuple):
     request_id: str
     priority: int
     session_id: str | None
+    retention: dict[str, Any] | None
 
 
 @dataclass(slots=True)
@@ -182,6 +190,7 @@ class ScriptedWorker:
         self.scripts = deque(scripts)
         self.starts: deque[asyncio.Event | Exception] = deque()
         self.hangs = False
+        self.replans: list[tuple[str, dict[str, Any]]] = []
         self.calls: list[Call] = []
         self.num_open = 0
         self.num_starts = 0
@@ -225,6 +234,11 @@ class ScriptedWorker:
     async def ping(self, timeout_seconds: float) -> bool:
         return self.alive and not self.hangs
 
+    async def replan(self, session_id: str, payload: dict[str, Any]) -> None:
+        if not self.alive:
+            raise self._death()
+        self.replans.append((session_id, payload))
+
     async def generate(
         self,
         prompt: ScriptedPrompt,
@@ -235,7 +249,9 @@ class ScriptedWorker:
     ) -> AsyncGenerator[ScriptedStep]:
         # A pipeline that asks a dead worker for ever never yields to the loop: no timeout ends it, memory would.
         assert len(self.calls) < MOST_CALLS
-        self.calls.append(Call(prompt.engine_input, prompt.params.max_tokens, request_id, priority, session_id))
+        self.calls.append(
+            Call(prompt.engine_input, prompt.params.max_tokens, request_id, priority, session_id, prompt.retention)
+        )
         if not self.alive:
             raise self._death()
         self.num_open += 1
@@ -302,12 +318,15 @@ class ScriptedBox:
         self.renderer = ScriptedRenderer()
         self.pipeline = Pipeline(
             CARD,
-            cast("Renderer", self.renderer),
-            lambda renderer, prompt: cast("AnswerParser", ScriptedParser(renderer, prompt, parser_fault)),
+            Reading(
+                cast("Renderer", self.renderer),
+                lambda renderer, prompt: cast("AnswerParser", ScriptedParser(renderer, prompt, parser_fault)),
+                Stabiliser(select_rules({"attribution"})),
+            ),
             self.router,
             self.fleet,
             self.accounts,
-            Stabiliser(select_rules({"attribution"})),
+            Retention(load_policy("coding-agent"), clock=clock),
             clock,
         )
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from array import array
 from contextlib import aclosing
 from dataclasses import replace
 
@@ -8,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from appliance.cache.session_state import SessionState
 from appliance.conversation import Hints, Identity, Message, Role, Sampling, Text
 from appliance.errors import (
     BoxError,
@@ -259,7 +261,7 @@ async def test_a_request_avoids_the_worker_that_died_on_it_even_once_that_runs_a
     late_news = WorkerDied("worker 0 ended")
     first, second = ScriptedWorker(0, [late_news]), ScriptedWorker(1, HELLO)
     async with ScriptedBox(first, second, policy=RoutingPolicy.KV) as box:
-        stored = BlockStored([1], None, tokens("h", "e"), BLOCK_TOKENS)
+        stored = BlockStored(array("Q", [1]), None, array("I", tokens("h", "e")), BLOCK_TOKENS)
         box.fleet.members[0].mirror.apply(Batch(0.0, (stored,)))
         assert answer_of(await box.ask()) == "Hello you"
         assert (first.alive, len(first.calls), len(second.calls)) == (True, 1, 1)
@@ -429,3 +431,35 @@ async def test_a_request_is_stabilised_before_it_is_rendered_and_that_is_counted
         stabilised = await box.pipeline.prepare(replace(plain, messages=(system,)), "2")
         assert stabilised.prompt_tokens == expected.prompt_tokens
         assert box.accounts.stabilised == {"attribution": 1}
+
+
+async def test_an_engine_is_told_what_a_request_is_worth_and_what_it_is_worth_when_it_ended() -> None:
+    asked = conversation(identity=Identity("lead"))
+    async with ScriptedBox(worker := ScriptedWorker(0, HELLO)) as box:
+        await box.ask(asked)
+        await until(lambda: bool(worker.replans))
+    (call,) = worker.calls
+    assert call.retention is not None
+    assert call.retention["scope"] == "lead"
+    ((session_id, payload),) = worker.replans
+    assert (session_id, payload["scope"]) == ("lead", "lead")
+    assert payload["directives"][0]["priority"] < call.retention["directives"][0]["priority"]
+
+
+async def test_a_request_of_nobody_is_planned_once() -> None:
+    async with ScriptedBox(worker := ScriptedWorker(0, HELLO)) as box:
+        await box.ask()
+        assert worker.calls[0].retention is not None
+        assert worker.replans == []
+
+
+async def test_a_session_that_its_client_left_is_no_longer_running() -> None:
+    asked = conversation(identity=Identity("lead"))
+    async with ScriptedBox(ScriptedWorker(0, [*HELLO[:1], asyncio.Event()])) as box:
+        prepared = await box.pipeline.prepare(asked, "r")
+        async with aclosing(prepared.events()) as events:
+            await anext(events)
+        assert box.pipeline.retention is not None
+        session = box.pipeline.retention.session("lead")
+        assert session is not None
+        assert session.state is SessionState.IDLE

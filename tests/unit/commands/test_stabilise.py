@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from appliance.cli import EXIT_ERROR, EXIT_USAGE, main
-from appliance.commands.stabilise import guess_api
+from appliance.commands.request_body import guess_api
 
 BILLING = "x-anthropic-billing-header: cc_version=2.1.278.b1c; cc_entrypoint=cli; cch=a1b2c;"
 CHAT = {

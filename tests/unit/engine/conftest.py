@@ -104,6 +104,14 @@ def strict_renderer(new_renderer: NewRenderer, tmp_path_factory: pytest.TempPath
 
 
 @pytest.fixture(scope="session")
+def forgetful_renderer(new_renderer: NewRenderer, tmp_path_factory: pytest.TempPathFactory) -> Renderer:
+    """A template that shows no thoughts of earlier turns."""
+    template = tmp_path_factory.mktemp("template") / "forgetful.jinja"
+    template.write_text(TEMPLATE.replace("{% if message.reasoning %}", "{% if message.reasoning and loop.last %}", 1))
+    return new_renderer(tool_parser="none", reasoning_parser="none", chat_template=str(template))
+
+
+@pytest.fixture(scope="session")
 def plain_renderer(new_renderer: NewRenderer) -> Renderer:
     """A model with neither tools nor thinking."""
     return new_renderer(tool_parser="none", reasoning_parser="none")

@@ -437,3 +437,10 @@ async def test_a_template_that_knows_one_system_message_gets_the_others_from_the
     system, late = (Message(Role.SYSTEM, (Text(text),)) for text in ("You help.", "Be brief."))
     prompt = await strict_renderer.render(conversation(system, user("Hi"), assistant("Yes?"), late))
     assert text_of(strict_renderer, prompt).endswith("<|im_start|>user\nBe brief.<|end|>\n<|im_start|>assistant\n")
+
+
+async def test_whether_a_template_keeps_thoughts_is_found_by_asking_it(
+    renderer: Renderer, forgetful_renderer: Renderer
+) -> None:
+    assert await renderer.keeps_thinking() is True
+    assert await forgetful_renderer.keeps_thinking() is False

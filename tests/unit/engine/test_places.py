@@ -7,6 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from appliance.cache.region import Region
+from appliance.cache.region_map import Origin
 from appliance.conversation import (
     CacheMark,
     Conversation,
@@ -20,7 +22,7 @@ from appliance.conversation import (
     ToolCall,
     ToolResult,
 )
-from appliance.engine.marks import Place, common_prefix, places, signed
+from appliance.engine.places import Place, Spot, common_prefix, places, region_map, signed
 from appliance.engine.rendering import Renderer
 from appliance.generation import MarkedPrefix
 from tests.unit.engine.conversations import WEATHER
@@ -34,45 +36,51 @@ def said(*blocks: Text | Thinking | ToolCall | Document | Image, role: Role = Ro
     return Message(role, blocks)
 
 
-@given(st.text("ab", max_size=30), st.text("ab", max_size=30), st.integers(0, 5), st.integers(0, 5))
-def test_a_common_prefix_is_the_longest(text: str, other: str, start: int, other_start: int) -> None:
-    length = common_prefix(text, other, start, other_start)
-    mine, others = text[start:], other[other_start:]
-    assert length <= min(len(mine), len(others))
-    assert mine[:length] == others[:length]
-    assert mine[length : length + 1] != others[length : length + 1] or not mine[length:] or not others[length:]
+@given(st.text("ab", max_size=30), st.text("ab", max_size=30), st.integers(0, 5))
+def test_a_common_prefix_is_the_longest(text: str, other: str, start: int) -> None:
+    length = common_prefix(text, other, start)
+    mine = text[start:]
+    assert length <= min(len(mine), len(other))
+    assert mine[:length] == other[:length]
+    assert mine[length : length + 1] != other[length : length + 1] or not mine[length:] or not other[length:]
 
 
-pieces = st.lists(st.tuples(st.text("ab \n", max_size=6), st.booleans()), min_size=1, max_size=8)
+pieces = st.lists(st.text("ab \n", max_size=6), min_size=1, max_size=8)
 
 
 @given(pieces)
-def test_every_mark_stands_behind_its_text(parts: list[tuple[str, bool]]) -> None:
+def test_every_block_ends_behind_its_text(parts: list[str]) -> None:
     """The template writes one text behind the other, so every place is known beforehand."""
-    blocks = tuple(Text(text, SHORT if marked else None) for text, marked in parts)
-    conversation = Conversation("m", (Message(Role.USER, blocks),))
-    marks, longer = signed(conversation)
-    text = "".join(block.text for block in blocks)
+    conversation = Conversation("m", (Message(Role.USER, tuple(map(Text, parts))),))
+    spots, longer = signed(conversation)
     signed_text = "".join(block.text for block in longer.messages[0].blocks if isinstance(block, Text))
-    found = list(places(text, signed_text, marks))
-    ends = [len("".join(other for other, _ in parts[: number + 1])) for number in range(len(parts))]
-    assert [place.characters for place in found] == [
-        end for end, (_, marked) in zip(ends, parts, strict=True) if marked
-    ]
+    found = list(places("".join(parts), signed_text, spots))
+    assert [place.characters for place in found] == [len("".join(parts[: n + 1])) for n in range(len(parts))]
 
 
-def test_without_marks_nothing_is_signed() -> None:
-    conversation = Conversation("m", (said(Text("Hi")),), (WEATHER,))
-    assert signed(conversation) == ((), conversation)
-    assert signed(conversation).conversation is conversation
-
-
-def test_marks_are_numbered_in_the_order_of_tools_then_messages() -> None:
+def test_spots_are_those_of_tools_then_messages_with_marked_parts_between() -> None:
     result = ToolResult("1", (Text("a", SHORT), Text("b")), mark=LONG)
     conversation = Conversation(
         "m", (said(Text("Hi", LONG)), Message(Role.TOOL, (result,))), (Tool("t", mark=SHORT), Tool("u"))
     )
-    assert signed(conversation).marks == (SHORT, LONG, SHORT, LONG)
+    assert signed(conversation).spots == (
+        Spot(Region.TOOLS, Origin(tool=0), SHORT),
+        Spot(Region.TOOLS, Origin(tool=1), None),
+        Spot(Region.USER, Origin(0, 0), LONG),
+        Spot(None, Origin(), SHORT),
+        Spot(Region.TOOL_RESULT, Origin(1, 0), LONG),
+    )
+
+
+ends = st.lists(st.tuples(st.booleans(), st.integers(0, 30)), max_size=8)
+
+
+@given(ends, st.integers(0, 40))
+def test_regions_cover_the_prompt_whatever_was_found(found: list[tuple[bool, int]], prompt_tokens: int) -> None:
+    spots = [Spot(Region.USER if ends_block else None, Origin(), None) for ends_block, _ in found]
+    regions = region_map(spots, sorted(end for _, end in found), prompt_tokens)
+    regions.check_integrity()
+    assert regions.tokens == prompt_tokens
 
 
 @pytest.mark.parametrize(
@@ -93,8 +101,8 @@ def test_marks_are_numbered_in_the_order_of_tools_then_messages() -> None:
 def test_a_signed_block_says_more_and_stays_what_it_is(
     block: Text | Document | Thinking | Image | ToolCall | ToolResult,
 ) -> None:
-    marks, longer = signed(Conversation("m", (Message(Role.USER, (block,)),)))
-    assert marks == (SHORT,)
+    spots, longer = signed(Conversation("m", (Message(Role.USER, (block,)),)))
+    assert [spot.mark for spot in spots if spot.mark is not None] == [SHORT]
     assert type(longer.messages[0].blocks[0]) is type(block)
     assert longer.messages[0].blocks != (block,)
 
@@ -107,7 +115,7 @@ def test_signed_arguments_stay_json() -> None:
 
 
 def test_a_mark_that_the_template_leaves_out_has_no_place() -> None:
-    assert list(places("abc", "abc", (SHORT,))) == []
+    assert list(places("abc", "abc", (Spot(Region.USER, Origin(), SHORT),))) == []
 
 
 def test_the_order_of_the_text_counts_not_that_of_the_marks() -> None:
@@ -115,7 +123,8 @@ def test_the_order_of_the_text_counts_not_that_of_the_marks() -> None:
     signed_text = text.replace("system text", "system text\u20421\u2042").replace(
         "tools text", "tools text\u20420\u2042"
     )
-    assert list(places(text, signed_text, (LONG, SHORT))) == [Place(SHORT, 11), Place(LONG, 22)]
+    tools, system = (Spot(region, Origin(), None) for region in (Region.TOOLS, Region.SYSTEM))
+    assert list(places(text, signed_text, (tools, system))) == [Place(system, 11), Place(tools, 22)]
 
 
 async def test_marks_become_numbers_of_tokens(renderer: Renderer) -> None:
@@ -142,3 +151,31 @@ async def test_marks_change_neither_prompt_nor_hits(renderer: Renderer) -> None:
     prompt = await renderer.render(marked)
     assert prompt.token_ids == (await renderer.render(plain)).token_ids
     assert prompt.marked == (MarkedPrefix(len(prompt.token_ids) - len("|assistant\n|") - 1, 300.0),)
+
+
+async def test_every_token_has_the_region_of_its_block(renderer: Renderer) -> None:
+    conversation = Conversation(
+        "tiny",
+        (
+            Message(Role.SYSTEM, (Text("You help."),)),
+            said(Text("Question?")),
+            said(Thinking("Hm."), Text("Well."), ToolCall("1", "weather", '{"city": "Rome"}'), role=Role.ASSISTANT),
+            Message(Role.TOOL, (ToolResult("1", (Text("It rains."),)),)),
+        ),
+        (WEATHER,),
+    )
+    prompt = await renderer.render(conversation)
+    assert prompt.regions is not None
+    assert prompt.regions.tokens == len(prompt.token_ids)
+    decode = renderer._renderer.get_tokenizer().decode
+    texts = {span.region: decode(prompt.token_ids[span.start : span.end]) for span in prompt.regions.spans}
+    wanted = {
+        Region.TOOLS: '"name": "weather"',
+        Region.SYSTEM: "You help.",
+        Region.USER: "Question?",
+        Region.THINKING: "Hm.",
+        Region.ASSISTANT: "Well.",
+        Region.TOOL_CALL: "Rome",
+        Region.TOOL_RESULT: "It rains.",
+    }
+    assert {region: text in texts[region] for region, text in wanted.items()} == dict.fromkeys(wanted, True)

@@ -1,0 +1,179 @@
+"""Policies from TOML files: the shipped ones by name, others by path."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from appliance.cache.errors import InvalidPolicy
+from appliance.cache.policy import Policy
+from appliance.cache.policy_fields import PolicyFields
+from appliance.cache.reachability import covering
+from appliance.cache.region import Region
+from appliance.cache.rule import ANY_REGION, ANY_ROLE, ANY_STATE, HINTS, Bounds, Condition, Rule
+from appliance.cache.session_state import SessionRole, SessionState
+from appliance.cache.tier import ALL_TIERS, TIERS, tiers_named
+from appliance.errors import nearest
+from appliance.toml_document import TomlError, read_toml
+
+SHIPPED_FOLDER: Final = Path(__file__).with_name("policies")
+TOP_KEYS: Final = ("description", "include", "rule")
+CONDITION_KEYS: Final = ("region", "state", "role", "keeps_thinking", "client", "model", "hints")
+RESULT_KEYS: Final = ("priority", "duration", "tiers", "caps_rest")
+
+
+def shipped_policies() -> tuple[str, ...]:
+    """The names of the policies that come with the box."""
+    return tuple(sorted(path.stem for path in SHIPPED_FOLDER.glob("*.toml")))
+
+
+def load_policy(name_or_path: str) -> Policy:
+    """The policy with what it includes: its own rules first, then theirs, each file once. A text with a `/` or that
+    ends in `.toml` is a path.
+
+    Raises `InvalidPolicy` with all problems at once.
+    """
+    path = _find(name_or_path, Path())
+    if path is None:
+        raise InvalidPolicy(f"{name_or_path}: {_unknown_name(name_or_path)}")
+    problems: list[str] = []
+    files = _Loader(problems).load(path)
+    if not problems:
+        problems += _unreachable(files)
+    if problems:
+        raise InvalidPolicy("\n".join(problems))
+    return Policy(path.stem, tuple(rule for file in files for rule in file.rules), files[0].description)
+
+
+class _Included(NamedTuple):
+    """`by` is the place of the `include` that asked for the file."""
+
+    path: Path
+    by: str
+
+
+class _File(NamedTuple):
+    path: Path
+    rules: tuple[Rule, ...]
+    description: str
+    by: str
+
+
+class _Loader:
+    """Reads a file and what it includes, depth first."""
+
+    def __init__(self, problems: list[str]) -> None:
+        self._problems = problems
+        self._read: dict[Path, _File] = {}
+        self._open: list[Path] = []
+
+    def load(self, path: Path, by: str = "") -> list[_File]:
+        resolved = path.resolve()
+        if resolved in self._read:
+            return []
+        try:
+            document = read_toml(path)
+        except TomlError as error:
+            self._problems.append(f"{by}{error.message}")
+            return []
+        self._open.append(resolved)
+        top = PolicyFields(path, document, (), self._problems)
+        top.refuse_unknown(TOP_KEYS, "a policy")
+        rules = tuple(_read_rule(fields, path) for fields in top.tables("rule"))
+        if not rules and top.raw("include") is None:
+            top.tell("no rule; the least that a policy can say is [[rule]] with priority = 35")
+        file = self._read[resolved] = _File(path, rules, top.text("description") or "", by)
+        files = [file, *(each for included in self._included(top, path) for each in self.load(*included))]
+        self._open.pop()
+        return files
+
+    def _included(self, top: PolicyFields, path: Path) -> list[_Included]:
+        """Checks that each exists and none is being read already."""
+        found = []
+        for place, name in enumerate(top.texts("include") or []):
+            included = _find(name, path.parent)
+            where = place if isinstance(top.raw("include"), list) else None
+            if included is None:
+                top.refuse("include", _unknown_name(name), place=where)
+            elif included.resolve() in self._open:
+                top.refuse("include", f"a cycle: {self._cycle(included)}; leave this one out", place=where)
+            else:
+                found.append(_Included(included, f"{top.place('include', place)}: include = {json.dumps(name)}: "))
+        return found
+
+    def _cycle(self, path: Path) -> str:
+        chain = self._open[self._open.index(path.resolve()) :]
+        return " includes ".join(each.name for each in [*chain, path])
+
+
+def _find(name_or_path: str, folder: Path) -> Path | None:
+    """`None` for the name of no shipped policy; a path need not exist."""
+    if "/" in name_or_path or name_or_path.endswith(".toml"):
+        return folder / Path(name_or_path).expanduser()
+    path = SHIPPED_FOLDER / f"{name_or_path}.toml"
+    return path if path.is_file() else None
+
+
+def _unknown_name(name: str) -> str:
+    meant = nearest(name, shipped_policies())
+    there_are = f"there are {', '.join(shipped_policies())}, and paths that end in .toml"
+    return f"no policy of this name; {f'did you mean {meant}?' if meant else there_are}"
+
+
+def _unreachable(files: Sequence[_File]) -> Iterator[str]:
+    """Rules that others of the same file leave nothing to, and includes that earlier rules leave nothing to. A single
+    included rule may be overridden: that is what including is for."""
+    before: list[Condition] = []
+    for file in files:
+        own = [rule.condition for rule in file.rules]
+        for place, rule in enumerate(file.rules):
+            takers = covering(rule.condition, own[:place])
+            if takers is not None:
+                yield _never_reached(rule, [file.rules[taker] for taker in sorted(takers)])
+        if file.by and own and all(covering(condition, before) is not None for condition in own):
+            yield f"{file.by}adds nothing, the rules before it match all that it could; leave it out"
+        before += own
+
+
+def _never_reached(rule: Rule, takers: Sequence[Rule]) -> str:
+    lines = ", ".join(str(taker.line) for taker in takers)
+    where = f"the rule at line {lines} matches" if len(takers) == 1 else f"the rules at lines {lines} match"
+    advice = f"move it above line {takers[0].line}, or leave it out"
+    return f"{rule.file}:{rule.line}: a rule that is never reached: {where} all that it could; {advice}"
+
+
+def _read_rule(fields: PolicyFields, path: Path) -> Rule:
+    """What is wrong is noted and read as absent."""
+    fields.refuse_unknown((*CONDITION_KEYS, *RESULT_KEYS), "a rule")
+    condition = Condition(
+        regions=frozenset(fields.choices("region", Region) or ANY_REGION),
+        states=frozenset(fields.choices("state", SessionState) or ANY_STATE),
+        roles=frozenset(fields.choices("role", SessionRole) or ANY_ROLE),
+        keeps_thinking=fields.flag("keeps_thinking"),
+        client=fields.text("client"),
+        model=fields.text("model"),
+        hints=_read_hints(fields),
+    )
+    if fields.raw("priority") is None:
+        fields.tell("a rule without priority; the default is priority = 35")
+    tiers = fields.choices("tiers", TIERS)
+    return Rule(
+        condition,
+        priority=fields.priority("priority") or 0,
+        duration_seconds=fields.duration_seconds("duration"),
+        tiers=ALL_TIERS if tiers is None else tiers_named(tiers),
+        caps_rest=fields.flag("caps_rest") or False,
+        file=path,
+        line=fields.line,
+    )
+
+
+def _read_hints(fields: PolicyFields) -> tuple[tuple[str, Bounds], ...]:
+    hints = fields.table("hints")
+    if hints is None:
+        return ()
+    hints.refuse_unknown(HINTS, "hints")
+    found = ((name, hints.bounds(name)) for name in HINTS)
+    return tuple((name, bounds) for name, bounds in found if bounds is not None)

@@ -1,0 +1,187 @@
+"""A block pool without memory: the eviction core, fed with a trace's blocks instead of an engine's."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from appliance.cache.contender import Contender
+from appliance.cache.errors import IntegrityError
+from appliance.cache.eviction import EvictionCore, Order
+from appliance.cache.forecast import Forecast
+from appliance.cache.hint import ExpectedDuration
+from appliance.cache.plan_book import PlanBook
+from appliance.cache.session_state import SessionState
+from appliance.cache.trace import UNKNOWN_REGION, Trace
+
+ABSENT = -1
+
+Slots = NDArray[np.int32]
+
+
+class Placement(NamedTuple):
+    hit_blocks: int
+    """Found from the start of the prompt on."""
+    unplaced_blocks: int
+    """Had no room, as all other memory was held."""
+
+
+class SimulatedPool:
+    """`capacity_blocks` slots, each with one block of the trace, or spare. Requests are rows of the trace; times are
+    its seconds."""
+
+    def __init__(
+        self, trace: Trace, contender: Contender, capacity_blocks: int, forecast: Forecast | None = None
+    ) -> None:
+        self._trace = trace
+        self._contender = contender
+        self.forecast = Forecast() if forecast is None else forecast
+        order = Order.FORECAST if contender.is_forecast else Order.LRU
+        self._plans = None if contender.policy is None else PlanBook(contender.policy)
+        self._core = EvictionCore(capacity_blocks, num_sessions=len(trace.session_names), order=order)
+        self._slot_of = np.full(trace.block_count, ABSENT, dtype=np.int32)
+        self._block_in = np.full(capacity_blocks, ABSENT, dtype=np.int32)
+        self._region_of = np.full(trace.block_count, UNKNOWN_REGION, dtype=np.uint8)
+        self._held: dict[int, Slots] = {}
+        self._sessions = np.arange(len(trace.session_names))
+        # Slots without a block are held here: so the core's candidates are just the idle blocks.
+        self._spare = self._core.take(capacity_blocks, 0).blocks.astype(np.int32)
+        self.evictions_by_region = np.zeros(UNKNOWN_REGION + 1, dtype=np.int64)
+
+    @property
+    def idle_blocks(self) -> int:
+        return self._core.num_candidates
+
+    def resident_prefix(self, request: int) -> int:
+        """How many blocks of the request's prompt are there, from its start on."""
+        return _prefix_length(self._slot_of[self._trace.blocks_of(request)] != ABSENT)
+
+    def wait(self, request: int) -> Slots:
+        """Keeps what is there of a queued request's prompt longest of all; for `unwait`."""
+        blocks = self._trace.blocks_of(request)
+        slots = self._slot_of[blocks[: self.resident_prefix(request)]]
+        self._core.wait(slots)
+        return slots
+
+    def unwait(self, slots: Slots) -> None:
+        self._core.unwait(slots)
+
+    def arrive(self, request: int, now_seconds: float) -> None:
+        """The request is there: its session is not idle any more."""
+        if self._contender.is_forecast:
+            self.forecast.request_arrived(int(self._trace.session[request]), now_seconds)
+
+    def begin(self, request: int, now_seconds: float) -> Placement:
+        """Looks up the prompt, evicts what must go for the rest, and holds all of it until `end`. What finds no room
+        because everything else is held is left out."""
+        blocks = self._trace.blocks_of(request)
+        session, now_ms = int(self._trace.session[request]), _milliseconds(now_seconds)
+        hit_blocks = self.resident_prefix(request)
+        self._core.start_prompt(session)
+        self._core.hit(self._slot_of[blocks[:hit_blocks]], session, now_ms)
+        self._core.hold(self._slot_of[blocks[:hit_blocks]], now_ms)
+        room = hit_blocks + len(self._spare) + self._core.num_candidates
+        self._held[request] = self._fill(request, hit_blocks, min(len(blocks), room), now_seconds)
+        self._claim(request, SessionState.RUNNING, now_ms)
+        return Placement(hit_blocks, max(0, len(blocks) - room))
+
+    def end(self, request: int, now_seconds: float, ended_seconds: float | None = None) -> None:
+        """Lets go of the prompt, which stays as long as the policy and the memory allow. `ended_seconds` is when the
+        response really ends, if the request is decided in one instant before that."""
+        now_ms = _milliseconds(now_seconds)
+        self._foretell(request, now_seconds if ended_seconds is None else ended_seconds)
+        state = self._state_after(request)
+        if self._plans is not None and self._plans.differ(SessionState.RUNNING, state):
+            self._claim(request, state, now_ms)
+        self._core.release(self._held.pop(request), now_ms)
+
+    def trim(self, idle_blocks: int, now_seconds: float) -> None:
+        """Evicts until no more than so many blocks are idle. No-op below."""
+        excess = self._core.num_candidates - idle_blocks
+        if excess > 0:
+            self._spare = np.concatenate([self._spare, self._evict(excess, now_seconds)])
+
+    def check_integrity(self) -> None:
+        """Raises `IntegrityError`."""
+        self._core.check_integrity()
+        self.forecast.check_integrity()
+        resident = np.flatnonzero(self._slot_of != ABSENT)
+        if not np.array_equal(self._block_in[self._slot_of[resident]], resident):
+            raise IntegrityError("simulated pool: a block is not where it is said to be")
+        if len(resident) + len(self._spare) != self._core.num_blocks:
+            raise IntegrityError(f"simulated pool: {len(resident)} resident and {len(self._spare)} spare are not all")
+
+    def _obtain(self, count: int, now_seconds: float) -> Slots:
+        short = count - len(self._spare)
+        if short > 0:
+            self._spare = np.concatenate([self._spare, self._evict(short, now_seconds)])
+        split = len(self._spare) - count
+        obtained, self._spare = self._spare[split:], self._spare[:split]
+        return obtained
+
+    def _evict(self, count: int, now_seconds: float) -> Slots:
+        if self._contender.is_forecast:
+            self._core.set_keeps(self.forecast.keep(self._sessions, now_seconds))
+        slots = self._core.take(count, _milliseconds(now_seconds)).blocks.astype(np.int32)
+        blocks = self._block_in[slots]
+        self.evictions_by_region += np.bincount(self._region_of[blocks], minlength=UNKNOWN_REGION + 1)
+        self._slot_of[blocks] = ABSENT
+        self._block_in[slots] = ABSENT
+        return slots
+
+    def _fill(self, request: int, first: int, stop: int, now_seconds: float) -> Slots:
+        """Puts the prompt's blocks from `first` up to `stop` where they belong; gives the slots of all up to `stop`."""
+        blocks = self._trace.blocks_of(request)[:stop]
+        session, now_ms = int(self._trace.session[request]), _milliseconds(now_seconds)
+        slots = self._slot_of[blocks]
+        missing = first + np.flatnonzero(slots[first:] == ABSENT)
+        # Blocks behind a gap: they are not found, but they are there, and need no second slot.
+        stranded = first + np.flatnonzero(slots[first:] != ABSENT)
+        self._core.hit(slots[stranded], session, now_ms)
+        self._core.hold(slots[stranded], now_ms)
+        slots[missing] = self._obtain(len(missing), now_seconds)
+        parents = np.where(missing > 0, slots[missing - 1], ABSENT)
+        self._core.fill(slots[missing], parents, session, now_ms)
+        self._slot_of[blocks[missing]] = slots[missing]
+        self._block_in[slots[missing]] = blocks[missing]
+        self._region_of[blocks[missing]] = self._trace.regions[self._trace.offsets[request] + missing]
+        return slots
+
+    def _claim(self, request: int, state: SessionState, now_ms: int) -> None:
+        slots = self._held[request]
+        if self._plans is None or len(slots) == 0:
+            return
+        start = self._trace.offsets[request]
+        claims = self._plans.claims(self._trace.regions[start : start + len(slots)], state)
+        self._core.claim(int(self._trace.session[request]), slots, *claims, now_ms)
+
+    def _foretell(self, request: int, ended_seconds: float) -> None:
+        if not self._contender.is_forecast:
+            return
+        waits_for_tool, tool_seconds = bool(self._trace.waits_for_tool[request]), self._trace.tool_wait_seconds[request]
+        has_hint = self._contender.uses_hints and waits_for_tool and not np.isnan(tool_seconds)
+        self.forecast.response_ended(
+            int(self._trace.session[request]),
+            ended_seconds,
+            waits_for_tool=waits_for_tool,
+            hint=ExpectedDuration(float(tool_seconds)) if has_hint else None,
+            is_final=self._is_final(request),
+        )
+
+    def _is_final(self, request: int) -> bool:
+        return self._contender.uses_hints and bool(self._trace.is_final[request])
+
+    def _state_after(self, request: int) -> SessionState:
+        if self._is_final(request):
+            return SessionState.FINISHED
+        return SessionState.TOOL_WAIT if self._trace.waits_for_tool[request] else SessionState.IDLE
+
+
+def _prefix_length(is_there: NDArray[np.bool_]) -> int:
+    return len(is_there) if is_there.all() else int(np.argmin(is_there))
+
+
+def _milliseconds(seconds: float) -> int:
+    return round(seconds * 1000)

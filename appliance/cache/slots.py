@@ -1,0 +1,292 @@
+"""A block's claims: a few slots of named ones, each of one session, and one slot that is nobody's.
+
+When the named slots are used up, the weakest claim is merged into nobody's. As long as merged claims dominate each
+other (are worth at least as much at every age) the highest live claim stays exact; two that cross become one with the
+higher priority and the longer time, and are counted as widened. Nobody's claim counts in no session's share and is
+withdrawn by no session's end.
+"""
+
+from __future__ import annotations
+
+from appliance.cache.kernel import kernel
+from appliance.cache.layout import DEFAULT_PRIORITY, FOREVER, MAX_DURATION_MS, NO_SESSION, NOBODY
+from appliance.cache.links import linked
+from appliance.cache.prefixes import spread
+from appliance.cache.rows import (
+    block_at,
+    claim_at,
+    claimed_at,
+    claimed_ends_at,
+    claims_of_at,
+    header_at,
+    session_at,
+    state_at,
+)
+from appliance.cache.timers import set_timer
+
+append_claim, _, unlink_claim = linked(claim_at, claims_of_at)
+append_claimed, _, unlink_claimed = linked(claimed_at, claimed_ends_at)
+
+
+@kernel
+def slots_of(t: int, block: int) -> tuple[int, int]:
+    """The first named slot of the block, and nobody's, which comes after the named ones."""
+    per_block = header_at(t, 0).claims_per_block
+    return block * per_block, block * per_block + per_block - 1
+
+
+@kernel
+def block_of(t: int, slot: int) -> int:
+    return slot // header_at(t, 0).claims_per_block
+
+
+@kernel
+def set_claim(t: int, block: int, session: int, priority: int, duration_ms: int, rule: int) -> None:
+    """Make this the session's claim on the block, the newest of all it has made."""
+    slot = _slot_for(t, block, session)
+    if claim_at(t, slot).session == NO_SESSION:
+        claim_at(t, slot).session = session
+        block_at(t, block).num_claims += 1
+    else:
+        _unlist(t, slot)
+    claim_at(t, slot).priority = priority
+    claim_at(t, slot).duration_ms = FOREVER if priority == DEFAULT_PRIORITY else duration_ms
+    claim_at(t, slot).rule = rule
+    enlist(t, slot)
+    _fall_if_due(t, block, slot)
+
+
+@kernel
+def _slot_for(t: int, block: int, session: int) -> int:
+    """The session's slot, else a free one, else the weakest, emptied."""
+    first, nobodys = slots_of(t, block)
+    free, weakest = -1, first
+    for slot in range(first, nobodys):
+        holder = claim_at(t, slot).session
+        if holder == session:
+            return slot
+        if holder == NO_SESSION:
+            if free < 0:
+                free = slot
+        elif _strength(t, slot) < _strength(t, weakest):
+            weakest = slot
+    if free < 0:
+        share(t, weakest)
+        return weakest
+    return free
+
+
+@kernel
+def _strength(t: int, slot: int) -> int:
+    claim = claim_at(t, slot)
+    return (claim.priority << 32) + _length_ms(claim.duration_ms)
+
+
+@kernel
+def _length_ms(duration_ms: int) -> int:
+    return MAX_DURATION_MS + 1 if duration_ms == FOREVER else duration_ms
+
+
+@kernel
+def share(t: int, slot: int) -> None:
+    """Make a named claim nobody's; its slot is free then. The block's own priority is not worked out anew."""
+    block = block_of(t, slot)
+    nobodys = slots_of(t, block)[1]
+    _unlist(t, slot)
+    state_at(t, 0).shared_claims += 1
+    if claim_at(t, nobodys).session == NO_SESSION:
+        _copy(t, slot, nobodys)
+        claim_at(t, nobodys).session = NOBODY
+    else:
+        _merge(t, slot, nobodys)
+        block_at(t, block).num_claims -= 1
+    claim_at(t, slot).session = NO_SESSION
+
+
+@kernel
+def _copy(t: int, slot: int, target: int) -> None:
+    claim_at(t, target).priority = claim_at(t, slot).priority
+    claim_at(t, target).duration_ms = claim_at(t, slot).duration_ms
+    claim_at(t, target).rule = claim_at(t, slot).rule
+
+
+@kernel
+def _merge(t: int, slot: int, target: int) -> None:
+    """Make the target the lowest claim that dominates both."""
+    if _dominates(t, target, slot):
+        return
+    if _dominates(t, slot, target):
+        _copy(t, slot, target)
+        return
+    state_at(t, 0).widened_claims += 1
+    one, two = _length_ms(claim_at(t, slot).duration_ms), _length_ms(claim_at(t, target).duration_ms)
+    if claim_at(t, slot).priority > claim_at(t, target).priority:
+        _copy(t, slot, target)
+    # A claim below the default rises to it at its end: there the shorter one is worth more.
+    length_ms = max(one, two) if claim_at(t, target).priority > DEFAULT_PRIORITY else min(one, two)
+    claim_at(t, target).duration_ms = FOREVER if length_ms > MAX_DURATION_MS else length_ms
+
+
+@kernel
+def _dominates(t: int, one: int, two: int) -> bool:
+    """Whether the first is worth at least what the second is at every age."""
+    high, low = claim_at(t, one).priority, claim_at(t, two).priority
+    if high >= DEFAULT_PRIORITY and low <= DEFAULT_PRIORITY:
+        return True
+    if (high > DEFAULT_PRIORITY) != (low > DEFAULT_PRIORITY) or high < low:
+        return False
+    length_one, length_two = _length_ms(claim_at(t, one).duration_ms), _length_ms(claim_at(t, two).duration_ms)
+    return length_one >= length_two if high > DEFAULT_PRIORITY else length_one <= length_two
+
+
+@kernel
+def enlist(t: int, slot: int) -> None:
+    """Put a named claim, which is in no list, at the end of its session's list."""
+    session = claim_at(t, slot).session
+    is_above = claim_at(t, slot).priority > DEFAULT_PRIORITY
+    append_claim(t, slot, 2 * session + (0 if is_above else 1))
+    if is_above:
+        session_at(t, session).num_above += 1
+
+
+@kernel
+def _unlist(t: int, slot: int) -> None:
+    unlink_claim(t, slot)
+    if claim_at(t, slot).priority > DEFAULT_PRIORITY:
+        session_at(t, claim_at(t, slot).session).num_above -= 1
+
+
+@kernel
+def let_fall(t: int, slot: int, priority: int) -> None:
+    """Lower a claim to `priority`, not above the default, without end; named or nobody's."""
+    is_listed_above = claim_at(t, slot).session >= 0 and claim_at(t, slot).priority > DEFAULT_PRIORITY
+    if is_listed_above:
+        _unlist(t, slot)
+    claim_at(t, slot).priority, claim_at(t, slot).duration_ms = priority, FOREVER
+    if is_listed_above:
+        enlist(t, slot)
+
+
+@kernel
+def let_due_fall(t: int, block: int) -> None:
+    """Let all claims fall whose time has passed. A held block's time does not pass."""
+    first, nobodys = slots_of(t, block)
+    for slot in range(first, nobodys + 1):
+        if claim_at(t, slot).session != NO_SESSION:
+            _fall_if_due(t, block, slot)
+
+
+@kernel
+def _fall_if_due(t: int, block: int, slot: int) -> None:
+    record, duration_ms = block_at(t, block), claim_at(t, slot).duration_ms
+    if duration_ms != FOREVER and not record.holders and record.last_use_ms + duration_ms <= state_at(t, 0).now_ms:
+        let_fall(t, slot, DEFAULT_PRIORITY)
+        state_at(t, 0).expired_claims += 1
+
+
+@kernel
+def work_out_own(t: int, block: int) -> None:
+    """Set the block's own priority, its shortest duration and timer, and whether it is in the list of claimed ones."""
+    record = block_at(t, block)
+    own, shortest_ms = -1, FOREVER
+    if record.num_claims:
+        first, nobodys = slots_of(t, block)
+        for slot in range(first, nobodys + 1):
+            claim = claim_at(t, slot)
+            if claim.session == NO_SESSION:
+                continue
+            own = max(own, claim.priority)
+            if claim.duration_ms != FOREVER and (shortest_ms == FOREVER or claim.duration_ms < shortest_ms):
+                shortest_ms = claim.duration_ms
+    own = DEFAULT_PRIORITY if own < 0 else own
+    if (own > DEFAULT_PRIORITY) != (record.own > DEFAULT_PRIORITY):
+        _count_claimed(t, block, own > DEFAULT_PRIORITY)
+    record.own, record.duration_ms = own, shortest_ms
+    start_timer(t, block)
+
+
+@kernel
+def start_timer(t: int, block: int) -> None:
+    """See to it that the block is handed out when the first of its claims ends. Nothing happens without durations."""
+    record = block_at(t, block)
+    if record.duration_ms != FOREVER:
+        since_ms = state_at(t, 0).now_ms if record.holders else record.last_use_ms
+        set_timer(t, block, since_ms + record.duration_ms)
+
+
+@kernel
+def _count_claimed(t: int, block: int, is_claimed: bool) -> None:
+    if is_claimed:
+        append_claimed(t, block, 0)
+        state_at(t, 0).num_claimed += 1
+    else:
+        unlink_claimed(t, block)
+        state_at(t, 0).num_claimed -= 1
+
+
+@kernel
+def restart_timer(t: int, block: int) -> None:
+    """As `start_timer` for a block that was just used: a timer it has is early enough."""
+    if not block_at(t, block).timer_level:
+        start_timer(t, block)
+
+
+@kernel
+def renew_claimed(t: int, block: int) -> None:
+    """The block was just claimed: if it is in the list of claimed ones, it goes to its end."""
+    if block_at(t, block).own > DEFAULT_PRIORITY:
+        unlink_claimed(t, block)
+        append_claimed(t, block, 0)
+
+
+@kernel
+def clear_claims(t: int, block: int) -> None:
+    """Remove all claims; the block's own priority is the default then. Its timer, now without reason, may stay."""
+    if block_at(t, block).num_claims:
+        first, nobodys = slots_of(t, block)
+        for slot in range(first, nobodys):
+            if claim_at(t, slot).session != NO_SESSION:
+                _unlist(t, slot)
+        remove_claims(t, block)
+        work_out_own(t, block)
+
+
+@kernel
+def remove_claims(t: int, block: int) -> None:
+    """Empty the slots, with no regard to lists."""
+    first, nobodys = slots_of(t, block)
+    for slot in range(first, nobodys + 1):
+        claim_at(t, slot).session = NO_SESSION
+    block_at(t, block).num_claims = 0
+
+
+@kernel
+def relist_claims(t: int, block: int) -> None:
+    """Work out everything from the slots alone, for a block whose claims are in no list, and that is in none itself."""
+    first, nobodys = slots_of(t, block)
+    block_at(t, block).num_claims = 0
+    for slot in range(first, nobodys + 1):
+        if claim_at(t, slot).session != NO_SESSION:
+            block_at(t, block).num_claims += 1
+        if claim_at(t, slot).session >= 0:
+            enlist(t, slot)
+    let_due_fall(t, block)
+    work_out_own(t, block)
+
+
+@kernel
+def rule_of(t: int, block: int) -> int:
+    """The rule of the first claim that gives the block its own priority; -1 without claims."""
+    if block_at(t, block).num_claims:
+        first, nobodys = slots_of(t, block)
+        for slot in range(first, nobodys + 1):
+            if claim_at(t, slot).session != NO_SESSION and claim_at(t, slot).priority == block_at(t, block).own:
+                return claim_at(t, slot).rule  # type: ignore[no-any-return]  # a row's field
+    return -1
+
+
+@kernel
+def reckon(t: int, block: int) -> None:
+    """After a change of a block's claims: its own priority, and the effective one of all below it."""
+    work_out_own(t, block)
+    spread(t, block)

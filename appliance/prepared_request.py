@@ -1,0 +1,207 @@
+"""One request on its way through the engines: routed, generated, parsed, accounted.
+
+A request outlives its worker: when an engine ends in the middle, the tokens made so far become part of the prompt and
+another worker goes on, unseen by the client.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing, suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from appliance.conversation import Conversation
+from appliance.errors import BoxError, GenerationFailed, NotReady, RequestError, WorkerDied
+from appliance.generation import Delta, Event, Finished, FinishReason, Started, Timing, Usage
+from appliance.retention import Subject
+from appliance.router.errors import NoWorker
+from appliance.router.router import Decision
+
+if TYPE_CHECKING:
+    from appliance.engine.prompt import Prompt
+    from appliance.engine.worker import Step
+    from appliance.pipeline import Pipeline
+
+# A request that was on two dying engines may be what killed them; it gets no third.
+MAX_RESUMES = 1
+# How long a request waits for a worker to come back when none is left. A restart of one engine takes about 20 s.
+WORKER_WAIT_SECONDS = 120.0
+
+
+class PreparedRequest:
+    """One rendered request; `generation.Prepared`."""
+
+    def __init__(
+        self, pipeline: Pipeline, conversation: Conversation, prompt: Prompt, request_id: str, arrived: float
+    ) -> None:
+        self._pipeline = pipeline
+        self._conversation = conversation
+        self._prompt = prompt
+        self._request_id = request_id
+        self._arrived = arrived
+        self._first_token_seconds = 0.0
+        self._parser = pipeline.new_parser(pipeline.renderer, prompt)
+        self._shown: list[str] = []
+        self._last_step: Step | None = None
+        self._cached_tokens: int | None = None
+        self._finish: FinishReason | None = None
+        self._worker: int | None = None
+
+    @property
+    def prompt_tokens(self) -> int:
+        return len(self._prompt.token_ids)
+
+    async def events(self) -> AsyncGenerator[Event]:
+        outcomes = self._pipeline.accounts.outcomes
+        self._pipeline.begin()
+        finished = aborted = False
+        subject = self._begin_session()
+        try:
+            async with aclosing(self._attempts()) as attempts:
+                async for event in attempts:
+                    finished = isinstance(event, Finished)
+                    outcomes.finished += finished
+                    if isinstance(event, Delta):
+                        self._finish = event.finish or self._finish
+                    yield event
+        except RequestError:
+            raise
+        except BoxError as error:
+            raise GenerationFailed(str(error)) from error
+        except (GeneratorExit, asyncio.CancelledError):
+            aborted = not finished
+            raise
+        finally:
+            outcomes.aborted += aborted
+            outcomes.failed += not (finished or aborted)
+            self._pipeline.accounts.completion_tokens += self._parser.completion_tokens
+            self._end_session(subject)
+            self._pipeline.end()
+
+    def _begin_session(self) -> Subject | None:
+        retention, regions = self._pipeline.retention, self._prompt.regions
+        if retention is None or regions is None:
+            return None
+        subject = Subject(self._conversation, regions, self._prompt.marked)
+        self._prompt = replace(self._prompt, retention=retention.begin(subject))
+        return subject
+
+    def _end_session(self, subject: Subject | None) -> None:
+        if subject is None or self._pipeline.retention is None:
+            return
+        payload = self._pipeline.retention.end(subject, self._finish)
+        session_id = self._conversation.identity.session_id
+        if payload is not None and session_id is not None and self._worker is not None:
+            self._pipeline.replan(self._worker, session_id, payload)
+
+    async def _attempts(self) -> AsyncGenerator[Event]:
+        """Run on one worker after the other until the answer is complete."""
+        prompt = self._prompt
+        # A worker that was started again counts anew: the same request may have ended it twice.
+        died_on: list[int] = []
+        while True:
+            decision = await self._route(prompt, frozenset(died_on))
+            try:
+                async with aclosing(self._attempt(prompt, decision, attempt=len(died_on))) as events:
+                    async for event in events:
+                        yield event
+            except WorkerDied:
+                died_on.append(decision.worker)
+                if len(died_on) > MAX_RESUMES:
+                    raise GenerationFailed("Two engines ended while they worked on this request.") from None
+                if self._last_step is not None and self._exhausted():
+                    if (delta := self._closing_delta(self._last_step)) is not None:
+                        yield delta
+                    yield self._finished()
+                    return
+                prompt = self._rest()
+                self._pipeline.accounts.outcomes.resumed += 1
+            else:
+                return
+
+    async def _route(self, prompt: Prompt, avoid: frozenset[int]) -> Decision:
+        """A live worker, one of `avoid` only when there is no other. Waits when none lives."""
+        workers = self._pipeline.workers
+        for exclude in (workers.dead() | avoid, workers.dead()):
+            with suppress(NoWorker):
+                return self._choose(prompt, exclude)
+        if await workers.any_ready(WORKER_WAIT_SECONDS):
+            with suppress(NoWorker):
+                return self._choose(prompt, workers.dead())
+        raise NotReady("No worker is alive.")
+
+    def _choose(self, prompt: Prompt, exclude: frozenset[int]) -> Decision:
+        return self._pipeline.router.route(prompt.token_ids, extra_keys=prompt.extra_keys or None, exclude=exclude)
+
+    async def _attempt(self, prompt: Prompt, decision: Decision, attempt: int) -> AsyncGenerator[Event]:
+        pipeline = self._pipeline
+        held_back = self._held_back() if attempt else ""
+        self._worker = decision.worker
+        ticket = pipeline.router.admit(decision)
+        try:
+            steps = pipeline.workers.worker(decision.worker).generate(
+                prompt,
+                f"{self._request_id}.{attempt}",
+                priority=-self._conversation.hints.priority,
+                session_id=self._conversation.identity.session_id,
+            )
+            async with aclosing(steps):
+                async for step in steps:
+                    ticket.first_token()
+                    if self._cached_tokens is None:
+                        yield self._started(step, decision)
+                    delta = self._delta(step, held_back)
+                    held_back = ""
+                    if delta is not None:
+                        yield delta
+        finally:
+            ticket.close()
+        yield self._finished()
+
+    def _started(self, step: Step, decision: Decision) -> Started:
+        self._cached_tokens = step.cached_tokens
+        self._first_token_seconds = self._pipeline.clock() - self._arrived
+        self._pipeline.accounts.prompt_read(self.prompt_tokens, step.cached_tokens, self._first_token_seconds)
+        return Started(self.prompt_tokens, step.cached_tokens, decision.worker, self._prompt.marked)
+
+    def _delta(self, step: Step, held_back: str) -> Delta | None:
+        if held_back:
+            step = replace(step, text=held_back + step.text)
+        self._shown.append(step.text)
+        self._last_step = step
+        return self._parser.feed(step)
+
+    def _rest(self) -> Prompt:
+        """What is left to generate. Before the first token that is everything, for any kind of request."""
+        generated = self._parser.generated()
+        if self._cached_tokens is None:
+            return self._prompt
+        if not self._prompt.resumable:
+            raise GenerationFailed("The engine ended in the middle of an answer that cannot be resumed.")
+        return self._prompt.resumed(generated)
+
+    def _exhausted(self) -> bool:
+        """The engine made the last token it was allowed and ended before it could say so."""
+        limit = self._prompt.params.max_tokens
+        return self._prompt.params.n == 1 and limit is not None and len(self._parser.generated()) >= limit
+
+    def _closing_delta(self, last_step: Step) -> Delta | None:
+        """What the dead engine and the parser still held back, and the end."""
+        end = replace(last_step, token_ids=(), text="", logprobs=None, finish=FinishReason.LENGTH, matched_stop=None)
+        return self._delta(end, self._held_back())
+
+    def _held_back(self) -> str:
+        """Text of the tokens so far that no engine has shown."""
+        generated, shown = self._parser.generated(), "".join(self._shown)
+        return self._pipeline.renderer.held_back(self._prompt, generated, shown)
+
+    def _finished(self) -> Finished:
+        usage = Usage(
+            self.prompt_tokens,
+            self._cached_tokens or 0,
+            self._parser.completion_tokens,
+            self._parser.reasoning_tokens,
+        )
+        return Finished(usage, Timing(self._first_token_seconds, self._pipeline.clock() - self._arrived))

@@ -1,0 +1,108 @@
+"""What the shipped policies promise, in the words of `docs/design/retention.md`."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import pytest
+
+from appliance.cache.planner import make_plan
+from appliance.cache.policy import Policy
+from appliance.cache.policy_source import load_policy
+from appliance.cache.region import Region
+from appliance.cache.region_map import RegionMap, Span
+from appliance.cache.rule import Rule
+from appliance.cache.session_context import SessionContext
+from appliance.cache.session_state import SessionRole, SessionState
+from appliance.cache.tier import ALL_TIERS, Tier
+
+OPENING = (Region.SYSTEM, Region.TOOLS)
+SPOKEN = (Region.USER, Region.TOOL_RESULT, Region.ASSISTANT, Region.TOOL_CALL, Region.IMAGE)
+CODING_AGENT = load_policy("coding-agent")
+
+
+def decide(
+    policy: Policy,
+    region: Region,
+    state: SessionState,
+    role: SessionRole = SessionRole.LEAD,
+    *,
+    keeps_thinking: bool | None = None,
+) -> Rule:
+    rule = policy.match(region, SessionContext(state, role, keeps_thinking=keeps_thinking))
+    assert rule is not None
+    return rule
+
+
+@pytest.mark.parametrize("name", ["coding-agent", "chat"])
+def test_system_and_tools_go_last(name: str) -> None:
+    policy = load_policy(name)
+    highest = max(rule.priority for rule in policy.rules)
+    for region, state in product(OPENING, SessionState):
+        assert decide(policy, region, state).priority == highest
+    for region, state, role in product({*Region} - {*OPENING}, SessionState, SessionRole):
+        assert decide(policy, region, state, role).priority < highest
+
+
+@pytest.mark.parametrize("region", SPOKEN)
+def test_a_conversation_that_waits_for_a_tool_keeps_its_place_for_half_a_minute(region: Region) -> None:
+    waiting = decide(CODING_AGENT, region, SessionState.TOOL_WAIT)
+    idle = decide(CODING_AGENT, region, SessionState.IDLE)
+    assert waiting.priority > idle.priority == 35
+    assert waiting.duration_seconds is not None
+    assert waiting.duration_seconds >= 30
+
+
+@pytest.mark.parametrize("region", SPOKEN)
+def test_an_idle_conversation_stays_on_host_and_disk(region: Region) -> None:
+    assert Tier.HOST | Tier.DISK in decide(CODING_AGENT, region, SessionState.IDLE).tiers
+
+
+@pytest.mark.parametrize("state", {*SessionState} - {SessionState.FINISHED})
+def test_thoughts_and_what_is_generated_go_first(state: SessionState) -> None:
+    first = [decide(CODING_AGENT, region, state).priority for region in (Region.THINKING, Region.OUTPUT)]
+    assert max(first) < min(decide(CODING_AGENT, region, state).priority for region in SPOKEN)
+
+
+@pytest.mark.parametrize("name", ["coding-agent", "chat"])
+@pytest.mark.parametrize(("keeps", "tiers"), [(True, ALL_TIERS), (False, Tier.GPU), (None, Tier.GPU)])
+def test_thoughts_are_offloaded_only_if_the_template_keeps_them(name: str, keeps: bool | None, tiers: Tier) -> None:
+    for state in {*SessionState} - {SessionState.FINISHED}:
+        assert decide(load_policy(name), Region.THINKING, state, keeps_thinking=keeps).tiers == tiers
+
+
+def test_thoughts_that_the_next_question_drops_take_what_is_behind_with_them() -> None:
+    regions = RegionMap([Span(0, 9, Region.USER), Span(9, 12, Region.THINKING), Span(12, 20, Region.TOOL_RESULT)])
+    waits, idles = (
+        make_plan(regions, CODING_AGENT, SessionContext(state, keeps_thinking=False))
+        for state in (SessionState.TOOL_WAIT, SessionState.IDLE)
+    )
+    assert [waits.at(token).priority for token in (0, 9, 12)] == [60, 60, 60]
+    assert [idles.at(token).priority for token in (0, 9, 12)] == [35, 10, 10]
+    assert [idles.at(token).tiers for token in (0, 9, 12)] == [ALL_TIERS, Tier.GPU, Tier.GPU]
+
+
+@pytest.mark.parametrize("name", ["coding-agent", "chat"])
+def test_a_finished_session_is_worth_nothing(name: str) -> None:
+    for region, role in product({*Region} - {*OPENING}, SessionRole):
+        rule = decide(load_policy(name), region, SessionState.FINISHED, role)
+        assert (rule.priority, rule.tiers) == (0, Tier.GPU)
+
+
+@pytest.mark.parametrize("state", SessionState)
+@pytest.mark.parametrize("region", [*OPENING, *SPOKEN])
+def test_a_subagent_is_never_worth_more_than_its_lead(region: Region, state: SessionState) -> None:
+    child = decide(CODING_AGENT, region, state, SessionRole.SUBAGENT)
+    assert child.priority <= decide(CODING_AGENT, region, state).priority
+
+
+def test_chat_keeps_an_idle_conversation_for_minutes() -> None:
+    rule = decide(load_policy("chat"), Region.USER, SessionState.IDLE)
+    assert rule.priority > 35
+    assert rule.duration_seconds == 300
+
+
+def test_under_lru_everything_is_worth_the_same() -> None:
+    rules = {decide(load_policy("lru"), *what) for what in product(Region, SessionState, SessionRole)}
+    (rule,) = rules
+    assert (rule.priority, rule.duration_seconds, rule.tiers) == (35, None, ALL_TIERS)

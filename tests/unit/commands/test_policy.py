@@ -1,0 +1,183 @@
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from appliance import cli
+from appliance.cache.session_state import SessionRole, SessionState
+from tests.unit.commands.conftest import Place
+
+MARK = {"type": "ephemeral", "ttl": "1h"}
+MESSAGES: dict[str, Any] = {
+    "model": "m",
+    "max_tokens": 5,
+    "system": "You code.",
+    "tools": [{"name": "read", "input_schema": {"type": "object"}}],
+    "messages": [
+        {"role": "user", "content": [{"type": "text", "text": "Fix the bug"}]},
+        {
+            "role": "assistant",
+            "content": [
+                {"type": "thinking", "thinking": "Hm.", "signature": "s"},
+                {"type": "tool_use", "id": "1", "name": "read", "input": {}},
+            ],
+        },
+        {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "1", "content": "text"}]},
+    ],
+}
+CHAT = {"model": "m", "messages": [{"role": "user", "content": "Hello"}]}
+RESPONSES = {"model": "m", "input": "Hello"}
+
+
+def write(place: Place, body: object, name: str = "request.json") -> str:
+    path = place.home / name
+    path.write_text(body if isinstance(body, str) else json.dumps(body))
+    return str(path)
+
+
+def explain(place: Place, body: object, *arguments: str) -> list[dict[str, Any]]:
+    answer = place.command("policy", "explain", *arguments, "--prompt", write(place, body), "--json")
+    assert answer.code == 0
+    regions: list[dict[str, Any]] = answer.json["regions"]
+    return regions
+
+
+def test_the_list_tells_which_policy_is_active(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = place.command("policy", "list", "--json").json
+    assert [(row["name"], row["active"]) for row in rows] == [("chat", False), ("coding-agent", True), ("lru", False)]
+    monkeypatch.setenv("DYNAMO_BOX_CACHE__POLICY", "chat")
+    assert place.command("policy", "list").out.startswith("chat          active  people")
+
+
+def test_a_policy_file_that_is_active_is_in_the_list(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(place, "[[rule]]\npriority = 1", "mine.toml")
+    monkeypatch.setenv("DYNAMO_BOX_CACHE__POLICY", path)
+    assert place.command("policy", "list", "--json").json[-1] == {"name": path, "description": "", "active": True}
+
+
+@pytest.mark.parametrize("name", ["lru", "mine.toml"])
+def test_a_valid_policy_is_said_to_be_valid(name: str, place: Place) -> None:
+    chosen = name if name == "lru" else write(place, "[[rule]]\npriority = 35", name)
+    assert place.command("policy", "validate", chosen).out == f"{chosen}: valid, 1 rule\n"
+    assert place.command("policy", "validate", chosen, "--json").json == {"policy": chosen, "valid": True, "rules": 1}
+
+
+def test_without_a_name_it_is_the_active_policy(place: Place) -> None:
+    assert place.command("policy", "validate").out == "coding-agent: valid, 11 rules\n"
+    assert place.command("policy", "show", "--json").json["name"] == "coding-agent"
+
+
+@pytest.mark.parametrize("action", ["validate", "show"])
+def test_an_invalid_policy_ends_with_1_and_a_sentence(action: str, place: Place) -> None:
+    path = write(place, "[[rule]]\npriority = 35\nregion = 'sytem'\n", "mine.toml")
+    answer = place.command("policy", action, path)
+    said = f'{path}:3: region = "sytem": unknown region; did you mean system?'
+    assert (answer.code, answer.out, answer.err) == (cli.EXIT_ERROR, "", f"dynamo-box: {said}\n")
+    answer = place.command("policy", action, path, "--json")
+    assert (answer.code, answer.json["error"]["message"]) == (cli.EXIT_ERROR, said)
+
+
+def test_show_prints_every_rule_in_order_with_its_place(place: Place) -> None:
+    rule = "state = 'idle'\npriority = 9\nduration = '90s'\ntiers = 'gpu'\ncaps_rest = true\n"
+    path = write(place, f"description = 'mine'\ninclude = 'lru'\n[[rule]]\n{rule}", "mine.toml")
+    lines = place.command("policy", "show", path).out.splitlines()
+    assert lines[0] == "mine: mine"
+    assert [re.split(r"\s{2,}", line) for line in lines[2:]] == [
+        ["mine.toml:3", "state idle", "9 for 90s", "gpu", "caps what is behind"],
+        ["lru.toml:3", "anything", "35", "all"],
+    ]
+    assert place.command("policy", "show", path, "--json").json["rules"][0] == {
+        "rule": "mine.toml:3",
+        "when": {"state": ["idle"]},
+        "priority": 9,
+        "duration_seconds": 90.0,
+        "tiers": ["gpu"],
+        "caps_rest": True,
+    }
+
+
+@pytest.mark.parametrize("body", [MESSAGES, CHAT, RESPONSES])
+def test_a_request_of_any_api_is_explained_to_what_will_be_generated(body: dict[str, Any], place: Place) -> None:
+    regions = explain(place, body)
+    assert regions[-1]["region"] == "output"
+    assert all(region["rule"] for region in regions)
+
+
+def test_each_region_has_its_place_its_rule_and_what_it_gets(place: Place) -> None:
+    regions = explain(place, MESSAGES, "coding-agent", "--state", "idle", "--keeps-thinking", "no")
+    assert [(each["region"], each["priority"], each["why"]) for each in regions] == [
+        ("tools", 90, None),
+        ("system", 90, None),
+        ("user", 35, None),
+        ("thinking", 10, None),
+        ("tool_call", 10, "capped by what is before"),
+        ("tool_result", 10, "capped by what is before"),
+        ("output", 10, None),
+    ]
+    assert regions[2] == {
+        "region": "user", "message": 1, "block": 0, "characters": 11, "rule": regions[2]["rule"], "priority": 35,
+        "duration_seconds": None, "tiers": ["gpu", "host", "disk", "remote"], "why": None,
+    }  # fmt: skip
+    assert regions[3]["tiers"] == ["gpu"]
+
+
+def test_what_stands_behind_a_thought_lifts_it_while_a_tool_runs(place: Place) -> None:
+    thinking = explain(place, MESSAGES, "--state", "tool_wait")[3]
+    assert (thinking["region"], thinking["priority"], thinking["why"]) == ("thinking", 60, "what is behind needs it")
+
+
+def test_a_mark_and_a_hint_are_given_as_reasons(place: Place) -> None:
+    marked = {**CHAT, "nvext": {"cache_control": MARK}}
+    assert [(each["priority"], each["why"]) for each in explain(place, marked, "lru")] == [(80, "a mark"), (35, None)]
+    hinted = {**CHAT, "nvext": {"agent_hints": {"priority": 5}}}
+    assert [(each["priority"], each["why"]) for each in explain(place, hinted, "lru")] == [(40, "a hint")] * 2
+
+
+def test_directives_of_the_request_are_said_to_be_left_out(place: Place) -> None:
+    body = {**CHAT, "nvext": {"retention": [{"token_start": 0, "priority": 90}]}}
+    answer = place.command("policy", "explain", "lru", "--prompt", write(place, body))
+    assert "left out: 1 directive" in answer.out
+    assert "90" not in answer.out
+
+
+def test_the_role_is_what_the_request_says_unless_the_command_says_it(place: Place) -> None:
+    body = {**CHAT, "nvext": {"parent_session_id": "lead", "session_id": "child"}}
+    path = write(place, body)
+    assert place.command("policy", "explain", "--prompt", path, "--json").json["role"] == "subagent"
+    assert place.command("policy", "explain", "--prompt", path, "--role", "lead", "--json").json["role"] == "lead"
+
+
+def test_a_client_is_what_the_command_says(place: Place) -> None:
+    policy = write(place, "[[rule]]\nclient = 'codex*'\npriority = 70\n", "mine.toml")
+    assert [each["priority"] for each in explain(place, CHAT, policy, "--client", "Codex/1")] == [70, 70]
+    assert [each["rule"] for each in explain(place, CHAT, policy)] == [None, None]
+
+
+def test_the_table_has_a_line_for_each_region(place: Place) -> None:
+    lines = place.command("policy", "explain", "--prompt", write(place, MESSAGES)).out.splitlines()
+    assert lines[0] == "coding-agent, a lead that is running"
+    assert [line.split()[0] for line in lines[1:]] == [
+        "region", "tools", "system", "user", "thinking", "tool_call", "tool_result", "output",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("body", ["", "[]", "{}"])
+def test_a_file_that_is_no_request_is_refused(body: str, place: Place) -> None:
+    answer = place.command("policy", "explain", "--prompt", write(place, body))
+    assert (answer.code, answer.out) == (cli.EXIT_ERROR, "")
+
+
+def test_the_states_and_roles_of_the_command_line_are_those_of_sessions() -> None:
+    assert tuple(SessionState) == cli.SESSION_STATES
+    assert tuple(SessionRole) == cli.SESSION_ROLES
+
+
+def test_a_picture_has_a_place_but_no_characters(place: Place, tmp_path: Path) -> None:
+    url = "data:image/png;base64,iVBORw0KGgo="
+    content = [{"type": "image_url", "image_url": {"url": url}}, {"type": "text", "text": "What is it?"}]
+    regions = explain(place, {"model": "m", "messages": [{"role": "user", "content": content}]})
+    assert [(each["region"], each["characters"]) for each in regions] == [("image", 0), ("user", 11), ("output", 0)]
