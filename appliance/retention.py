@@ -32,8 +32,8 @@ class Subject(NamedTuple):
 
 
 class Retention:
-    """Plans by one policy for one model, whose template `keeps_thinking` of earlier turns or not. Knows the sessions that
-    asked last: at most `max_sessions`, and all that run."""
+    """Plans by one policy for one model, whose template `keeps_thinking` of earlier turns or not. Knows the sessions
+    that asked last: at most `max_sessions`, and all that run."""
 
     def __init__(
         self,
