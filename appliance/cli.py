@@ -19,6 +19,8 @@ APIS = ("chat", "messages", "responses")
 SESSION_STATES = ("running", "tool_wait", "idle", "finished")
 SESSION_ROLES = ("lead", "subagent")
 
+QUEUES = ("first-come", "least-missing", "in-turn")
+
 TOP_OPTIONS = frozenset({"-h", "--help", "--version"})
 
 PRECEDENCE = """\
@@ -110,6 +112,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add(commands, "models", "what is served here, and what could be", [common])
     _add_stabilise(commands, common)
     _add_policy(commands, common)
+    _add_whatif(commands, common)
     _add_config(commands, common, box)
     return parser
 
@@ -142,6 +145,28 @@ def _add_policy(commands: argparse._SubParsersAction[argparse.ArgumentParser], c
     explain.add_argument("--role", choices=SESSION_ROLES, help="of its session (default: what the request says)")
     explain.add_argument("--client", metavar="AGENT", help="the user agent, which is not in a body")
     explain.add_argument("--keeps-thinking", choices=("yes", "no"), help="does the template keep earlier thoughts")
+
+
+def _add_whatif(commands: argparse._SubParsersAction[argparse.ArgumentParser], common: argparse.ArgumentParser) -> None:
+    whatif = _add(commands, "whatif", "replay a recorded trace with other policies and capacities", [common])
+    whatif.add_argument("trace", metavar="TRACE", help="a recorded trace: a file, or a folder of sessions")
+    whatif.add_argument(
+        "--policy",
+        metavar="POLICY",
+        action="append",
+        help="name, file, or the bare orders `forecast` and `lru`; may be repeated (default: coding-agent, forecast)",
+    )
+    whatif.add_argument("--capacity", metavar="SIZES", default="16GiB,64GiB", help="default 16GiB,64GiB")
+    whatif.add_argument(
+        "--accounting", choices=("idle", "all"), default="idle", help="idle: for idle blocks only; all: for every block"
+    )
+    whatif.add_argument("--queue", choices=QUEUES, help="users wait for their answers, served in this order")
+    whatif.add_argument("--slots", metavar="N", type=int, help="so many users play the sessions one after another")
+    whatif.add_argument("--seed", metavar="N", type=int, default=0, help="for the order of their sessions (default 0)")
+    whatif.add_argument("--kv-bytes-per-token", metavar="SIZE", default="128KiB", help="default 128KiB, as an 8B model")
+    whatif.add_argument("--prefill-rate", metavar="N", type=float, default=25_000.0, help="tokens/s (default 25000)")
+    whatif.add_argument("--no-hints", action="store_true", help="session ends and tool times are not believed")
+    whatif.add_argument("--plot", action="store_true", help="draw hit rates over capacities")
 
 
 def _add_config(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from appliance.errors import BoxError, EngineStartError
 from appliance.restarts import RestartBudget
+from appliance.router.hashing import ROOT
 from appliance.router.index import Index
 from appliance.router.mirror import WorkerMirror
 from appliance.router.router import Router
@@ -61,13 +62,14 @@ class Fleet:
         settings: WorkerSettings,
         *,
         block_tokens: int,
+        root: int = ROOT,
     ) -> None:
         self._settings = settings
         self.router = router
         self.on_start: Callable[[], None] = lambda: None
         self._changed = asyncio.Event()
         self.members = {
-            worker.plan.id: Member(worker, WorkerMirror(worker.plan.id, index, block_tokens), self._budget())
+            worker.plan.id: Member(worker, WorkerMirror(worker.plan.id, index, block_tokens, root=root), self._budget())
             for worker in workers
         }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-import msgspec
+from msgspec import Struct, json
 
 from appliance.api.problems import Problem, problem_headers, told
 from appliance.errors import RequestError
@@ -20,6 +20,16 @@ TYPES: Final = {
 }
 
 
+class AnthropicErrorBody(Struct, frozen=True):
+    type: str
+    message: str
+
+
+class AnthropicError(Struct, frozen=True, tag="error"):
+    error: AnthropicErrorBody
+    request_id: str
+
+
 def anthropic_problem(error: RequestError, request_id: str) -> Problem:
     """The protocol has a status of its own for a server that is too busy; its SDKs try again on it."""
     status = OVERLOADED_STATUS if error.status == 503 else error.status
@@ -27,5 +37,5 @@ def anthropic_problem(error: RequestError, request_id: str) -> Problem:
 
 
 def encode_anthropic_error(error: RequestError, request_id: str) -> bytes:
-    body = {"type": TYPES.get(error.status, "api_error"), "message": told(error)}
-    return msgspec.json.encode({"type": "error", "error": body, "request_id": request_id})
+    body = AnthropicErrorBody(TYPES.get(error.status, "api_error"), told(error))
+    return json.encode(AnthropicError(body, request_id))

@@ -12,7 +12,6 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.routing import Route
 
-from appliance import __version__
 from appliance.api.admission import Admission
 from appliance.api.box import Box
 from appliance.api.chat import ChatCodec
@@ -26,6 +25,7 @@ from appliance.api.guard import Guard, request_id_of
 from appliance.api.keys import Keys
 from appliance.api.messages import MessagesCodec
 from appliance.api.messages_routes import add_messages_routes
+from appliance.api.openapi.routes import add_document_routes
 from appliance.api.problems import MethodNotAllowed, NoSuchRoute
 from appliance.api.responses_memory import MemoryStore
 from appliance.api.responses_routes import add_responses_routes, responses_of
@@ -36,6 +36,7 @@ from appliance.errors import InvalidRequest, nearest
 from appliance.generation import Inference
 
 KEEP_ALIVE_SECONDS = 15.0
+STALL_SECONDS = 60.0
 MAX_DIAGNOSED_ANSWERS = 4096
 
 
@@ -47,6 +48,7 @@ def create_app(  # noqa: PLR0913 – every part of the whole API that a test may
     max_body_bytes: int,
     max_requests: int,
     keep_alive_seconds: float = KEEP_ALIVE_SECONDS,
+    stall_seconds: float = STALL_SECONDS,
     clock: Callable[[], float] = time.time,
     new_token: Callable[[], str] = lambda: uuid.uuid4().hex,
     seal: Seal | None = None,
@@ -55,15 +57,19 @@ def create_app(  # noqa: PLR0913 – every part of the whole API that a test may
     """The whole API over one box.
 
     With `api_keys`, `/v1/` and `/box/` need one of them, except over a Unix socket. At most `max_requests` generations
-    run at a time; one more is turned away with 503. A stream that is quiet for `keep_alive_seconds` gets a comment.
+    run at a time; one more is turned away with 503. A stream that is quiet for `keep_alive_seconds` gets a comment, one
+    that its client takes nothing of for `stall_seconds` is ended.
     Without a `seal`, thoughts are signed with a key that ends with the process. Without a `store`, responses and
     conversations are kept in memory, as many as there is room for.
     """
     seal = seal or Seal(os.urandom(KEY_BYTES))
-    service = Service(inference, Admission(max_requests), max_body_bytes, keep_alive_seconds, clock, new_token)
+    service = Service(
+        inference, Admission(max_requests), max_body_bytes, keep_alive_seconds, stall_seconds, clock, new_token
+    )
     diagnostics, documents = Diagnostics(MAX_DIAGNOSED_ANSWERS), Documents()
     responses = responses_of(service, store or MemoryStore(), seal, diagnostics, documents)
-    app = FastAPI(title="dynamo-box", version=__version__, redirect_slashes=False, lifespan=responses.runs.lifespan)
+    app = FastAPI(title="dynamo-box", openapi_url=None, redirect_slashes=False, lifespan=responses.runs.lifespan)
+    add_document_routes(app)
     add_operator_routes(app, box)
     add_model_routes(app, inference)
     add_generation_route(app, "/v1/chat/completions", service, ChatCodec(diagnostics=diagnostics, documents=documents))

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 from starlette.types import Receive, Scope, Send
 
+from appliance.api.json_body import MAX_NESTING, NestedTooDeeplyError, decode_json, lone_surrogate
 from appliance.api.problems import BodyTooLarge, Headers
 from appliance.errors import InvalidRequest
 
@@ -15,7 +16,7 @@ JSON = b"application/json"
 
 
 class ClientLeftError(Exception):
-    """The client closed the connection before its request was complete."""
+    """Nobody is there to be answered. `str(error)` says how that is known."""
 
 
 def headers_of(scope: Scope) -> dict[str, str]:
@@ -34,7 +35,7 @@ async def read_body(scope: Scope, receive: Receive, max_bytes: int) -> bytes:
     while more:
         message = await receive()
         if message["type"] == "http.disconnect":
-            raise ClientLeftError
+            raise ClientLeftError("the client left before its request was complete")
         parts.append(message.get("body", b""))
         num_bytes += len(parts[-1])
         if num_bytes > max_bytes:
@@ -46,14 +47,22 @@ async def read_body(scope: Scope, receive: Receive, max_bytes: int) -> bytes:
 def parse_object(body: bytes) -> Mapping[str, Any]:
     """The JSON object in `body`. Raises `InvalidRequest`."""
     try:
-        value = msgspec.json.decode(body)
+        value = decode_json(body)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise InvalidRequest(f"the body is not JSON: {error}") from error
-    except RecursionError as error:
-        raise InvalidRequest("the body is not JSON that can be read: it is nested too deeply") from error
+        raise _not_json(body, error) from error
+    except NestedTooDeeplyError as error:
+        raise InvalidRequest(f"the body is nested too deeply: more than {MAX_NESTING} levels") from error
     if not isinstance(value, dict):
         raise InvalidRequest(f"the body must be a JSON object, not {type(value).__name__}")
     return value
+
+
+def _not_json(body: bytes, error: Exception) -> InvalidRequest:
+    path = lone_surrogate(body)
+    if path is None:
+        return InvalidRequest(f"the body is not JSON: {error}")
+    message = f"the body is not JSON: {path or 'it'} holds half of a surrogate pair, which is no character"
+    return InvalidRequest(message, param=path or None, code="invalid_value")
 
 
 async def disconnected(receive: Receive) -> None:

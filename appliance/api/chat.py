@@ -19,11 +19,12 @@ from appliance.api.chat_reading import Reading
 from appliance.api.chat_reply import StreamReply, WholeReply
 from appliance.api.chat_tools import decode_tool_choice, decode_tools
 from appliance.api.codec import Reply, Stamp
-from appliance.api.diagnostics import Diagnostics
+from appliance.api.diagnostics import Diagnostics, Fingerprint, fingerprint_of
 from appliance.api.documents import Documents
 from appliance.api.extension import Extension, decode_extension, decode_openai_diagnostics, joined, with_mark
 from appliance.api.fields import Fields
 from appliance.api.identity import MAX_ID_CHARACTERS, identify
+from appliance.api.offload import HERE, Offload
 from appliance.api.postscript import Postscript
 from appliance.api.problems import Problem, encode_openai_error, openai_problem
 from appliance.api.prompt_cache import decode_prompt_cache
@@ -47,9 +48,10 @@ class ChatCall:
     streams: bool
     include_usage: bool
     diagnostics: Diagnostics
+    fingerprint: Fingerprint
 
     def reply(self, stamp: Stamp) -> Reply:
-        postscript = Postscript(self.conversation, stamp.id, self.diagnostics)
+        postscript = Postscript(self.conversation, stamp.id, self.diagnostics, self.fingerprint)
         if self.streams:
             return StreamReply(stamp, self.conversation, postscript, include_usage=self.include_usage)
         return WholeReply(stamp, self.conversation, postscript)
@@ -64,12 +66,13 @@ class ChatCodec:
         self._diagnostics = diagnostics
         self._documents = documents or Documents()
 
-    async def decode(self, body: Mapping[str, Any], headers: Mapping[str, str]) -> ChatCall:
+    async def decode(self, body: Mapping[str, Any], headers: Mapping[str, str], offload: Offload = HERE) -> ChatCall:
         fields = Fields(body)
         options = decode_stream_options(fields)
-        pdf_texts = await self._documents.read(pdf_sources(fields))
-        conversation = decode_conversation(body, headers, pdf_texts)
-        return ChatCall(conversation, options.streams, options.include_usage, self._diagnostics)
+        pdf_texts = await self._documents.read(await offload.run(tuple, pdf_sources(fields)))
+        conversation = await offload.run(decode_conversation, body, headers, pdf_texts)
+        fingerprint = await offload.run(fingerprint_of, conversation)
+        return ChatCall(conversation, options.streams, options.include_usage, self._diagnostics, fingerprint)
 
     def problem(self, error: RequestError, request_id: str) -> Problem:
         return openai_problem(error, request_id)

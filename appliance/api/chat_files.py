@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from typing import Any, Final
 
+from appliance.api.base64_text import decode_base64
 from appliance.api.chat_reading import Reading
 from appliance.api.fields import Fields
 from appliance.conversation import Document
@@ -70,7 +71,7 @@ def _split(data: str) -> tuple[str, str]:
 def _text(file: Fields, content: str) -> str:
     path = file.path("file_data")
     try:
-        return binascii.a2b_base64(content, strict_mode=True).decode()
+        return decode_base64(content).decode()
     except ValueError as error:
         raise InvalidRequest(f"{path}: not UTF-8 text in base64: {error}", param=path, code="invalid_value") from error
 

@@ -65,8 +65,11 @@ def _decode_message(fields: Fields, reading: Reading) -> Message:
 
 
 def _decode_tool_result(fields: Fields, reading: Reading) -> ToolResult:
+    call_id = fields.required_string("tool_call_id")
+    if call_id not in reading.call_ids:
+        raise fields.refuse("tool_call_id", "the id of a call in the tool_calls of an earlier message")
     return ToolResult(
-        call_id=fields.required_string("tool_call_id"),
+        call_id=call_id,
         content=_decode_content(fields, USER_PARTS, reading),
         mark=decode_any_mark(fields, reading),
     )
@@ -96,7 +99,9 @@ def _decode_tool_call(fields: Fields, reading: Reading) -> ToolCall:
         name, arguments = function.required_string("name"), _arguments(function)
     else:
         raise fields.refuse("type", '"function" or "custom"')
-    return ToolCall(fields.required_string("id"), name, arguments, decode_any_mark(fields, reading))
+    call_id = fields.required_string("id")
+    reading.call_ids.add(call_id)
+    return ToolCall(call_id, name, arguments, decode_any_mark(fields, reading))
 
 
 def _arguments(function: Fields) -> str:

@@ -11,11 +11,13 @@ from appliance.conversation import Ignored
 
 @dataclass(slots=True)
 class Reading:
-    """`pdf_texts` are the texts of the request's PDF files by their base64 data; `ignored` grows."""
+    """`pdf_texts` are the texts of the request's PDF files by their base64 data, `call_ids` the calls whose results may
+    follow; `ignored` grows."""
 
     breakpoint_seconds: float = DEFAULT_BREAKPOINT_SECONDS
     pdf_texts: Mapping[str, str] = field(default_factory=dict)
     ignored: list[Ignored] = field(default_factory=list)
+    call_ids: set[str] = field(default_factory=set)
 
     def leave_out(self, path: str, reason: str) -> None:
         """Something is not acted upon, which is no error."""

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from appliance.api.offload import HERE, Offload
 from appliance.api.problems import Problem
 from appliance.conversation import Conversation
 from appliance.errors import RequestError
@@ -57,8 +58,8 @@ class Call(Protocol):
 class Codec(Protocol):
     id_prefix: str
 
-    async def decode(self, body: Mapping[str, Any], headers: Mapping[str, str]) -> Call:
-        """Raises a `RequestError` naming the field. Header names are in lower case."""
+    async def decode(self, body: Mapping[str, Any], headers: Mapping[str, str], offload: Offload = HERE) -> Call:
+        """Header names are in lower case, `offload` runs what takes long. Raises a `RequestError` naming the field."""
         ...
 
     def problem(self, error: RequestError, request_id: str) -> Problem:

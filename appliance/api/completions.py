@@ -19,6 +19,7 @@ from appliance.api.completions_reply import StreamReply, WholeReply
 from appliance.api.extension import decode_extension
 from appliance.api.fields import Fields
 from appliance.api.identity import MAX_ID_CHARACTERS, identify
+from appliance.api.offload import HERE, Offload
 from appliance.api.postscript import Postscript
 from appliance.api.problems import Problem, encode_openai_error, openai_problem
 from appliance.conversation import Conversation, RawPrompt, Sampling
@@ -50,10 +51,12 @@ class CompletionsCodec:
 
     id_prefix = "cmpl-"
 
-    async def decode(self, body: Mapping[str, Any], headers: Mapping[str, str]) -> CompletionsCall:
+    async def decode(
+        self, body: Mapping[str, Any], headers: Mapping[str, str], offload: Offload = HERE
+    ) -> CompletionsCall:
         fields = Fields(body)
         options = decode_stream_options(fields)
-        conversation = decode_conversation(fields, headers)
+        conversation = await offload.run(decode_conversation, fields, headers)
         openings = _openings(fields, conversation)
         return CompletionsCall(conversation, options.streams, options.include_usage, openings)
 

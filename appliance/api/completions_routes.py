@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Final
 
 from fastapi import FastAPI
 
 from appliance.api.completions import CompletionsCodec
 from appliance.api.completions_batch import BatchInference
 from appliance.api.exchange import Service
-from appliance.api.routes import add_generation_route, generation_docs
-
-COMPLETIONS_DOCS: Final = generation_docs("model", "prompt")
+from appliance.api.routes import add_generation_route
 
 
 def add_completions_route(app: FastAPI, service: Service) -> None:
     batching = replace(service, inference=BatchInference(service.inference))
-    add_generation_route(app, "/v1/completions", batching, CompletionsCodec(), docs=COMPLETIONS_DOCS)
+    add_generation_route(app, "/v1/completions", batching, CompletionsCodec())

@@ -11,12 +11,14 @@ from starlette.responses import Response
 
 from appliance.api.exchange import Service
 from appliance.api.fields import Fields
-from appliance.api.item_pages import PAGE_DOCS, ItemPage, item_list, item_page
+from appliance.api.item_pages import ItemPage, item_list, item_page
 from appliance.api.json_route import answered, read_object
+from appliance.api.offload import Offload
 from appliance.api.problems import openai_problem
 from appliance.api.responses import ResponsesCodec
 from appliance.api.responses_options import decode_metadata
 from appliance.api.responses_store import (
+    Deleted,
     NotStored,
     ResponseStore,
     StoredConversation,
@@ -24,26 +26,10 @@ from appliance.api.responses_store import (
     missing_conversation,
     required_conversation,
 )
-from appliance.api.routes import ERROR_DOCS
 from appliance.errors import InvalidRequest
 
 ID_PREFIX: Final = "conv_"
 MAX_ITEMS_AT_ONCE: Final = 20
-DOCS: Final[dict[str, Any]] = {"responses": {"default": ERROR_DOCS}}
-BODY_DOCS: Final[dict[str, Any]] = {
-    **DOCS,
-    "requestBody": {
-        "content": {
-            "application/json": {
-                "schema": {
-                    "type": "object",
-                    "properties": {"metadata": {"type": "object"}, "items": {"type": "array", "maxItems": 20}},
-                }
-            }
-        }
-    },
-}
-LIST_DOCS: Final[dict[str, Any]] = {**DOCS, "parameters": PAGE_DOCS}
 
 
 class ConversationBody(Struct, frozen=True):
@@ -62,9 +48,9 @@ class Conversations:
         self._codec = codec
         self._store = store
 
-    async def create(self, body: Fields) -> ConversationBody:
+    async def create(self, body: Fields, offload: Offload) -> ConversationBody:
         metadata = decode_metadata(body)
-        items = await self._items(body, ())
+        items = await self._items(body, (), offload)
         conversation_id = ID_PREFIX + self._service.new_token()
         conversation = StoredConversation(conversation_id, int(self._service.clock()), metadata, items)
         await self._store.put_conversation(conversation)
@@ -79,16 +65,16 @@ class Conversations:
             raise missing_conversation(conversation_id)
         return _body(changed)
 
-    async def delete(self, conversation_id: str) -> dict[str, Any]:
+    async def delete(self, conversation_id: str) -> Deleted:
         if not await self._store.delete_conversation(conversation_id):
             raise missing_conversation(conversation_id)
-        return {"id": conversation_id, "object": "conversation.deleted", "deleted": True}
+        return Deleted(conversation_id, "conversation.deleted")
 
-    async def add(self, conversation_id: str, body: Fields) -> ItemPage:
+    async def add(self, conversation_id: str, body: Fields, offload: Offload) -> ItemPage:
         conversation = await required_conversation(self._store, conversation_id)
         if not body.array("items"):
             raise body.refuse("items", f"an array of 1 to {MAX_ITEMS_AT_ONCE} items")
-        items = await self._items(body, conversation.items)
+        items = await self._items(body, conversation.items, offload)
         if not await self._store.add_items(conversation_id, items):
             raise missing_conversation(conversation_id)
         return item_list(items)
@@ -110,12 +96,12 @@ class Conversations:
             raise _missing_item(item_id)
         return _body(shorter)
 
-    async def _items(self, body: Fields, earlier: tuple[StoredItem, ...]) -> tuple[StoredItem, ...]:
+    async def _items(self, body: Fields, earlier: tuple[StoredItem, ...], offload: Offload) -> tuple[StoredItem, ...]:
         """The body's `items` as they are kept, checked as the input of a response would be after the `earlier` ones."""
         items = body.objects("items")
         if len(items) > MAX_ITEMS_AT_ONCE:
             raise body.refuse("items", f"at most {MAX_ITEMS_AT_ONCE} items at once")
-        await self._codec.check(items, earlier)
+        await self._codec.check(items, earlier, offload)
         return await self._codec.keepable(items)
 
 
@@ -125,25 +111,27 @@ def add_conversation_routes(app: FastAPI, conversations: Conversations, service:
 
 
 def _add_conversations(app: FastAPI, conversations: Conversations, service: Service) -> None:
-    @app.post("/v1/conversations", summary="Begin a conversation", openapi_extra=BODY_DOCS)
+    @app.post("/v1/conversations")
     async def create(request: Request) -> Response:
         async def created() -> Any:
-            return await conversations.create(await _fields(request, service))
+            body, offload = await read_object(request, service)
+            return await conversations.create(Fields(body), offload)
 
         return await answered(request, openai_problem, created)
 
-    @app.get("/v1/conversations/{conversation_id}", summary="A conversation", openapi_extra=DOCS)
+    @app.get("/v1/conversations/{conversation_id}")
     async def retrieve(conversation_id: str, request: Request) -> Response:
         return await answered(request, openai_problem, lambda: conversations.retrieve(conversation_id))
 
-    @app.post("/v1/conversations/{conversation_id}", summary="Change its metadata", openapi_extra=BODY_DOCS)
+    @app.post("/v1/conversations/{conversation_id}")
     async def update(conversation_id: str, request: Request) -> Response:
         async def updated() -> Any:
-            return await conversations.update(conversation_id, await _fields(request, service))
+            body, _ = await read_object(request, service)
+            return await conversations.update(conversation_id, Fields(body))
 
         return await answered(request, openai_problem, updated)
 
-    @app.delete("/v1/conversations/{conversation_id}", summary="Forget a conversation", openapi_extra=DOCS)
+    @app.delete("/v1/conversations/{conversation_id}")
     async def delete(conversation_id: str, request: Request) -> Response:
         return await answered(request, openai_problem, lambda: conversations.delete(conversation_id))
 
@@ -151,30 +139,27 @@ def _add_conversations(app: FastAPI, conversations: Conversations, service: Serv
 def _add_items(app: FastAPI, conversations: Conversations, service: Service) -> None:
     items_path = "/v1/conversations/{conversation_id}/items"
 
-    @app.post(items_path, summary="Add items", openapi_extra=BODY_DOCS)
+    @app.post(items_path)
     async def add(conversation_id: str, request: Request) -> Response:
         async def added() -> Any:
-            return await conversations.add(conversation_id, await _fields(request, service))
+            body, offload = await read_object(request, service)
+            return await conversations.add(conversation_id, Fields(body), offload)
 
         return await answered(request, openai_problem, added)
 
-    @app.get(items_path, summary="The items of a conversation", openapi_extra=LIST_DOCS)
+    @app.get(items_path)
     async def page(conversation_id: str, request: Request) -> Response:
         return await answered(
             request, openai_problem, lambda: conversations.page(conversation_id, request.query_params)
         )
 
-    @app.get(items_path + "/{item_id}", summary="An item", openapi_extra=DOCS)
+    @app.get(items_path + "/{item_id}")
     async def item(conversation_id: str, item_id: str, request: Request) -> Response:
         return await answered(request, openai_problem, lambda: conversations.item(conversation_id, item_id))
 
-    @app.delete(items_path + "/{item_id}", summary="Take an item out", openapi_extra=DOCS)
+    @app.delete(items_path + "/{item_id}")
     async def remove(conversation_id: str, item_id: str, request: Request) -> Response:
         return await answered(request, openai_problem, lambda: conversations.remove(conversation_id, item_id))
-
-
-async def _fields(request: Request, service: Service) -> Fields:
-    return Fields(await read_object(request, service.max_body_bytes))
 
 
 def _body(conversation: StoredConversation) -> ConversationBody:

@@ -7,14 +7,14 @@ import hashlib
 from array import array
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from itertools import takewhile
 from typing import Any, Final
 
 import msgspec
 
-from appliance.conversation import Block, Conversation, Message, Role, Thinking, Tool, ToolResult
+from appliance.conversation import Block, Conversation, Message, Role, Thinking, ToolResult
 
 MAX_HASHES: Final = 1_000_000  # 8 MB
 SYSTEM_ROLES: Final = frozenset({Role.SYSTEM, Role.DEVELOPER})
@@ -41,7 +41,8 @@ class CacheMiss:
 
 @dataclass(frozen=True, slots=True)
 class Fingerprint:
-    """64-bit hashes of a request's parts, no text. Marks and signatures are no part of a prompt and left out.
+    """64-bit hashes of a request's parts, and the names of its tools. Marks and signatures are no part of a prompt and
+    left out.
 
     `messages` are those after the leading system messages, which are `system`; `settings` is everything else that a
     prompt may depend on.
@@ -52,6 +53,7 @@ class Fingerprint:
     tools: array[int]
     messages: array[int]
     settings: int
+    tool_names: tuple[str, ...] = field(default=(), compare=False)
 
     @property
     def num_hashes(self) -> int:
@@ -74,9 +76,8 @@ class Diagnostics:
     def __len__(self) -> int:
         return len(self._fingerprints)
 
-    def record(self, answer_id: str, conversation: Conversation) -> None:
+    def record(self, answer_id: str, fingerprint: Fingerprint) -> None:
         """Remember which request `answer_id` answers. A request that is too large by itself is not remembered."""
-        fingerprint = fingerprint_of(conversation)
         self._forget(answer_id)
         if fingerprint.num_hashes > self._max_hashes:
             self.forgotten += 1
@@ -87,7 +88,7 @@ class Diagnostics:
             self._forget(next(iter(self._fingerprints)))
             self.forgotten += 1
 
-    def miss(self, conversation: Conversation, previous_id: str | None, missed_tokens: int) -> CacheMiss | None:
+    def miss(self, fingerprint: Fingerprint, previous_id: str | None, missed_tokens: int) -> CacheMiss | None:
         """The first difference to the request that `previous_id` answered, in the order model, system, tools, messages,
         settings (`UNAVAILABLE`). `None` on a first turn, and when this request goes on where the earlier one stopped.
         """
@@ -97,7 +98,7 @@ class Diagnostics:
         if previous is None:
             return CacheMiss(MissReason.PREVIOUS_MESSAGE_NOT_FOUND, missed_tokens)
         self._fingerprints.move_to_end(previous_id)
-        found = _difference(previous, conversation)
+        found = _difference(previous, fingerprint)
         return None if found is None else CacheMiss(found[0], missed_tokens, found[1])
 
     def check_integrity(self) -> None:
@@ -128,17 +129,17 @@ def fingerprint_of(conversation: Conversation) -> Fingerprint:
         tools=array("Q", [_hash(replace(tool, mark=None)) for tool in conversation.tools]),
         messages=array("Q", [_hash(_plain(message)) for message in messages]),
         settings=_hash(settings),
+        tool_names=tuple(tool.name for tool in conversation.tools),
     )
 
 
-def _difference(previous: Fingerprint, conversation: Conversation) -> tuple[MissReason, str | None] | None:
-    current = fingerprint_of(conversation)
+def _difference(previous: Fingerprint, current: Fingerprint) -> tuple[MissReason, str | None] | None:
     if current.model != previous.model:
         return MissReason.MODEL_CHANGED, "model"
     if current.system != previous.system:
         return MissReason.SYSTEM_CHANGED, "system"
     if current.tools != previous.tools:
-        return MissReason.TOOLS_CHANGED, _tool_at(conversation.tools, _num_shared(previous.tools, current.tools))
+        return MissReason.TOOLS_CHANGED, _tool_at(current.tool_names, _num_shared(previous.tools, current.tools))
     num_shared = _num_shared(previous.messages, current.messages)
     if num_shared < len(previous.messages):
         return MissReason.MESSAGES_CHANGED, f"messages[{num_shared}]"
@@ -151,9 +152,9 @@ def _num_shared(previous: Sequence[int], current: Sequence[int]) -> int:
     return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(previous, current, strict=False)))
 
 
-def _tool_at(tools: Sequence[Tool], position: int) -> str:
+def _tool_at(names: Sequence[str], position: int) -> str:
     """Without a name where the earlier request had a tool more."""
-    return f"tools[{position}] {tools[position].name}" if position < len(tools) else f"tools[{position}]"
+    return f"tools[{position}] {names[position]}" if position < len(names) else f"tools[{position}]"
 
 
 def _parts(conversation: Conversation) -> tuple[tuple[Message, ...], tuple[Message, ...]]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import binascii
 import hashlib
 import io
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from typing import Final
 
+from appliance.api.base64_text import decode_base64
 from appliance.api.fields import Fields
 from appliance.errors import InvalidRequest
 
@@ -50,7 +50,7 @@ class Documents:
             raise AssertionError(f"{counted} characters held, {self._num_characters} counted")
 
     async def _text(self, source: Fields, data: str) -> str:
-        key = hashlib.sha256(data.encode()).digest()
+        key = await asyncio.to_thread(_digest, data)
         known = self._texts.get(key)
         if known is not None:
             self._texts.move_to_end(key)
@@ -66,7 +66,7 @@ class Documents:
 
     def _read(self, data: str) -> str:
         try:
-            content = binascii.a2b_base64(data, strict_mode=True)
+            content = decode_base64(data)
         except ValueError as error:
             raise DocumentError(f"not base64: {error}") from error
         text = self._extract(content)
@@ -82,6 +82,10 @@ class Documents:
         self._num_characters += len(text)
         while self._num_characters > self._max_characters:
             self._num_characters -= len(self._texts.popitem(last=False)[1])
+
+
+def _digest(data: str) -> bytes:
+    return hashlib.sha256(data.encode()).digest()
 
 
 def pdf_text(content: bytes) -> str:

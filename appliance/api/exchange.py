@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Mapping
 from contextlib import aclosing, contextmanager
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from appliance.api.admission import Admission
-from appliance.api.asgi import disconnected, headers_of, parse_object, read_body
+from appliance.api.asgi import ClientLeftError, disconnected, headers_of, parse_object, read_body
 from appliance.api.codec import Call, Codec, Reply, Stamp
 from appliance.api.guard import request_id_of
+from appliance.api.offload import Offload
 from appliance.api.output import Output
 from appliance.api.problems import internal_error
 from appliance.api.sse import KEEP_ALIVE
@@ -25,16 +26,38 @@ from appliance.generation import Event, Finished, Inference
 log = logging.getLogger(__name__)
 
 
+class Parsed(NamedTuple):
+    """A request's JSON object, and where the rest of its reading runs."""
+
+    body: Mapping[str, Any]
+    offload: Offload
+
+
 @dataclass(frozen=True, slots=True)
 class Service:
-    """What every exchange shares. `clock` tells seconds since 1970, `new_token` a string that never came before."""
+    """What every exchange shares. `clock` tells seconds since 1970, `new_token` a string that never came before.
+
+    A stream that is quiet for `keep_alive_seconds` gets a comment. A client that takes nothing of its stream for
+    `stall_seconds` is one that has left.
+    """
 
     inference: Inference
     admission: Admission
     max_body_bytes: int
     keep_alive_seconds: float
+    stall_seconds: float
     clock: Callable[[], float]
     new_token: Callable[[], str]
+    reading_turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
+
+    def offload(self, num_bytes: int) -> Offload:
+        """For what is asked with so many bytes."""
+        return Offload(num_bytes, self.reading_turns)
+
+    async def parse(self, body: bytes) -> Parsed:
+        """Raises like `parse_object`."""
+        offload = self.offload(len(body))
+        return Parsed(await offload.run(parse_object, body), offload)
 
 
 class Exchange(Response):
@@ -56,7 +79,8 @@ class Exchange(Response):
     async def _serve(self, scope: Scope, receive: Receive, output: Output) -> None:
         body = await read_body(scope, receive, self._service.max_body_bytes)
         with self._service.admission.slot():
-            call = await self._codec.decode(parse_object(body), headers_of(scope))
+            parsed = await self._service.parse(body)
+            call = await self._codec.decode(parsed.body, headers_of(scope), parsed.offload)
             work = self._answer(call, output, request_id_of(scope))
             if not await self._attend(work, receive, output if call.streams else None):
                 log.info("%s: the client left, the request was aborted", request_id_of(scope))
@@ -76,15 +100,18 @@ class Exchange(Response):
         return stamp
 
     async def _attend(self, answer: Coroutine[Any, Any, None], receive: Receive, stream: Output | None) -> bool:
-        """Wait for `answer`, keep a quiet `stream` alive, and cancel `answer` when the client goes (then `False`)."""
+        """Wait for `answer`, keep a quiet `stream` alive, and cancel `answer` when the client goes (then `False`).
+
+        Raises `ClientLeftError` when the client stays and takes nothing.
+        """
         work = asyncio.create_task(answer)
         gone = asyncio.create_task(disconnected(receive))
         try:
             while not (work.done() or gone.done()):
-                wait_seconds = None if stream is None else self._service.keep_alive_seconds - stream.quiet_seconds
+                wait_seconds = None if stream is None else self._patience(stream) - stream.quiet_seconds
                 done, _ = await asyncio.wait({work, gone}, timeout=wait_seconds, return_when=asyncio.FIRST_COMPLETED)
-                if not done and stream is not None and stream.quiet_seconds >= self._service.keep_alive_seconds:
-                    await stream.write(KEEP_ALIVE)
+                if not done and stream is not None and stream.quiet_seconds >= self._patience(stream):
+                    await self._nudge(stream)
         finally:
             gone.cancel()
             work.cancel()
@@ -93,6 +120,18 @@ class Exchange(Response):
             return False
         work.result()
         return True
+
+    def _patience(self, stream: Output) -> float:
+        return self._service.stall_seconds if stream.is_writing else self._service.keep_alive_seconds
+
+    async def _nudge(self, stream: Output) -> None:
+        """Something must be sent now, or the client be given up."""
+        stall_seconds = self._service.stall_seconds
+        try:
+            async with asyncio.timeout(0 if stream.is_writing else stall_seconds):
+                await stream.write(KEEP_ALIVE)
+        except TimeoutError as error:
+            raise ClientLeftError(f"the client took nothing of its answer for {stall_seconds:g} s") from error
 
     async def _fail(self, output: Output, error: RequestError, request_id: str) -> None:
         if output.started:

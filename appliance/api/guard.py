@@ -44,8 +44,8 @@ class Guard:
         try:
             self._keys.check(scope)
             await self._app(scope, receive, send)
-        except ClientLeftError:
-            log.info("%s: the client left before its request was complete", request_id)
+        except ClientLeftError as error:
+            log.info("%s: %s", request_id, error)
         except RequestError as error:
             log.info("%s: %d, %s", request_id, error.status, error.message)
             await _answer(scope, send, error)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
 from msgspec import Raw, Struct
 
@@ -13,11 +13,6 @@ from appliance.api.responses_store import StoredItem
 DEFAULT_LIMIT: Final = 20
 MAX_LIMIT: Final = 100
 ORDERS: Final = ("asc", "desc")
-PAGE_DOCS: Final[list[dict[str, Any]]] = [
-    {"name": "after", "in": "query", "schema": {"type": "string"}},
-    {"name": "limit", "in": "query", "schema": {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT}},
-    {"name": "order", "in": "query", "schema": {"type": "string", "enum": list(ORDERS)}},
-]
 
 
 class ItemPage(Struct, frozen=True):

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from appliance.api.asgi import headers_of, parse_object, read_body
+from appliance.api.asgi import headers_of, read_body
+from appliance.api.exchange import Parsed, Service
 from appliance.api.guard import request_id_of
 from appliance.api.problems import Envelope
 from appliance.errors import RequestError
@@ -17,9 +18,9 @@ from appliance.errors import RequestError
 Answer = Callable[[], Awaitable[Any]]
 
 
-async def read_object(request: Request, max_body_bytes: int) -> Mapping[str, Any]:
+async def read_object(request: Request, service: Service) -> Parsed:
     """The JSON object that a request carries. Raises `InvalidRequest` or `BodyTooLarge`."""
-    return parse_object(await read_body(request.scope, request.receive, max_body_bytes))
+    return await service.parse(await read_body(request.scope, request.receive, service.max_body_bytes))
 
 
 def headers_in(request: Request) -> dict[str, str]:
@@ -27,8 +28,8 @@ def headers_in(request: Request) -> dict[str, str]:
     return headers_of(request.scope)
 
 
-def json_response(body: Any) -> Response:
-    return Response(msgspec.json.encode(body), media_type="application/json")
+def json_response(body: Any, status: int = 200) -> Response:
+    return Response(msgspec.json.encode(body), status, media_type="application/json")
 
 
 async def answered(request: Request, envelope: Envelope, answer: Answer) -> Response:

@@ -15,7 +15,7 @@ from appliance.api.anthropic_problems import anthropic_problem, encode_anthropic
 from appliance.api.codec import Reply, Stamp
 from appliance.api.context_clearing import Cleared, apply_edits
 from appliance.api.context_edits import Edit, decode_edits
-from appliance.api.diagnostics import Diagnostics
+from appliance.api.diagnostics import Diagnostics, fingerprint_of
 from appliance.api.documents import Documents
 from appliance.api.extension import Extension, decode_anthropic_diagnostics, decode_extension, joined, with_mark
 from appliance.api.fields import Fields
@@ -35,6 +35,7 @@ from appliance.api.messages_options import (
 from appliance.api.messages_reading import Reading
 from appliance.api.messages_reply import StreamReply, WholeReply
 from appliance.api.messages_tools import decode_tool_choice, decode_tools
+from appliance.api.offload import HERE, Offload
 from appliance.api.problems import Problem
 from appliance.api.seal import Seal
 from appliance.conversation import Conversation, Reporting
@@ -73,22 +74,26 @@ class MessagesCodec:
         self._diagnostics = diagnostics
         self._documents = documents or Documents()
 
-    async def decode(self, body: Mapping[str, Any], headers: Mapping[str, str]) -> MessagesCall:
+    async def decode(
+        self, body: Mapping[str, Any], headers: Mapping[str, str], offload: Offload = HERE
+    ) -> MessagesCall:
         fields = Fields(body)
         streams = fields.flag("stream") or False
-        conversation, edits = await self._read(fields, headers, counts_only=False)
+        conversation, edits = await self._read(fields, headers, offload, counts_only=False)
         cleared = await self._cleared(conversation, edits)
+        diagnoses = conversation.reporting.diagnose
         request = Request(
             cleared.conversation,
             applied=None if edits is None else cleared.applied,
             hides_thinking=hides_thinking(fields),
             prewarms=is_prewarming(fields),
+            fingerprint=await offload.run(fingerprint_of, cleared.conversation) if diagnoses else None,
         )
         return MessagesCall(request, streams, self._seal, self._diagnostics)
 
-    async def count(self, body: Mapping[str, Any], headers: Mapping[str, str]) -> TokenCount:
+    async def count(self, body: Mapping[str, Any], headers: Mapping[str, str], offload: Offload = HERE) -> TokenCount:
         """How many tokens this request's prompt has. Raises like `decode` and like `Inference.count_tokens`."""
-        conversation, edits = await self._read(Fields(body), headers, counts_only=True)
+        conversation, edits = await self._read(Fields(body), headers, offload, counts_only=True)
         cleared = await self._cleared(conversation, edits)
         tokens = await self._inference.count_tokens(cleared.conversation)
         if edits is None:
@@ -103,12 +108,12 @@ class MessagesCodec:
         return sse.named_frame(b"error", encode_anthropic_error(error, request_id))
 
     async def _read(
-        self, fields: Fields, headers: Mapping[str, str], *, counts_only: bool
+        self, fields: Fields, headers: Mapping[str, str], offload: Offload, *, counts_only: bool
     ) -> tuple[Conversation, tuple[Edit, ...] | None]:
-        texts = await self._documents.read(pdf_sources(fields))
+        texts = await self._documents.read(await offload.run(tuple, pdf_sources(fields)))
         reading = Reading(self._seal, texts)
         edits = decode_edits(fields, reading)
-        return read_conversation(fields, headers, reading, counts_only=counts_only), edits
+        return await offload.run(read_conversation, fields, headers, reading, counts_only=counts_only), edits
 
     async def _cleared(self, conversation: Conversation, edits: tuple[Edit, ...] | None) -> Cleared:
         return await apply_edits(conversation, edits or (), self._inference.count_tokens)

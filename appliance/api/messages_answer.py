@@ -12,7 +12,7 @@ from appliance.api.chat_reply import refuse_abort
 from appliance.api.codec import Stamp
 from appliance.api.context_clearing import Applied
 from appliance.api.context_edits import ClearThinking
-from appliance.api.diagnostics import Diagnostics, MissReason
+from appliance.api.diagnostics import Diagnostics, Fingerprint, MissReason, fingerprint_of
 from appliance.api.extension_reply import nvext_of
 from appliance.api.messages_bodies import (
     CacheCreation,
@@ -40,12 +40,13 @@ WITHOUT_TOKENS: Final = frozenset({MissReason.PREVIOUS_MESSAGE_NOT_FOUND, MissRe
 @dataclass(frozen=True, slots=True)
 class Request:
     """What an answer depends on. `applied` is `None` where no edits of the context were asked for; with `prewarms` the
-    prompt is read and the answer is empty."""
+    prompt is read and the answer is empty. `fingerprint` is that of `conversation`, where it was taken already."""
 
     conversation: Conversation
     applied: tuple[Applied, ...] | None = None
     hides_thinking: bool = False
     prewarms: bool = False
+    fingerprint: Fingerprint | None = None
 
 
 class Answer:
@@ -67,8 +68,9 @@ class Answer:
         """The engine has read the prompt: from now on later requests can be compared with this one."""
         self._started = started
         if self.request.conversation.reporting.diagnose:
-            self._diagnosis = self._diagnose(started)
-            self._diagnostics.record(self.stamp.id, self.request.conversation)
+            fingerprint = self.request.fingerprint or fingerprint_of(self.request.conversation)
+            self._diagnosis = self._diagnose(started, fingerprint)
+            self._diagnostics.record(self.stamp.id, fingerprint)
 
     def steps(self, delta: Delta) -> Iterator[Step]:
         refuse_abort(delta)
@@ -128,10 +130,10 @@ class Answer:
     def nvext(self) -> dict[str, Any] | UnsetType:
         return nvext_of(self.request.conversation, self._started, self._finished) or UNSET
 
-    def _diagnose(self, started: Started) -> DiagnosticsBody | None:
-        conversation = self.request.conversation
+    def _diagnose(self, started: Started, fingerprint: Fingerprint) -> DiagnosticsBody | None:
         missed_tokens = started.prompt_tokens - started.cached_tokens
-        miss = self._diagnostics.miss(conversation, conversation.reporting.compare_with, missed_tokens)
+        compare_with = self.request.conversation.reporting.compare_with
+        miss = self._diagnostics.miss(fingerprint, compare_with, missed_tokens)
         if miss is None:
             return None
         tokens = UNSET if miss.reason in WITHOUT_TOKENS else miss.missed_tokens

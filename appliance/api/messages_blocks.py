@@ -40,19 +40,10 @@ def _opened(fields: Fields, name: str, sealed: str, reading: Reading) -> tuple[B
 
 
 def _decode_tool_use(fields: Fields, reading: Reading) -> tuple[Block, ...]:
-    call = ToolCall(fields.required_string("id"), fields.required_string("name"), _json_text(fields, "input"))
+    arguments = json.dumps(fields.required_object("input").values(), ensure_ascii=False)
+    call = ToolCall(fields.required_string("id"), fields.required_string("name"), arguments)
     reading.call_ids.add(call.id)
     return (call,)
-
-
-def _json_text(fields: Fields, name: str) -> str:
-    """An object as models write it."""
-    values = fields.required_object(name).values()
-    try:
-        return json.dumps(values, ensure_ascii=False)
-    except RecursionError as error:
-        path = fields.path(name)
-        raise InvalidRequest(f"{path} is nested too deeply", param=path, code="invalid_value") from error
 
 
 def _decode_tool_result(fields: Fields, reading: Reading) -> tuple[Block, ...]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import binascii
 from collections.abc import Iterator
 from typing import Final
 
+from appliance.api.base64_text import decode_base64
 from appliance.api.fields import Fields
 from appliance.api.messages_content import BlockDecoder, decode_blocks, decode_content, decode_text, present_string
 from appliance.api.messages_reading import Reading
@@ -107,7 +107,7 @@ def _source_kind(source: Fields, kinds: tuple[str, ...]) -> str:
 def _checked_base64(source: Fields) -> str:
     data = source.required_string("data")
     try:
-        binascii.a2b_base64(data, strict_mode=True)
+        decode_base64(data)
     except ValueError as error:
         raise InvalidRequest(f"{source.path('data')} is not base64: {error}", param=source.path("data")) from error
     return data

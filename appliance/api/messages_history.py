@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+from itertools import groupby
 from typing import Final
 
 from appliance.api.fields import SHOWN_CHARACTERS, Fields
@@ -62,16 +62,11 @@ def _decode_turn(fields: Fields, reading: Reading) -> Message:
 
 def _combined(turns: list[Message]) -> Iterator[Message]:
     """Templates of many models want the roles to take turns."""
-    current: Message | None = None
-    for turn in turns:
-        if current is not None and current.role is turn.role and turn.role is not Role.SYSTEM:
-            current = replace(current, blocks=current.blocks + turn.blocks)
-            continue
-        if current is not None:
-            yield current
-        current = turn
-    if current is not None:
-        yield current
+    for role, group in groupby(turns, key=lambda turn: turn.role):
+        if role is Role.SYSTEM:
+            yield from group
+        else:
+            yield Message(role, tuple(block for turn in group for block in turn.blocks))
 
 
 def _check_last(fields: Fields, turns: list[Message]) -> None:

@@ -1,10 +1,10 @@
-"""The models as Anthropic's protocol lists them: page by page."""
+"""The models as both families of protocols list them: OpenAI's whole, Anthropic's page by page."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Final
 
 from msgspec import Struct
 
@@ -14,11 +14,20 @@ from appliance.generation import ModelCard
 
 DEFAULT_LIMIT: Final = 20
 MAX_LIMIT: Final = 1000
-PAGING_DOCS: Final[list[dict[str, Any]]] = [
-    {"name": "limit", "in": "query", "schema": {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT}},
-    {"name": "after_id", "in": "query", "schema": {"type": "string"}},
-    {"name": "before_id", "in": "query", "schema": {"type": "string"}},
-]
+
+
+class OpenAIModel(Struct, frozen=True):
+    id: str
+    created: int
+    max_model_len: int
+    context_window: int
+    object: str = "model"
+    owned_by: str = "dynamo-box"
+
+
+class OpenAIModels(Struct, frozen=True):
+    data: list[OpenAIModel]
+    object: str = "list"
 
 
 class ModelBody(Struct, frozen=True, tag="model"):
@@ -35,6 +44,10 @@ class ModelPage(Struct, frozen=True):
     has_more: bool
     first_id: str | None
     last_id: str | None
+
+
+def openai_model(card: ModelCard) -> OpenAIModel:
+    return OpenAIModel(card.id, card.created, card.context_tokens, card.context_tokens)
 
 
 def model_body(card: ModelCard) -> ModelBody:

@@ -34,6 +34,11 @@ class Output:
         """Since when nothing was sent."""
         return self._clock() - self._quiet_since
 
+    @property
+    def is_writing(self) -> bool:
+        """Whether something waits to be sent: the client does not take it as fast as it is made."""
+        return self._turn.locked()
+
     async def write(self, frames: bytes) -> None:
         """Send whole frames; the first ones start the stream. Two tasks may write, frames are never mixed."""
         async with self._turn:

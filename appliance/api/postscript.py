@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from msgspec import UNSET, UnsetType
 
-from appliance.api.diagnostics import CacheMiss, Diagnostics, MissReason
+from appliance.api.diagnostics import CacheMiss, Diagnostics, Fingerprint, MissReason, fingerprint_of
 from appliance.api.extension_reply import nvext_of
 from appliance.conversation import Conversation
 from appliance.generation import Event, Finished, Started
@@ -25,13 +25,20 @@ class Postscript:
     """`nvext` and `prompt_cache_diagnostics` of one answer; `add` takes its events.
 
     A request counts as known to `diagnostics` from the first event on, when an engine has read it. Without, there is
-    nothing to compare with.
+    nothing to compare with. `fingerprint` is that of `conversation`, where it was taken already.
     """
 
-    def __init__(self, conversation: Conversation, answer_id: str, diagnostics: Diagnostics | None = None) -> None:
+    def __init__(
+        self,
+        conversation: Conversation,
+        answer_id: str,
+        diagnostics: Diagnostics | None = None,
+        fingerprint: Fingerprint | None = None,
+    ) -> None:
         self._conversation = conversation
         self._answer_id = answer_id
         self._diagnostics = diagnostics
+        self._fingerprint = fingerprint
         self._started: Started | None = None
         self._finished: Finished | None = None
         self._cache_diagnostics: JsonObject | UnsetType = UNSET
@@ -53,11 +60,12 @@ class Postscript:
 
     def _diagnose(self, started: Started, diagnostics: Diagnostics) -> None:
         reporting = self._conversation.reporting
+        fingerprint = self._fingerprint or fingerprint_of(self._conversation)
         if reporting.diagnose:
             missed_tokens = started.prompt_tokens - started.cached_tokens
-            miss = diagnostics.miss(self._conversation, reporting.compare_with, missed_tokens)
+            miss = diagnostics.miss(fingerprint, reporting.compare_with, missed_tokens)
             self._cache_diagnostics = openai_diagnostics(miss)
-        diagnostics.record(self._answer_id, self._conversation)
+        diagnostics.record(self._answer_id, fingerprint)
 
 
 def openai_diagnostics(miss: CacheMiss | None) -> JsonObject:

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-import msgspec
+from msgspec import Struct, json
 
 from appliance.errors import InvalidRequest, NotReady, RequestError
 
@@ -52,6 +52,17 @@ class Problem(NamedTuple):
     headers: Headers
 
 
+class OpenAIErrorBody(Struct, frozen=True):
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+
+
+class OpenAIError(Struct, frozen=True):
+    error: OpenAIErrorBody
+
+
 Envelope = Callable[[RequestError, str], Problem]
 """How a protocol shows an error; the second argument is the request's id."""
 
@@ -61,8 +72,7 @@ def openai_problem(error: RequestError, _request_id: str) -> Problem:
 
 
 def encode_openai_error(error: RequestError) -> bytes:
-    body = {"message": told(error), "type": error.type, "param": error.param, "code": error.code}
-    return msgspec.json.encode({"error": body})
+    return json.encode(OpenAIError(OpenAIErrorBody(told(error), error.type, error.param, error.code)))
 
 
 def told(error: RequestError) -> str:
@@ -74,8 +84,6 @@ def problem_headers(error: RequestError) -> Headers:
     """The headers that an error needs beside its body."""
     if error.status == 401:
         return [(b"www-authenticate", b"Bearer")]
-    if error.status == 413:
-        return [(b"connection", b"close")]
     if error.status == 503:
         return [(b"retry-after", str(RETRY_AFTER_SECONDS).encode())]
     return []

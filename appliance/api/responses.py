@@ -13,11 +13,12 @@ from typing import Any
 
 from appliance.api.chat_messages import decode_mark
 from appliance.api.codec import Stamp
-from appliance.api.diagnostics import Diagnostics
+from appliance.api.diagnostics import Diagnostics, Fingerprint, fingerprint_of
 from appliance.api.documents import Documents
 from appliance.api.extension import Extension, decode_extension, decode_openai_diagnostics, joined, with_mark
 from appliance.api.fields import Fields
 from appliance.api.identity import MAX_ID_CHARACTERS, identify
+from appliance.api.offload import HERE, Offload
 from appliance.api.postscript import Postscript
 from appliance.api.problems import Problem, openai_problem, told
 from appliance.api.prompt_cache import PromptCache, decode_prompt_cache
@@ -59,7 +60,7 @@ class Kept:
 
 @dataclass(frozen=True, slots=True)
 class ResponsesCall:
-    """One decoded request."""
+    """One decoded request. `fingerprint` is that of `conversation`, where it was taken already."""
 
     conversation: Conversation
     delivery: Delivery
@@ -68,6 +69,7 @@ class ResponsesCall:
     diagnostics: Diagnostics
     clock: Callable[[], float]
     kept: Kept = field(default_factory=Kept)
+    fingerprint: Fingerprint | None = None
 
     @property
     def streams(self) -> bool:
@@ -75,7 +77,7 @@ class ResponsesCall:
 
     def reply(self, stamp: Stamp, log: Callable[[int, bytes], None] | None = None) -> ResponseReply:
         """`log` is given every event, also of a response that does not stream."""
-        postscript = Postscript(self.conversation, stamp.id, self.diagnostics)
+        postscript = Postscript(self.conversation, stamp.id, self.diagnostics, self.fingerprint)
         writer = EventWriter(writes=self.streams or log is not None, log=log)
         return ResponseReply(stamp, self.echo, self.style, postscript, writer, self.clock)
 
@@ -111,12 +113,15 @@ class ResponsesCodec:
         self._new_token = new_token
         self._clock = clock
 
-    async def decode(self, body: Mapping[str, Any], headers: Mapping[str, str]) -> ResponsesCall:
+    async def decode(
+        self, body: Mapping[str, Any], headers: Mapping[str, str], offload: Offload = HERE
+    ) -> ResponsesCall:
         fields = Fields(body)
         decode_metadata(fields)
         reading = Reading(self._seal)
         delivery = decode_delivery(fields, reading)
-        read = await self.read(fields, headers, reading)
+        read = await self.read(fields, headers, reading, offload=offload)
+        offload = offload.with_more(read.history.earlier_bytes)
         conversation = _prewarming(read.conversation) if delivery.prewarms else read.conversation
         style = OutputStyle(
             read.tools.names, delivery.summarises, self._seal if delivery.seals else None, delivery.prewarms
@@ -124,15 +129,21 @@ class ResponsesCodec:
         return ResponsesCall(
             conversation,
             delivery,
-            echo_of(fields, conversation, delivery, read.history),
+            await offload.run(echo_of, fields, conversation, delivery, read.history),
             style,
             self._diagnostics,
             self._clock,
             await self._kept(read.history, delivery),
+            await offload.run(fingerprint_of, conversation),
         )
 
     async def read(
-        self, fields: Fields, headers: Mapping[str, str], reading: Reading | None = None, model: str | None = None
+        self,
+        fields: Fields,
+        headers: Mapping[str, str],
+        reading: Reading | None = None,
+        model: str | None = None,
+        offload: Offload = HERE,
     ) -> Read:
         """The conversation of a request. `model` stands in for one that is not named.
 
@@ -140,18 +151,21 @@ class ResponsesCodec:
         """
         reading = reading or Reading(self._seal)
         history = await gather_history(fields, self._store)
-        items = tuple(history.items())
-        reading.pdf_texts = await self._documents.read(pdf_sources(items))
-        return await _read(fields, headers, reading, history, items, model)
+        offload = offload.with_more(history.earlier_bytes)
+        items = await offload.run(tuple, history.items())
+        reading.pdf_texts = await self._documents.read(await offload.run(tuple, pdf_sources(items)))
+        return await offload.run(_read, fields, headers, reading, history, items, model)
 
-    async def check(self, items: Sequence[Fields], earlier: tuple[StoredItem, ...]) -> None:
+    async def check(self, items: Sequence[Fields], earlier: tuple[StoredItem, ...], offload: Offload) -> None:
         """Raises like `read` for items that no response could be asked about after `earlier` ones."""
-        everything = tuple(History(tuple(items), earlier).items())
-        reading = Reading(self._seal, await self._documents.read(pdf_sources(everything)))
-        await decode_items(everything, reading)
+        history = History(tuple(items), earlier)
+        offload = offload.with_more(history.earlier_bytes)
+        everything = await offload.run(tuple, history.items())
+        texts = await self._documents.read(await offload.run(tuple, pdf_sources(everything)))
+        await offload.run(decode_items, everything, Reading(self._seal, texts))
 
     async def keepable(self, items: Iterable[Fields]) -> tuple[StoredItem, ...]:
-        """Raises like `responses_history.keepable`."""
+        """As `responses_history.keepable`."""
         return await keepable(items, self._store, self._new_token)
 
     def problem(self, error: RequestError, request_id: str) -> Problem:
@@ -166,7 +180,7 @@ class ResponsesCodec:
         return Kept(await self.keepable(history.own), history.earlier, history.conversation_id)
 
 
-async def _read(
+def _read(
     fields: Fields,
     headers: Mapping[str, str],
     reading: Reading,
@@ -177,7 +191,7 @@ async def _read(
     extension = decode_extension(fields, headers)
     prompt_cache = decode_prompt_cache(fields)
     reading.breakpoint_seconds = prompt_cache.breakpoint_seconds
-    messages = (*_instructions(fields), *await decode_items(items, reading))
+    messages = (*_instructions(fields), *decode_items(items, reading))
     tools = decode_tools((fields, *reading.more_tools), reading)
     tool_choice, offered = decode_tool_choice(fields, tools, reading)
     conversation = Conversation(

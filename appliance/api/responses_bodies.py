@@ -1,6 +1,7 @@
 """Responses, answer side: the response object and its items.
 
-Structs are encoded by msgspec; no validation runs per token. A field that is `UNSET` does not appear.
+Structs are encoded by msgspec, their tag as the field `type`; no validation runs per token. A field that is `UNSET`
+does not appear.
 """
 
 from __future__ import annotations
@@ -33,64 +34,56 @@ class LogprobBody(Struct, frozen=True):
     top_logprobs: list[TopLogprobBody]
 
 
-class OutputText(Struct, frozen=True):
+class OutputText(Struct, frozen=True, tag="output_text"):
     text: str = ""
     logprobs: list[LogprobBody] = []
     annotations: list[None] = []
-    type: str = "output_text"
 
 
-class ReasoningText(Struct, frozen=True):
+class ReasoningText(Struct, frozen=True, tag="reasoning_text"):
     text: str = ""
-    type: str = "reasoning_text"
 
 
-class SummaryText(Struct, frozen=True):
+class SummaryText(Struct, frozen=True, tag="summary_text"):
     text: str = ""
-    type: str = "summary_text"
 
 
-class MessageItem(Struct, frozen=True):
+class MessageItem(Struct, frozen=True, tag="message"):
     id: str
     status: str
     content: list[OutputText]
     role: str = "assistant"
-    type: str = "message"
 
 
-class ReasoningItem(Struct, frozen=True):
+class ReasoningItem(Struct, frozen=True, tag="reasoning"):
     id: str
     status: str
     summary: list[SummaryText]
     content: list[ReasoningText] | UnsetType = UNSET
     encrypted_content: str | UnsetType = UNSET
-    type: str = "reasoning"
 
 
-class FunctionCallItem(Struct, frozen=True):
+class FunctionCallItem(Struct, frozen=True, tag="function_call"):
     id: str
     status: str
     call_id: str
     name: str
     arguments: str = ""
     namespace: str | UnsetType = UNSET
-    type: str = "function_call"
 
 
-class CustomCallItem(Struct, frozen=True):
+class CustomCallItem(Struct, frozen=True, tag="custom_tool_call"):
     id: str
     status: str
     call_id: str
     name: str
     input: str = ""
     namespace: str | UnsetType = UNSET
-    type: str = "custom_tool_call"
 
 
-class CompactionItem(Struct, frozen=True):
+class CompactionItem(Struct, frozen=True, tag="compaction"):
     id: str
     encrypted_content: str
-    type: str = "compaction"
 
 
 ItemBody = MessageItem | ReasoningItem | FunctionCallItem | CustomCallItem

@@ -17,6 +17,7 @@ from appliance.api.chat_reply import refuse_abort
 from appliance.api.codec import Stamp
 from appliance.api.compaction import close_compaction
 from appliance.api.fields import Fields
+from appliance.api.offload import HERE, Offload
 from appliance.api.problems import Problem, openai_problem
 from appliance.api.responses import ResponsesCodec
 from appliance.api.responses_bodies import CompactionItem, UsageBody, usage_body
@@ -94,8 +95,8 @@ class CompactCodec:
         self._responses = responses
         self._seal = seal
 
-    async def decode(self, body: Mapping[str, Any], headers: Mapping[str, str]) -> CompactCall:
-        read = await self._responses.read(Fields(body), headers)
+    async def decode(self, body: Mapping[str, Any], headers: Mapping[str, str], offload: Offload = HERE) -> CompactCall:
+        read = await self._responses.read(Fields(body), headers, offload=offload)
         kept = await self._responses.keepable(item for item in read.history.items() if _stays(item))
         conversation = replace(
             read.conversation,

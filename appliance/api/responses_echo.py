@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from msgspec import Raw
+from msgspec import Raw, json
 
 from appliance.api.fields import Fields
 from appliance.api.responses_bodies import ConversationRef, Echo
-from appliance.api.responses_history import History, encoded
+from appliance.api.responses_history import History
 from appliance.api.responses_options import Delivery
 from appliance.conversation import Conversation
 
@@ -16,10 +16,7 @@ PLAIN_FORMAT = {"type": "text"}
 
 
 def echo_of(body: Fields, conversation: Conversation, delivery: Delivery, history: History) -> Echo:
-    """Call after the request was decoded: what it says is right. What was not said and only the model knows is null.
-
-    Raises `InvalidRequest` like `encoded`.
-    """
+    """Call after the request was decoded: what it says is right. What was not said and only the model knows is null."""
     reference = history.conversation_id
     return Echo(
         background=delivery.background,
@@ -50,10 +47,10 @@ def echo_of(body: Fields, conversation: Conversation, delivery: Delivery, histor
 
 def _raw(body: Fields, name: str, default: Any) -> Raw:
     value = body.raw(name)
-    return Raw(encoded(name, default if value is None else value))
+    return Raw(json.encode(default if value is None else value))
 
 
 def _object(body: Fields, name: str, defaults: dict[str, Any]) -> Raw:
     """The object with what it leaves out."""
     said = body.mapping(name) or {}
-    return Raw(encoded(name, defaults | {key: value for key, value in said.items() if value is not None}))
+    return Raw(json.encode(defaults | {key: value for key, value in said.items() if value is not None}))

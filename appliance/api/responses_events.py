@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Concatenate, ParamSpec
+from typing import Concatenate, Final, ParamSpec
 
 from msgspec import Raw, Struct, json
 
@@ -154,6 +154,28 @@ class ErrorEvent(StreamEvent, frozen=True):
     message: str
     param: str | None
     type: str = "error"
+
+
+EVENT_KINDS: Final = (
+    LifeCycle,
+    ItemAdded,
+    ItemDone,
+    PartAdded,
+    PartDone,
+    TextDelta,
+    TextDone,
+    ReasoningDelta,
+    ReasoningDone,
+    SummaryPartAdded,
+    SummaryPartDone,
+    SummaryDelta,
+    SummaryDone,
+    ArgumentsDelta,
+    ArgumentsDone,
+    InputDelta,
+    InputDone,
+    ErrorEvent,
+)
 
 
 class EventWriter:

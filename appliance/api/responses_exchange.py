@@ -8,7 +8,7 @@ from contextlib import aclosing
 
 from starlette.types import Receive, Scope
 
-from appliance.api.asgi import headers_of, parse_object, read_body
+from appliance.api.asgi import headers_of, read_body
 from appliance.api.exchange import Exchange, Service, fold, report, request_errors_only
 from appliance.api.guard import request_id_of
 from appliance.api.output import Output
@@ -35,7 +35,8 @@ class ResponsesExchange(Exchange):
         """A background response must not hold the place of its own request while it waits for one."""
         body = await read_body(scope, receive, self._service.max_body_bytes)
         with self._service.admission.slot():
-            call = await self._responses.decode(parse_object(body), headers_of(scope))
+            parsed = await self._service.parse(body)
+            call = await self._responses.decode(parsed.body, headers_of(scope), parsed.offload)
             if not call.delivery.background:
                 answer = self._respond(call, output, request_id_of(scope))
                 if not await self._attend(answer, receive, output if call.streams else None):

@@ -9,6 +9,7 @@ from typing import Any, Final
 import msgspec
 
 from appliance.api.fields import Fields
+from appliance.api.offload import paced
 from appliance.api.responses_items import item_kind
 from appliance.api.responses_store import (
     NotStored,
@@ -43,6 +44,10 @@ class History:
     previous_response_id: str | None = None
     conversation_id: str | None = None
 
+    @property
+    def earlier_bytes(self) -> int:
+        return sum(len(item.body) for item in self.earlier)
+
     def items(self) -> Iterable[Fields]:
         root = Fields({})
         for position, item in enumerate(self.earlier):
@@ -57,7 +62,7 @@ async def gather_history(body: Fields, store: ResponseStore) -> History:
     if previous_id is not None and conversation_id is not None:
         message = EXCLUSIVE.format("'previous_response_id'", "'conversation'")
         raise InvalidRequest(message, param="previous_response_id", code="mutually_exclusive_parameters")
-    own = tuple([await _resolved(fields, body, position, store) for position, fields in enumerate(_input(body))])
+    own = tuple([await _resolved(fields, body, at, store) async for at, fields in paced(enumerate(_input(body)))])
     earlier: tuple[StoredItem, ...] = ()
     if previous_id is not None:
         earlier = await _previous_items(previous_id, store)
@@ -74,12 +79,11 @@ async def gather_history(body: Fields, store: ResponseStore) -> History:
 async def keepable(
     items: Iterable[Fields], store: ResponseStore, new_token: Callable[[], str]
 ) -> tuple[StoredItem, ...]:
-    """The items as they are kept: each complete, and with an id. One that is kept already is the same one again.
-
-    Raises `InvalidRequest` like `encoded`.
-    """
+    """The items as they are kept: each complete, and with an id. One that is kept already is the same one again."""
     token = new_token()
-    return tuple([await _keepable(fields, f"{token}{number:04x}", store) for number, fields in enumerate(items)])
+    return tuple(
+        [await _keepable(fields, f"{token}{number:04x}", store) async for number, fields in paced(enumerate(items))]
+    )
 
 
 async def _keepable(fields: Fields, token: str, store: ResponseStore) -> StoredItem:
@@ -87,11 +91,11 @@ async def _keepable(fields: Fields, token: str, store: ResponseStore) -> StoredI
     own_id = fields.short_string("id", 256)
     known = await store.item(own_id) if own_id is not None else None
     if own_id is not None:
-        kept = StoredItem(own_id, encoded(fields.path(), {"id": own_id, **item}))
+        kept = StoredItem(own_id, msgspec.json.encode({"id": own_id, **item}))
         if known is None or known == kept:
             return known or kept
     new_id = ID_PREFIXES.get(item["type"], "item_") + token
-    return StoredItem(new_id, encoded(fields.path(), {**item, "id": new_id}))
+    return StoredItem(new_id, msgspec.json.encode({**item, "id": new_id}))
 
 
 def _complete(fields: Fields) -> dict[str, Any]:
@@ -109,14 +113,6 @@ def _text_part(text: str, *, spoken: bool) -> dict[str, Any]:
     if spoken:
         return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
     return {"type": "input_text", "text": text}
-
-
-def encoded(path: str, value: Any) -> bytes:
-    """Raises `InvalidRequest` for what could just be read and is nested too deeply to be sent back inside more."""
-    try:
-        return msgspec.json.encode(value)
-    except RecursionError as error:
-        raise InvalidRequest(f"{path} is nested too deeply", param=path, code="invalid_value") from error
 
 
 def _input(body: Fields) -> list[Fields]:

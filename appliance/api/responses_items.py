@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Callable, Iterable, Mapping
 from enum import IntEnum
@@ -26,8 +25,6 @@ CLIENT_CALLS: Final[Mapping[str, str]] = {
     "computer_call": "action",
     "tool_search_call": "arguments",
 }
-# Measured: about 10 µs an item, twice that where a thought is to be opened.
-ITEMS_AT_ONCE: Final = 128
 
 
 class Place(IntEnum):
@@ -67,15 +64,13 @@ class Transcript:
             self._place = None
 
 
-async def decode_items(items: Iterable[Fields], reading: Reading) -> tuple[Message, ...]:
+def decode_items(items: Iterable[Fields], reading: Reading) -> tuple[Message, ...]:
     """Raises `InvalidRequest` naming the first field that is wrong. References must be resolved before.
 
-    An item that no model here can use is left out and told. A long history lets others run in between.
+    An item that no model here can use is left out and told.
     """
     transcript = Transcript()
-    for position, fields in enumerate(items, start=1):
-        if position % ITEMS_AT_ONCE == 0:
-            await asyncio.sleep(0)
+    for fields in items:
         kind = item_kind(fields)
         decoder = DECODERS.get(kind)
         if decoder is not None:
@@ -142,7 +137,7 @@ def _decode_client_call(fields: Fields, reading: Reading, transcript: Transcript
         reading.leave_out(fields.path(), f"a {kind} that was run elsewhere is not shown to the model")
         return
     place = CLIENT_CALLS[kind]
-    arguments = _as_json(fields.raw(place), fields.path(place))
+    arguments = _as_json(fields.raw(place))
     _add_call(fields, kind.removesuffix("_call"), arguments, reading, transcript)
 
 
@@ -151,13 +146,7 @@ def _decode_mcp_call(fields: Fields, reading: Reading, transcript: Transcript) -
     call_id, arguments = fields.required_string("id"), fields.string("arguments") or ""
     reading.call_ids.add(call_id)
     error = fields.raw("error")
-    output = (
-        fields.string("output")
-        if error is None
-        else error
-        if isinstance(error, str)
-        else _as_json(error, fields.path("error"))
-    )
+    output = fields.string("output") if error is None else error if isinstance(error, str) else _as_json(error)
     transcript.add_answer(Place.CALL, ToolCall(call_id, fields.required_string("name"), arguments))
     content = (Text(output),) if output else ()
     transcript.add(Message(Role.TOOL, (ToolResult(call_id, content, is_error=error is not None),)))
@@ -172,11 +161,7 @@ def _decode_client_output(fields: Fields, reading: Reading, transcript: Transcri
     if isinstance(output, dict):
         content = decode_parts(Fields({"output": [output]}, fields), "output", INPUT_PARTS, reading)
     else:
-        content = (
-            Text(
-                output if isinstance(output, str) else _as_json(output or fields.raw("status"), fields.path("output"))
-            ),
-        )
+        content = (Text(output if isinstance(output, str) else _as_json(output or fields.raw("status"))),)
     id_field = "id" if fields.raw("call_id") is None else "call_id"
     _add_result(fields, id_field, content, reading, transcript)
 
@@ -217,11 +202,8 @@ def _add_result(
     transcript.add(Message(Role.TOOL, (ToolResult(call_id, content, mark=reading.mark(fields)),)))
 
 
-def _as_json(value: Any, path: str) -> str:
-    try:
-        return json.dumps(value, ensure_ascii=False)
-    except RecursionError as error:
-        raise InvalidRequest(f"{path} is nested too deeply", param=path, code="invalid_value") from error
+def _as_json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
 
 
 Decoder = Callable[[Fields, Reading, Transcript], None]

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import binascii
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
 
+from appliance.api.base64_text import decode_base64
 from appliance.api.fields import Fields
 from appliance.api.responses_reading import Reading
 from appliance.conversation import Document, Image, Text
@@ -95,7 +95,7 @@ def _decode_file(fields: Fields, reading: Reading) -> Document | None:
 def _file_text(fields: Fields, payload: str) -> str | None:
     """`None` for a file that is no text."""
     try:
-        return binascii.a2b_base64(payload, strict_mode=True).decode()
+        return decode_base64(payload).decode()
     except UnicodeDecodeError:
         return None
     except ValueError as error:

@@ -7,36 +7,33 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from fastapi import FastAPI, Request
-from msgspec import Raw
+from msgspec import Raw, Struct
 from starlette.responses import Response
 
 from appliance.api.diagnostics import Diagnostics
 from appliance.api.documents import Documents
 from appliance.api.exchange import Service
 from appliance.api.fields import INT64_MAX, Fields, refusal
-from appliance.api.item_pages import PAGE_DOCS, item_page, number_in
+from appliance.api.item_pages import item_page, number_in
 from appliance.api.json_route import answered, headers_in, read_object
+from appliance.api.offload import Offload
 from appliance.api.problems import openai_problem
 from appliance.api.responses import ResponsesCodec
 from appliance.api.responses_background import BackgroundRuns
 from appliance.api.responses_compact import CompactCodec
 from appliance.api.responses_exchange import Following, ResponsesExchange
 from appliance.api.responses_keeping import Keeper
-from appliance.api.responses_store import ResponseStore, StoredResponse, required_response
-from appliance.api.routes import ERROR_DOCS, add_generation_route, generation_docs
+from appliance.api.responses_store import Deleted, ResponseStore, StoredResponse, required_response
+from appliance.api.routes import add_generation_route
 from appliance.api.seal import Seal
 from appliance.errors import InvalidRequest
 
-DOCS: Final[dict[str, Any]] = {"responses": {"default": ERROR_DOCS}}
-RETRIEVE_DOCS: Final[dict[str, Any]] = {
-    **DOCS,
-    "parameters": [
-        {"name": "stream", "in": "query", "schema": {"type": "boolean"}},
-        {"name": "starting_after", "in": "query", "schema": {"type": "integer", "minimum": 0}},
-    ],
-}
-LIST_DOCS: Final[dict[str, Any]] = {**DOCS, "parameters": PAGE_DOCS}
 STREAM_WORDS: Final = {"true": True, "false": False}
+
+
+class InputTokens(Struct, frozen=True):
+    input_tokens: int
+    object: str = "response.input_tokens"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,18 +55,17 @@ class Responses:
         await self.runs.cancel(response_id)
         return Raw((await required_response(self.store, response_id)).body)
 
-    async def delete(self, response_id: str) -> dict[str, Any]:
+    async def delete(self, response_id: str) -> Deleted:
         """One that is being made is cancelled first."""
         await required_response(self.store, response_id)
         await self.runs.cancel(response_id)
         await self.store.delete_response(response_id)
-        return {"id": response_id, "object": "response", "deleted": True}
+        return Deleted(response_id, "response")
 
-    async def count(self, body: Mapping[str, Any], headers: Mapping[str, str]) -> dict[str, Any]:
+    async def count(self, body: Mapping[str, Any], headers: Mapping[str, str], offload: Offload) -> InputTokens:
         models = self.service.inference.models()
-        read = await self.codec.read(Fields(body), headers, model=models[0].id if models else None)
-        tokens = await self.service.inference.count_tokens(read.conversation)
-        return {"object": "response.input_tokens", "input_tokens": tokens}
+        read = await self.codec.read(Fields(body), headers, model=models[0].id if models else None, offload=offload)
+        return InputTokens(await self.service.inference.count_tokens(read.conversation))
 
     def following(self, response: StoredResponse, query: Mapping[str, str]) -> Following:
         """Raises `InvalidRequest` for a response whose events are not there."""
@@ -107,24 +103,25 @@ def add_responses_routes(app: FastAPI, responses: Responses) -> None:
 def _add_making(app: FastAPI, responses: Responses) -> None:
     service = responses.service
 
-    @app.post("/v1/responses", summary="Generate", openapi_extra=generation_docs("model"))
+    @app.post("/v1/responses")
     async def create(_: Request) -> Response:
         return ResponsesExchange(service, responses.codec, responses.keeper, responses.runs)
 
-    @app.post("/v1/responses/input_tokens", summary="Count tokens", openapi_extra=generation_docs())
+    @app.post("/v1/responses/input_tokens")
     async def input_tokens(request: Request) -> Response:
         async def count() -> Any:
-            return await responses.count(await read_object(request, service.max_body_bytes), headers_in(request))
+            body, offload = await read_object(request, service)
+            return await responses.count(body, headers_in(request), offload)
 
         return await answered(request, openai_problem, count)
 
-    add_generation_route(app, "/v1/responses/compact", service, responses.compact, docs=generation_docs("model"))
+    add_generation_route(app, "/v1/responses/compact", service, responses.compact)
 
 
 def _add_kept(app: FastAPI, responses: Responses) -> None:
     store = responses.store
 
-    @app.get("/v1/responses/{response_id}", summary="A kept response", openapi_extra=RETRIEVE_DOCS)
+    @app.get("/v1/responses/{response_id}")
     async def retrieve(response_id: str, request: Request) -> Response:
         async def found() -> Any:
             response = await required_response(store, response_id)
@@ -132,15 +129,15 @@ def _add_kept(app: FastAPI, responses: Responses) -> None:
 
         return await answered(request, openai_problem, found)
 
-    @app.delete("/v1/responses/{response_id}", summary="Forget a response", openapi_extra=DOCS)
+    @app.delete("/v1/responses/{response_id}")
     async def delete(response_id: str, request: Request) -> Response:
         return await answered(request, openai_problem, lambda: responses.delete(response_id))
 
-    @app.post("/v1/responses/{response_id}/cancel", summary="Cancel a background response", openapi_extra=DOCS)
+    @app.post("/v1/responses/{response_id}/cancel")
     async def cancel(response_id: str, request: Request) -> Response:
         return await answered(request, openai_problem, lambda: responses.cancel(response_id))
 
-    @app.get("/v1/responses/{response_id}/input_items", summary="What a response was given", openapi_extra=LIST_DOCS)
+    @app.get("/v1/responses/{response_id}/input_items")
     async def input_items(response_id: str, request: Request) -> Response:
         async def page() -> Any:
             return item_page((await required_response(store, response_id)).context, request.query_params)

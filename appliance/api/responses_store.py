@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
+from msgspec import Struct
+
 from appliance.errors import InvalidRequest
 
 
@@ -13,6 +15,14 @@ class NotStored(InvalidRequest):
     """Nothing is kept under the id that a client names: never was, deleted, or dropped for want of room."""
 
     status = 404
+
+
+class Deleted(Struct, frozen=True):
+    """What is answered when something is kept no more."""
+
+    id: str
+    object: str
+    deleted: bool = True
 
 
 class StoredItem(NamedTuple):

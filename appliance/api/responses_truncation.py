@@ -29,7 +29,7 @@ async def prepare(inference: Inference, call: ResponsesCall, request_id: str) ->
         except ContextTooLong as still_too_long:
             error = still_too_long
         else:
-            return replace(call, conversation=conversation), prepared
+            return replace(call, conversation=conversation, fingerprint=None), prepared
     raise error
 
 

@@ -9,7 +9,7 @@ Lists by number, for B buckets and S sessions (and one more for blocks that nobo
 
 from __future__ import annotations
 
-from appliance.cache.kernel import kernel
+from appliance.cache.kernel import inlined, kernel
 from appliance.cache.layout import AWAITED, FREE, NO_SESSION, NOWHERE, NUM_BUCKETS, UNKNOWN
 from appliance.cache.links import linked
 from appliance.cache.rows import block_at, bucket_at, header_at, list_at, session_at, state_at
@@ -31,9 +31,9 @@ def place_used(t: int, block: int) -> None:
     """Make the block, which is in no list, a candidate that was just used; without content, the next one to go."""
     bucket = bucket_of(t, block)
     if bucket == FREE:
-        prepend(t, block, FREE)
+        prepend(t, block, bucket)
     else:
-        append(t, block, _list_of(t, block, bucket, 0))
+        append(t, block, _list_of(t, block, bucket, bucket))
     _count_in(t, block, bucket)
 
 
@@ -41,7 +41,7 @@ def place_used(t: int, block: int) -> None:
 def place_moved(t: int, block: int) -> None:
     """Make the block, which is in no list and has content, a candidate that came by a change of priority."""
     bucket = bucket_of(t, block)
-    append(t, block, _list_of(t, block, bucket, NUM_BUCKETS))
+    append(t, block, _list_of(t, block, bucket, NUM_BUCKETS + bucket))
     _count_in(t, block, bucket)
 
 
@@ -61,21 +61,21 @@ def withdraw(t: int, block: int) -> None:
     block_at(t, block).bucket = NOWHERE
 
 
-@kernel
+@inlined
 def is_candidate(t: int, block: int) -> bool:
     return block_at(t, block).bucket != NOWHERE
 
 
-@kernel
+@inlined
 def is_stale(t: int, block: int) -> bool:
     """Whether the block was not used for its session's last prompt."""
     return block_at(t, block).use < session_at(t, block_at(t, block).owner).prompt_use
 
 
 @kernel
-def _list_of(t: int, block: int, bucket: int, lru_shift: int) -> int:
+def _list_of(t: int, block: int, bucket: int, by_last_use: int) -> int:
     if not state_at(t, 0).is_forecast:
-        return bucket + lru_shift
+        return by_last_use
     if is_stale(t, block):
         return NUM_BUCKETS + bucket
     session = block_at(t, block).owner

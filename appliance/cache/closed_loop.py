@@ -23,20 +23,24 @@ from appliance.cache.trace import Trace
 
 _ARRIVES, _ENDS = 0, 1
 
-WARM_UP_SHARE = 0.15
-"""Of the requests; what is measured begins after them and ends when the last session begins."""
+WARM_UP_SHARE, MEASURED_UNTIL_SHARE = 0.15, 0.85
+"""Of the requests in the order of arrival: what is measured lies between, and goes on until the last session begins."""
 
 
 class LoopResult(NamedTuple):
     hit_tokens: int
     prompt_tokens: int
     mean_delay_seconds: float
-    """Waiting and computing: what a request whose prompt is in the cache, and that finds nobody in the queue, has not."""
+    """Waiting and computing: what a request has not that finds its prompt in the cache and nobody in the queue."""
     p95_delay_seconds: float
     requests_per_hour: float
     prefill_tokens: int
     unplaced_blocks: int
     """Of prompts that found no room because running requests held everything."""
+
+    @property
+    def hit_rate(self) -> float:
+        return self.hit_tokens / self.prompt_tokens if self.prompt_tokens else 0.0
 
 
 @dataclass(slots=True)
@@ -161,8 +165,8 @@ def _followers(trace: Trace) -> dict[int, list[int]]:
 def _summary(trace: Trace, loop: _Loop) -> LoopResult:
     arrivals = loop.served.arrival_seconds
     _, firsts = np.unique(trace.session, return_index=True)
-    begin = np.sort(arrivals)[int(len(arrivals) * WARM_UP_SHARE)]
-    end = max(float(arrivals[firsts].max()), float(begin))
+    begin, until = np.sort(arrivals)[[int(len(arrivals) * share) for share in (WARM_UP_SHARE, MEASURED_UNTIL_SHARE)]]
+    end = max(float(arrivals[firsts].max()), float(until))
     measured = (arrivals >= begin) & (arrivals <= end)
     prompt_tokens = trace.prompt_tokens[measured]
     hit_tokens = np.minimum(loop.served.hit_blocks[measured] * trace.block_tokens, prompt_tokens)

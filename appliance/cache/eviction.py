@@ -26,30 +26,28 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from appliance.cache import eviction_kernels as kernels
-from appliance.cache import layout
+from appliance.cache import claim_kernels, rebuild_kernels, take_kernels, use_kernels
+from appliance.cache.checks import DONE
 from appliance.cache.errors import InvalidBlock, NotEnoughBlocks
-from appliance.cache.eviction_facts import BlockFacts, Claim, EvictionStats, Order, Shares, Victims
-from appliance.cache.eviction_integrity import check_tables
+from appliance.cache.eviction_facts import Order, Shares, Victims
+from appliance.cache.eviction_view import EvictionView
 from appliance.cache.layout import (
-    AWAITED,
     DEFAULT_PRIORITY,
     FOREVER,
-    FREE,
+    MAX_PRIORITY,
     NO_BLOCK,
     NO_RULE,
     NO_SESSION,
-    STATS,
-    Geometry,
-    Tables,
+    UNKNOWN,
 )
+from appliance.cache.tables import Geometry, attach, create
 
 __all__ = ["DEFAULT_PRIORITY", "FOREVER", "NO_BLOCK", "NO_RULE", "NO_SESSION", "EvictionCore", "Order", "Shares"]
 
 Blocks = Sequence[int] | NDArray[Any]
 
 
-class EvictionCore:
+class EvictionCore(EvictionView):
     """All blocks start free, in the order of their numbers."""
 
     def __init__(
@@ -63,16 +61,16 @@ class EvictionCore:
         buffer: Any = None,
     ) -> None:
         """With `buffer` (writable, of at least `num_bytes(...)`) the arrays are made there. `claims_per_block` ≥ 2."""
-        self._use(layout.create(Geometry(num_blocks, num_sessions, claims_per_block), buffer))
+        super().__init__(create(Geometry(num_blocks, num_sessions, claims_per_block), buffer))
         self._set_limits(shares or Shares())
         self._state["is_forecast"] = order is Order.FORECAST
-        kernels.rebuild(self._header)
+        rebuild_kernels.rebuild(self._header)
 
     @classmethod
     def attach(cls, buffer: Any) -> EvictionCore:
         """The core that another process made in this buffer. Raises `LayoutMismatch`."""
         core = cls.__new__(cls)
-        core._use(layout.attach(buffer))
+        EvictionView.__init__(core, attach(buffer))
         return core
 
     @staticmethod
@@ -82,8 +80,8 @@ class EvictionCore:
     # Using blocks
 
     def start_prompt(self, session: int) -> None:
-        """From now on the session's blocks that it has not used since are on no last prompt; by forecast they go first."""
-        kernels.start_prompt(self._header, self._session(session))
+        """The session's blocks that it does not use from now on are on no last prompt; by forecast these go first."""
+        use_kernels.start_prompt(self._header, self._session(session))
 
     def fill(self, blocks: Blocks, parents: Blocks, session: int, now_ms: int) -> None:
         """A use: held blocks without content get it. `parents` are the blocks before them, or NO_BLOCK; the session, or
@@ -91,37 +89,45 @@ class EvictionCore:
         """
         self.expire(now_ms)
         numbers, parents = _numbers(blocks), _numbers(parents, len(blocks))
-        refused = kernels.fill(self._header, numbers, parents, self._owner(session))
+        refused = use_kernels.fill(self._header, numbers, parents, self._owner(session))
         self._check(refused, numbers, "fill", "is not held, has content already, or its parent has none")
 
     def hit(self, blocks: Blocks, session: int | None, now_ms: int) -> None:
-        """A use: durations start anew, and no claim changes. `session` owns the blocks now; with `None` nothing does."""
+        """A use: durations start anew; no claim changes. The session owns the blocks now, unless it is `None`."""
         self.expire(now_ms)
         numbers = _numbers(blocks)
         owner = NO_SESSION if session is None else self._owner(session)
-        refused = kernels.hit(self._header, numbers, owner, session is not None)
+        refused = use_kernels.hit(self._header, numbers, owner, session is not None)
         self._check(refused, numbers, "hit", "has no content")
+
+    def adopt(self, blocks: Blocks, parents: Blocks) -> None:
+        """The blocks come behind these from now on, and no longer behind what they came behind; NO_BLOCK changes
+        nothing. No use. A block's new parent must not be below it.
+        """
+        numbers, parents = _numbers(blocks), _numbers(parents, len(blocks))
+        refused = use_kernels.adopt(self._header, numbers, parents)
+        self._check(refused, numbers, "adopt", "has no content, or its parent has none")
 
     def hold(self, blocks: Blocks, now_ms: int) -> None:
         """One holder more each. A held block is no candidate, and the time of its claims stands still."""
         self.expire(now_ms)
         numbers = _numbers(blocks)
-        self._check(kernels.hold(self._header, numbers), numbers, "hold")
+        self._check(use_kernels.hold(self._header, numbers), numbers, "hold")
 
     def release(self, blocks: Blocks, now_ms: int) -> None:
         """One holder less each, and a use; without holders they are candidates, those without content the next."""
         self.expire(now_ms)
         numbers = _numbers(blocks)
-        self._check(kernels.release(self._header, numbers), numbers, "release", "is not held")
+        self._check(use_kernels.release(self._header, numbers), numbers, "release", "is not held")
 
     def wait(self, blocks: Blocks) -> None:
-        """One waiting request more that wants them. It holds for the block number, whatever its content, until `unwait`."""
+        """One waiting request more that wants them. It marks the numbers, whatever their content, until `unwait`."""
         numbers = _numbers(blocks)
-        self._check(kernels.add_waiters(self._header, numbers, 1), numbers, "wait")
+        self._check(use_kernels.add_waiters(self._header, numbers, 1), numbers, "wait")
 
     def unwait(self, blocks: Blocks) -> None:
         numbers = _numbers(blocks)
-        self._check(kernels.add_waiters(self._header, numbers, -1), numbers, "unwait", "is not awaited")
+        self._check(use_kernels.add_waiters(self._header, numbers, -1), numbers, "unwait", "is not awaited")
 
     # Claims
 
@@ -140,24 +146,24 @@ class EvictionCore:
         self.expire(now_ms)
         numbers = _numbers(blocks)
         values = [_numbers(value, len(numbers)) for value in (priorities, durations_ms, rules)]
-        refused = kernels.claim(self._header, self._session(session), numbers, *values)
+        refused = claim_kernels.claim(self._header, self._session(session), numbers, *values)
         self._check(
             refused, numbers, "claim", "has no content, or its priority is not in 0–100 or its duration not in ms"
         )
 
     def expire(self, now_ms: int) -> int:
         """Let claims fall to the default whose time has passed; how many. Every call with a time does this first."""
-        return kernels.expire(self._header, now_ms)
+        return claim_kernels.expire(self._header, now_ms)
 
     def finish(self, session: int, priority: int = 0) -> None:
         """The session's claims become `priority`, at most the default, without end."""
         if not 0 <= priority <= DEFAULT_PRIORITY:
             raise InvalidBlock(f"finish: priority {priority} is not in 0–{DEFAULT_PRIORITY}")
-        kernels.finish(self._header, self._session(session), priority)
+        claim_kernels.finish(self._header, self._session(session), priority)
 
     def forget(self, session: int) -> None:
         """The slot may be given to another session: its claims stay as nobody's, its blocks are owned by none."""
-        kernels.forget(self._header, self._session(session))
+        claim_kernels.forget(self._header, self._session(session))
 
     def reprioritise(self, priorities: Blocks, durations_ms: Blocks, now_ms: int) -> None:
         """A change of policy: every claim gets the priority and duration at the place of its rule, from last use; those
@@ -166,31 +172,31 @@ class EvictionCore:
         self.expire(now_ms)
         table = _numbers(priorities)
         lengths = _numbers(durations_ms, len(table))
-        if np.any(table < 0) or np.any(table > layout.MAX_PRIORITY) or np.any(lengths < 0):
+        if np.any(table < 0) or np.any(table > MAX_PRIORITY) or np.any(lengths < 0):
             raise InvalidBlock("reprioritise: a priority is not in 0–100, or a duration is negative")
-        kernels.reprioritise(self._header, table, lengths)
+        rebuild_kernels.reprioritise(self._header, table, lengths)
 
     def set_shares(self, shares: Shares) -> None:
         """In force at once."""
         self._set_limits(shares)
-        kernels.keep_shares(self._header)
+        claim_kernels.keep_shares(self._header)
 
     # Order
 
     def set_keep(self, session: int, keep: float) -> None:
-        """How much a session's (or NO_SESSION's) blocks are worth keeping; 0 until said. By forecast the lowest goes first."""
+        """What keeping the session's (or NO_SESSION's) blocks is worth; 0 until said. The lowest goes first."""
         self._tables.sessions["keep"][self._owner(session) + 1] = keep
-        self._tables.buckets["lowest_session"] = layout.UNKNOWN
+        self._tables.buckets["lowest_session"] = UNKNOWN
 
     def set_keeps(self, keeps: NDArray[np.float64]) -> None:
         """As `set_keep` for all sessions at once."""
         self._tables.sessions["keep"][1:] = keeps
-        self._tables.buckets["lowest_session"] = layout.UNKNOWN
+        self._tables.buckets["lowest_session"] = UNKNOWN
 
     def set_order(self, order: Order) -> None:
         """In force at once."""
         self._state["is_forecast"] = order is Order.FORECAST
-        kernels.rebuild(self._header)
+        rebuild_kernels.rebuild(self._header)
 
     # Evicting
 
@@ -198,7 +204,7 @@ class EvictionCore:
         """The next `n` candidates, without content now and held once by the caller. Raises `NotEnoughBlocks`."""
         self.expire(now_ms)
         victims = np.empty((len(Victims._fields), n), np.int64)
-        if not kernels.take(self._header, victims):
+        if not take_kernels.take(self._header, victims):
             raise NotEnoughBlocks(f"{n} blocks asked for, {self.num_candidates} are candidates")
         blocks, had_content, sessions, priorities, rules, ages_ms, awaited = victims
         return Victims(blocks, had_content != 0, sessions, priorities, rules, ages_ms, awaited != 0)
@@ -206,86 +212,12 @@ class EvictionCore:
     def drop(self, blocks: Blocks) -> None:
         """Their content is gone, and with it their claims. Nothing happens to those without content."""
         numbers = _numbers(blocks)
-        self._check(kernels.drop(self._header, numbers), numbers, "drop")
-
-    # What is known
-
-    @property
-    def num_blocks(self) -> int:
-        return len(self._tables.blocks)
-
-    @property
-    def num_sessions(self) -> int:
-        return len(self._tables.sessions) - 1
-
-    @property
-    def num_candidates(self) -> int:
-        return int(self._state["num_candidates"])
-
-    @property
-    def num_free(self) -> int:
-        """Candidates without content."""
-        return int(self._tables.buckets["num_blocks"][FREE])
-
-    @property
-    def num_awaited(self) -> int:
-        """Candidates that waiting requests want."""
-        return int(self._tables.buckets["num_blocks"][AWAITED])
-
-    @property
-    def num_claimed(self) -> int:
-        """Blocks with a claim above the default."""
-        return int(self._state["num_claimed"])
-
-    @property
-    def order(self) -> Order:
-        return Order.FORECAST if self._state["is_forecast"] else Order.LRU
-
-    @property
-    def stats(self) -> EvictionStats:
-        return EvictionStats(*(int(self._state[name]) for name in STATS))
-
-    def candidates_by_priority(self) -> NDArray[np.int32]:
-        """How many candidates each effective priority 0–100 has; without the free and the awaited ones."""
-        return self._tables.buckets["num_blocks"][FREE + 1 : AWAITED].copy()
-
-    def num_claimed_by(self, session: int) -> int:
-        """Blocks on which the session has a claim above the default."""
-        return int(self._tables.sessions["num_above"][self._session(session) + 1])
-
-    def priorities(self, blocks: Blocks) -> NDArray[np.uint8]:
-        """The effective ones."""
-        return self._tables.blocks["effective"][_numbers(blocks)]
-
-    def block(self, block: int) -> BlockFacts:
-        record = self._tables.blocks[block]
-        per_block = len(self._tables.claims) // self.num_blocks
-        slots = self._tables.claims[block * per_block : (block + 1) * per_block]
-        return BlockFacts(
-            has_content=bool(record["has_content"]),
-            holders=int(record["holders"]),
-            waiters=int(record["waiters"]),
-            owner=None if record["owner"] == NO_SESSION else int(record["owner"]),
-            parent=None if record["parent"] == NO_BLOCK else int(record["parent"]),
-            last_use_ms=int(record["last_use_ms"]),
-            own_priority=int(record["own"]),
-            effective_priority=int(record["effective"]),
-            claims=tuple(_claim(slot) for slot in slots if slot["session"] != NO_SESSION),
-        )
+        self._check(take_kernels.drop(self._header, numbers), numbers, "drop")
 
     def rebuild(self, now_ms: int) -> None:
         """Work out all lists, links and counts from the blocks' own facts, as after a crash inside a shared core."""
         self.expire(now_ms)
-        kernels.rebuild(self._header)
-
-    def check_integrity(self) -> None:
-        """Raises `IntegrityError` when facts, lists, links and counts disagree. Does not mutate."""
-        check_tables(self._tables)
-
-    def _use(self, tables: Tables) -> None:
-        self._tables = tables
-        self._header = tables.header
-        self._state = tables.state[0]
+        rebuild_kernels.rebuild(self._header)
 
     def _set_limits(self, shares: Shares) -> None:
         for name, share in (("session_limit", shares.session), ("total_limit", shares.total)):
@@ -300,21 +232,12 @@ class EvictionCore:
         return session if session == NO_SESSION else self._session(session)
 
     def _check(self, refused: int, blocks: NDArray[np.int64], call: str, reason: str = "") -> None:
-        if refused == kernels.DONE:
+        if refused == DONE:
             return
         block = int(blocks[refused])
         if not 0 <= block < self.num_blocks:
             reason = f"is not in 0–{self.num_blocks - 1}"
         raise InvalidBlock(f"{call}: block {block} (at place {refused} of {len(blocks)}) {reason}")
-
-
-def _claim(slot: Any) -> Claim:
-    return Claim(
-        session=None if slot["session"] == layout.NOBODY else int(slot["session"]),
-        priority=int(slot["priority"]),
-        duration_ms=None if slot["duration_ms"] == FOREVER else int(slot["duration_ms"]),
-        rule=int(slot["rule"]),
-    )
 
 
 def _numbers(values: Blocks | int, length: int | None = None) -> NDArray[np.int64]:

@@ -20,8 +20,8 @@ from appliance.cache.layout import (
     NUM_BUCKETS,
     UNKNOWN,
     WHEEL_SLOTS,
-    Tables,
 )
+from appliance.cache.tables import Tables
 
 _IN_NO_LIST = -1
 Numbers = NDArray[Any]

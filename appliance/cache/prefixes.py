@@ -11,6 +11,9 @@ from appliance.cache.kernel import kernel
 from appliance.cache.layout import NO_BLOCK
 from appliance.cache.rows import block_at, change_at, header_at, state_at
 
+_MOST_TURNS = 32
+"""Of sorting: each halves the number of runs."""
+
 
 @kernel
 def join(t: int, block: int, parent: int) -> None:
@@ -101,7 +104,7 @@ def take_changes(t: int) -> int:
     for i in range(num_changed):
         block_at(t, change_at(t, i).block).is_changed = 0
     sort_by_use(t, num_changed)
-    return num_changed  # type: ignore[no-any-return]  # a row's field
+    return num_changed
 
 
 @kernel
@@ -111,19 +114,21 @@ def sort_by_use(t: int, n: int) -> None:
     """
     for i in range(n):
         change_at(t, i).use = block_at(t, change_at(t, i).block).use
-    source, target = 0, header_at(t, 0).num_blocks
-    while _merge_runs(t, source, target, n) > 1:
-        source, target = target, source
-    if target:
-        return
-    for i in range(n):
-        _copy(t, source + i, i)
+    half = header_at(t, 0).num_blocks
+    for turn in range(_MOST_TURNS):
+        source = turn % 2 * half
+        if _merge_runs(t, source, half - source, n) <= 1:
+            break
+    if source:
+        for i in range(n):
+            _copy(t, source + i, i)
 
 
 @kernel
 def _merge_runs(t: int, source: int, target: int, n: int) -> int:
     """Merge each two neighbouring runs of `source` into `target`; how many runs there were. One run is left alone."""
-    num_runs, start = 0, 0
+    num_runs = 0
+    start = 0
     while start < n:
         middle = _end_of_run(t, source, start, n)
         if start == 0 and middle == n:

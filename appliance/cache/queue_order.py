@@ -24,7 +24,7 @@ class QueueOrder(StrEnum):
     LEAST_MISSING = "least-missing"
     """The one with the fewest tokens to compute; who waits 120 s goes first."""
     IN_TURN = "in-turn"
-    """Sessions in the middle of a turn, least missing first; then new turns as they came; who waits 300 s goes first."""
+    """Sessions amid a turn, least missing first; then new turns as they came; who waits 300 s goes first."""
 
 
 PATIENCE_SECONDS = {QueueOrder.LEAST_MISSING: 120.0, QueueOrder.IN_TURN: 300.0}

@@ -8,20 +8,21 @@ themselves, with fields of four widths, took six times as long to compile.)
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
-from llvmlite import ir
-from numba import types  # type: ignore[import-untyped]  # numba ships no types
-from numba.extending import (  # type: ignore[import-untyped]
+from llvmlite import ir  # type: ignore[import-untyped]  # llvmlite ships no types
+from numba import types
+from numba.core.typing.templates import AttributeTemplate, infer_getattr
+from numba.extending import (
     intrinsic,
     lower_getattr_generic,
     lower_setattr_generic,
     models,
     register_model,
 )
-from numba.core.typing.templates import AttributeTemplate, infer_getattr
 
+from appliance.cache.kernel import inlined
 from appliance.cache.layout import (
     BLOCK,
     BUCKET,
@@ -36,13 +37,19 @@ from appliance.cache.layout import (
     TIMER,
     Rows,
 )
-from appliance.cache.kernel import kernel
 
-RowAt = Callable[[int, int], Any]
+
+class Row(Protocol):
+    def __getattr__(self, name: str) -> int: ...
+    def __setattr__(self, name: str, value: int) -> None: ...
+
+
+RowAt = Callable[[int, int], Row]
+"""Of the memory's address and a row's number."""
 _INT64 = ir.IntType(64)
 
 
-class _Row(types.Type):  # type: ignore[misc]  # a type of numba
+class _Row(types.Type):  # type: ignore[misc]  # numba ships no types
     """The address of a record of one type."""
 
     def __init__(self, table: str, dtype: np.dtype[np.void]) -> None:
@@ -50,25 +57,24 @@ class _Row(types.Type):  # type: ignore[misc]  # a type of numba
         self.dtype = dtype
 
     def field(self, name: str) -> tuple[np.dtype[Any], int]:
-        dtype, place = (self.dtype.fields or {})[name][:2]
-        return dtype, place
+        return _place(self.dtype, name)
 
 
-@register_model(_Row)  # type: ignore[untyped-decorator]
-class _RowModel(models.PrimitiveModel):  # type: ignore[misc]
+@register_model(_Row)
+class _RowModel(models.PrimitiveModel):  # type: ignore[misc]  # numba ships no types
     def __init__(self, manager: Any, row: _Row) -> None:
         super().__init__(manager, row, _INT64)
 
 
-@infer_getattr  # type: ignore[untyped-decorator]
-class _RowFields(AttributeTemplate):  # type: ignore[misc]
+@infer_getattr
+class _RowFields(AttributeTemplate):  # type: ignore[misc]  # numba ships no types
     key = _Row
 
     def generic_resolve(self, row: _Row, name: str) -> Any:
         return types.float64 if row.field(name)[0].kind == "f" else types.int64
 
 
-@lower_getattr_generic(_Row)  # type: ignore[untyped-decorator]
+@lower_getattr_generic(_Row)  # type: ignore[untyped-decorator]  # numba ships no types
 def _read_field(_context: Any, builder: Any, row: _Row, address: Any, name: str) -> Any:
     dtype, where = _field_address(builder, row, address, name)
     value = builder.load(where)
@@ -77,11 +83,19 @@ def _read_field(_context: Any, builder: Any, row: _Row, address: Any, name: str)
     return builder.zext(value, _INT64) if dtype.kind == "u" else builder.sext(value, _INT64)
 
 
-@lower_setattr_generic(_Row)  # type: ignore[untyped-decorator]
+@lower_setattr_generic(_Row)  # type: ignore[untyped-decorator]  # numba ships no types
 def _set_field(_context: Any, builder: Any, signature: Any, args: Any, name: str) -> None:
     dtype, where = _field_address(builder, signature.args[0], args[0], name)
     is_narrow = dtype.kind != "f" and dtype.itemsize < _INT64.width // 8
     builder.store(builder.trunc(args[1], where.type.pointee) if is_narrow else args[1], where)
+
+
+def _place(dtype: np.dtype[np.void], name: str) -> tuple[np.dtype[Any], int]:
+    """Type and offset of a field."""
+    fields = dtype.fields
+    if fields is None:
+        raise TypeError(f"{dtype} has no fields")
+    return fields[name][:2]
 
 
 def _field_address(builder: Any, row: _Row, address: Any, name: str) -> tuple[np.dtype[Any], Any]:
@@ -91,11 +105,11 @@ def _field_address(builder: Any, row: _Row, address: Any, name: str) -> tuple[np
 
 
 def _rows(table: str, dtype: np.dtype[np.void]) -> RowAt:
-    """A function of the memory's address and a row's number, for kernels only."""
+    """How kernels reach this table."""
     row = _Row(table, dtype)
-    place = (HEADER.fields or {})[table][1]
+    place = _place(HEADER, table)[1]
 
-    @intrinsic  # type: ignore[untyped-decorator]
+    @intrinsic  # type: ignore[untyped-decorator]  # numba ships no types
     def row_at(_context: Any, _memory: Any, _number: Any) -> Any:
         def generate(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
             memory, number = args
@@ -108,7 +122,7 @@ def _rows(table: str, dtype: np.dtype[np.void]) -> RowAt:
     return row_at  # type: ignore[no-any-return]
 
 
-@kernel
+@inlined
 def address_of(header: Rows) -> int:
     return header.ctypes.data
 

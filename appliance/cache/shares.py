@@ -5,7 +5,8 @@ from __future__ import annotations
 from appliance.cache.kernel import kernel
 from appliance.cache.layout import DEFAULT_PRIORITY, NO_SESSION
 from appliance.cache.rows import claim_at, claimed_ends_at, claims_of_at, header_at, session_at, state_at
-from appliance.cache.slots import block_of, let_fall, reckon, slots_of
+from appliance.cache.slots import block_of, let_fall, slots_of
+from appliance.cache.worth import reckon
 
 
 @kernel

@@ -8,10 +8,9 @@ withdrawn by no session's end.
 
 from __future__ import annotations
 
-from appliance.cache.kernel import kernel
+from appliance.cache.kernel import inlined, kernel
 from appliance.cache.layout import DEFAULT_PRIORITY, FOREVER, MAX_DURATION_MS, NO_SESSION, NOBODY
 from appliance.cache.links import linked
-from appliance.cache.prefixes import spread
 from appliance.cache.rows import (
     block_at,
     claim_at,
@@ -22,20 +21,19 @@ from appliance.cache.rows import (
     session_at,
     state_at,
 )
-from appliance.cache.timers import set_timer
 
 append_claim, _, unlink_claim = linked(claim_at, claims_of_at)
 append_claimed, _, unlink_claimed = linked(claimed_at, claimed_ends_at)
 
 
-@kernel
+@inlined
 def slots_of(t: int, block: int) -> tuple[int, int]:
     """The first named slot of the block, and nobody's, which comes after the named ones."""
     per_block = header_at(t, 0).claims_per_block
     return block * per_block, block * per_block + per_block - 1
 
 
-@kernel
+@inlined
 def block_of(t: int, slot: int) -> int:
     return slot // header_at(t, 0).claims_per_block
 
@@ -48,7 +46,7 @@ def set_claim(t: int, block: int, session: int, priority: int, duration_ms: int,
         claim_at(t, slot).session = session
         block_at(t, block).num_claims += 1
     else:
-        _unlist(t, slot)
+        unlist(t, slot)
     claim_at(t, slot).priority = priority
     claim_at(t, slot).duration_ms = FOREVER if priority == DEFAULT_PRIORITY else duration_ms
     claim_at(t, slot).rule = rule
@@ -92,7 +90,7 @@ def share(t: int, slot: int) -> None:
     """Make a named claim nobody's; its slot is free then. The block's own priority is not worked out anew."""
     block = block_of(t, slot)
     nobodys = slots_of(t, block)[1]
-    _unlist(t, slot)
+    unlist(t, slot)
     state_at(t, 0).shared_claims += 1
     if claim_at(t, nobodys).session == NO_SESSION:
         _copy(t, slot, nobodys)
@@ -150,7 +148,7 @@ def enlist(t: int, slot: int) -> None:
 
 
 @kernel
-def _unlist(t: int, slot: int) -> None:
+def unlist(t: int, slot: int) -> None:
     unlink_claim(t, slot)
     if claim_at(t, slot).priority > DEFAULT_PRIORITY:
         session_at(t, claim_at(t, slot).session).num_above -= 1
@@ -161,7 +159,7 @@ def let_fall(t: int, slot: int, priority: int) -> None:
     """Lower a claim to `priority`, not above the default, without end; named or nobody's."""
     is_listed_above = claim_at(t, slot).session >= 0 and claim_at(t, slot).priority > DEFAULT_PRIORITY
     if is_listed_above:
-        _unlist(t, slot)
+        unlist(t, slot)
     claim_at(t, slot).priority, claim_at(t, slot).duration_ms = priority, FOREVER
     if is_listed_above:
         enlist(t, slot)
@@ -185,108 +183,9 @@ def _fall_if_due(t: int, block: int, slot: int) -> None:
 
 
 @kernel
-def work_out_own(t: int, block: int) -> None:
-    """Set the block's own priority, its shortest duration and timer, and whether it is in the list of claimed ones."""
-    record = block_at(t, block)
-    own, shortest_ms = -1, FOREVER
-    if record.num_claims:
-        first, nobodys = slots_of(t, block)
-        for slot in range(first, nobodys + 1):
-            claim = claim_at(t, slot)
-            if claim.session == NO_SESSION:
-                continue
-            own = max(own, claim.priority)
-            if claim.duration_ms != FOREVER and (shortest_ms == FOREVER or claim.duration_ms < shortest_ms):
-                shortest_ms = claim.duration_ms
-    own = DEFAULT_PRIORITY if own < 0 else own
-    if (own > DEFAULT_PRIORITY) != (record.own > DEFAULT_PRIORITY):
-        _count_claimed(t, block, own > DEFAULT_PRIORITY)
-    record.own, record.duration_ms = own, shortest_ms
-    start_timer(t, block)
-
-
-@kernel
-def start_timer(t: int, block: int) -> None:
-    """See to it that the block is handed out when the first of its claims ends. Nothing happens without durations."""
-    record = block_at(t, block)
-    if record.duration_ms != FOREVER:
-        since_ms = state_at(t, 0).now_ms if record.holders else record.last_use_ms
-        set_timer(t, block, since_ms + record.duration_ms)
-
-
-@kernel
-def _count_claimed(t: int, block: int, is_claimed: bool) -> None:
-    if is_claimed:
-        append_claimed(t, block, 0)
-        state_at(t, 0).num_claimed += 1
-    else:
-        unlink_claimed(t, block)
-        state_at(t, 0).num_claimed -= 1
-
-
-@kernel
-def restart_timer(t: int, block: int) -> None:
-    """As `start_timer` for a block that was just used: a timer it has is early enough."""
-    if not block_at(t, block).timer_level:
-        start_timer(t, block)
-
-
-@kernel
-def renew_claimed(t: int, block: int) -> None:
-    """The block was just claimed: if it is in the list of claimed ones, it goes to its end."""
-    if block_at(t, block).own > DEFAULT_PRIORITY:
-        unlink_claimed(t, block)
-        append_claimed(t, block, 0)
-
-
-@kernel
-def clear_claims(t: int, block: int) -> None:
-    """Remove all claims; the block's own priority is the default then. Its timer, now without reason, may stay."""
-    if block_at(t, block).num_claims:
-        first, nobodys = slots_of(t, block)
-        for slot in range(first, nobodys):
-            if claim_at(t, slot).session != NO_SESSION:
-                _unlist(t, slot)
-        remove_claims(t, block)
-        work_out_own(t, block)
-
-
-@kernel
 def remove_claims(t: int, block: int) -> None:
     """Empty the slots, with no regard to lists."""
     first, nobodys = slots_of(t, block)
     for slot in range(first, nobodys + 1):
         claim_at(t, slot).session = NO_SESSION
     block_at(t, block).num_claims = 0
-
-
-@kernel
-def relist_claims(t: int, block: int) -> None:
-    """Work out everything from the slots alone, for a block whose claims are in no list, and that is in none itself."""
-    first, nobodys = slots_of(t, block)
-    block_at(t, block).num_claims = 0
-    for slot in range(first, nobodys + 1):
-        if claim_at(t, slot).session != NO_SESSION:
-            block_at(t, block).num_claims += 1
-        if claim_at(t, slot).session >= 0:
-            enlist(t, slot)
-    let_due_fall(t, block)
-    work_out_own(t, block)
-
-
-@kernel
-def rule_of(t: int, block: int) -> int:
-    """The rule of the first claim that gives the block its own priority; -1 without claims."""
-    if block_at(t, block).num_claims:
-        first, nobodys = slots_of(t, block)
-        for slot in range(first, nobodys + 1):
-            if claim_at(t, slot).session != NO_SESSION and claim_at(t, slot).priority == block_at(t, block).own:
-                return claim_at(t, slot).rule  # type: ignore[no-any-return]  # a row's field
-    return -1
-
-
-@kernel
-def reckon(t: int, block: int) -> None:
-    """After a change of a block's claims: its own priority, and the effective one of all below it."""
-    work_out_own(t, block)
-    spread(t, block)

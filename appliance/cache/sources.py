@@ -2,8 +2,8 @@
 
 numba keeps compiled kernels on disk and looks at one file only, that of the kernel itself: after a change in a file
 that it calls into, or an upgrade that leaves the kernel's own file as it was, it would run the old code. The digest is
-part of the header's type and so of the signature of every kernel that Python calls; it also keeps a process of another version from
-mapping the arrays.
+part of the header's type and so of the signature of every kernel that Python calls; it also keeps a process of another
+version from mapping the arrays.
 """
 
 from __future__ import annotations
@@ -19,8 +19,13 @@ _FILES = (
     "buckets.py",
     "prefixes.py",
     "slots.py",
+    "worth.py",
     "shares.py",
-    "eviction_kernels.py",
+    "checks.py",
+    "use_kernels.py",
+    "claim_kernels.py",
+    "take_kernels.py",
+    "rebuild_kernels.py",
     "layout.py",
 )
 

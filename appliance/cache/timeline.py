@@ -27,7 +27,7 @@ def timeline(trace: Trace, accounting: Accounting) -> NDArray[np.int64]:
     times = np.concatenate([trace.arrival_seconds, trace.end_seconds])
     events = np.concatenate([2 * requests, 2 * requests + 1])
     # At one instant requests go in their order, so that one without duration begins before it ends.
-    return events[np.lexsort((events, times))]
+    return np.asarray(events[np.lexsort((events, times))])
 
 
 def most_running_blocks(trace: Trace, events: NDArray[np.int64]) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from appliance.engine.plan import WorkerPlan
-from appliance.engine.plugin import LOG_VARIABLE
+from appliance.engine.plugin import LOG_VARIABLE, RETENTION_VARIABLE
 
 
 def prepare_process(log_level: str, start_timeout_seconds: float) -> None:
@@ -32,6 +32,8 @@ def prepare_process(log_level: str, start_timeout_seconds: float) -> None:
 def worker_environment(plan: WorkerPlan) -> dict[str, str]:
     """What the processes of one worker must see and those of others must not."""
     variables = {LOG_VARIABLE: str(plan.log), "VLLM_CONFIGURE_LOGGING": "1"}
+    if plan.retention:
+        variables[RETENTION_VARIABLE] = "1"
     if plan.cpus:
         variables["VLLM_CPU_OMP_THREADS_BIND"] = ",".join(map(str, plan.cpus))
     return variables

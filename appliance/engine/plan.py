@@ -16,7 +16,10 @@ CPU_KV_BYTES = 1 << 30
 
 @dataclass(frozen=True, slots=True)
 class WorkerPlan:
-    """Where one worker runs. Exactly one of `cpus` and `gpus` is non-empty."""
+    """Where one worker runs. Exactly one of `cpus` and `gpus` is non-empty.
+
+    With `retention` its blocks are evicted in our order, without it the engine is vLLM as it comes.
+    """
 
     id: int
     cpus: tuple[int, ...]
@@ -24,6 +27,7 @@ class WorkerPlan:
     events: str
     replay: str
     log: Path
+    retention: bool = False
 
     @property
     def devices(self) -> list[str]:
@@ -48,6 +52,7 @@ def plan_workers(settings: Settings, hardware: Hardware, sockets: Path, logs: Pa
             events=f"ipc://{sockets}/events.{worker}",
             replay=f"ipc://{sockets}/replay.{worker}",
             log=logs / f"worker-{worker}.log",
+            retention=settings.cache.policy != "off" and settings.cache.gpu.bytes != 0,
         )
         for worker, (cpus, gpus) in enumerate(shares)
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,7 +20,8 @@ class Prompt:
 
     `regions` says what each token is part of, `marked` what the client asked to keep; `None` and empty where unknown.
     `reasoning_ended` says whether a grammar holds from the first token on; `None` leaves that to the engine's parser.
-    The answer to a `raw` prompt is text and nothing else.
+    The answer to a `raw` prompt is text and nothing else. `retention` is the payload of a `kv.retain` action, how long
+    to keep what; with `None` nothing is claimed.
     """
 
     token_ids: list[int]
@@ -33,6 +34,7 @@ class Prompt:
     marked: tuple[MarkedPrefix, ...] = ()
     reasoning_ended: bool | None = None
     raw: bool = False
+    retention: Mapping[str, Any] | None = None
 
     @property
     def resumable(self) -> bool:

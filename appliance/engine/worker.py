@@ -24,6 +24,7 @@ from appliance.engine.environment import worker_environment
 from appliance.engine.launch import launch
 from appliance.engine.plan import WorkerPlan
 from appliance.engine.prompt import Prompt
+from appliance.engine.retention.client import RetentionClient, retention_hints
 from appliance.errors import EngineStartError, GenerationFailed, InvalidRequest, NotReady, WorkerDied
 from appliance.process_tree import remove_unused, shared_memory_of
 
@@ -55,7 +56,7 @@ class EngineLoad:
     kv_usage: float = 0.0
 
 
-class Worker:
+class Worker(RetentionClient):
     """One engine of the box. Not started until `start`; may be started again after `stop`."""
 
     def __init__(self, plan: WorkerPlan, config: VllmConfig) -> None:
@@ -129,6 +130,7 @@ class Worker:
             request_id,
             priority=priority,
             session_id=session_id,
+            kv_hints=retention_hints(prompt.retention, request_id) if self._has_retention else None,
             reasoning_ended=prompt.reasoning_ended,
             reasoning_parser_kwargs=_parser_arguments(prompt),
         )
@@ -148,6 +150,19 @@ class Worker:
             if self._died.is_set():
                 raise WorkerDied(f"worker {self.plan.id} ended") from error
             raise GenerationFailed(f"the engine failed on this request: {error.__cause__ or error}") from error
+
+    @property
+    def _has_retention(self) -> bool:
+        return self.plan.retention
+
+    async def _ask(self, call: str, *arguments: Any) -> Any:
+        if self._llm is None or self._died.is_set():
+            raise WorkerDied(f"worker {self.plan.id} is not running")
+        try:
+            return await self._llm.engine_core.call_utility_async(call, *arguments)
+        except EngineDeadError as error:
+            self._died.set()
+            raise WorkerDied(f"worker {self.plan.id} ended") from error
 
     async def stop(self) -> None:
         """End the engine, its processes and the shared memory that a killed one leaves. Idempotent; requests in flight

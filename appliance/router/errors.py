@@ -3,7 +3,9 @@
 RouterError                  anything the router reports on purpose
 ├─ NoWorker                  no worker may take this request now
 ├─ UndecodableBatch          an event payload is not a batch of KV events
-└─ IntegrityError            a structure of the router contradicts itself
+├─ IndexFull                 more blocks than the prefix index may hold
+├─ UnknownParent             blocks are to be stored behind one that is not in the index
+└─ IntegrityError            a structure of the router contradicts itself or the engine
 """
 
 from __future__ import annotations
@@ -21,6 +23,14 @@ class NoWorker(RouterError):
 
 class UndecodableBatch(RouterError):
     """A payload is not a msgpack batch of KV events; what it said is lost."""
+
+
+class IndexFull(RouterError):
+    """The blocks were not stored; the index is as it was."""
+
+
+class UnknownParent(RouterError):
+    """The blocks were not stored; the index is as it was."""
 
 
 class IntegrityError(RouterError):

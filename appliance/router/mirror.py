@@ -17,14 +17,16 @@ How vLLM 0.32 reports its cache (all in `v1/core/block_pool.py`):
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeGuard
 
-from appliance.router.errors import IntegrityError
-from appliance.router.events import AllBlocksCleared, Batch, BlockRemoved, BlockStored, EngineHash, KVEvent
-from appliance.router.hashing import hash_blocks
-from appliance.router.index import Index
+import numpy as np
+
+from appliance.router.engine_blocks import EngineBlocks
+from appliance.router.errors import IndexFull, IntegrityError, RouterError
+from appliance.router.events import AllBlocksCleared, Batch, BlockRemoved, BlockStored, EngineHash, KVEvent, flat_hashes
+from appliance.router.hashing import ROOT, hash_blocks
+from appliance.router.index import MAX_WORKERS, Index
 
 _GPU_MEDIA = (None, "GPU")
 _GROUPS = (None, 0)
@@ -43,56 +45,75 @@ class MirrorStats:
     """Events of another tier, attention group, block size or type."""
     unknown_removals: int = 0
     """Removed blocks that were not known: they came with an orphan, or from before a reset."""
+    overflows: int = 0
+    """How often the index was full, after which the mirror was reset."""
 
 
 class WorkerMirror:
     """Applies one worker's events to its part of `index`, which nobody else may write.
 
     Blocks of full attention (group 0) on the GPU count. The mirror starts for a fresh engine: in step and empty.
+    `root` is the router's. Raises `RouterError` for a worker that the index has no room for.
     """
 
-    def __init__(self, worker: int, index: Index, block_tokens: int) -> None:
+    def __init__(self, worker: int, index: Index, block_tokens: int, *, root: int = ROOT) -> None:
+        if not 0 <= worker < MAX_WORKERS:
+            raise RouterError(f"worker {worker}: the router tells workers 0 to {MAX_WORKERS - 1} apart, no others")
         self.worker = worker
         self.stats = MirrorStats()
         self.in_step = True
         """False after a reset: the engine may hold more than is known. What is claimed is held all the same."""
         self._index = index
         self._block_tokens = block_tokens
-        # Plain numbers in plain dicts, which the garbage collector need not walk: there are 100,000s of blocks.
-        self._own_hashes: dict[EngineHash, int] = {}
-        self._copies: dict[EngineHash, int] = {}
-        # Two engine hashes may have one own hash: vLLM hashes a LoRA's path too, but its events give only the name.
-        self._holders: dict[int, int] = {}
+        self._root = root
+        self._blocks = EngineBlocks()
+        self._others: dict[int, int] = {}
+        """Engine hashes beyond the first of an own hash: vLLM hashes a LoRA's path, its events give only the name."""
 
     @property
     def num_blocks(self) -> int:
         """Different blocks known, copies not counted."""
-        return len(self._holders)
+        return len(self._blocks) - sum(self._others.values())
 
     def apply(self, batch: Batch) -> None:
         """Apply all events in order. Never raises for what an engine may say: what cannot be used is counted."""
         self.stats.ignored += batch.unknown_events
+        # vLLM tells of each removed block by itself, which is dear to apply one by one.
+        removed: list[EngineHash] = []
         for event in batch.events:
-            self._apply(event)
+            if _is_removal(event):
+                removed += event.block_hashes
+            else:
+                self._remove(removed)
+                removed.clear()
+                self._apply(event)
+        self._remove(removed)
 
     def reset(self, *, engine_is_empty: bool = False) -> None:
         """Forget all blocks. In step afterwards only when the engine is known to hold nothing either."""
-        self._own_hashes.clear()
-        self._copies.clear()
-        self._holders.clear()
+        self._blocks.clear()
+        self._others.clear()
         self._index.clear(self.worker)
         self.in_step = engine_is_empty
 
-    def check_integrity(self) -> None:
-        """Raises `IntegrityError` when blocks, holders and index disagree. Does not mutate."""
-        if self._copies.keys() != self._own_hashes.keys() or any(copies < 1 for copies in self._copies.values()):
-            raise IntegrityError(f"worker {self.worker}: copies are not counted for exactly the blocks known")
-        holders = Counter(self._own_hashes.values())
-        if holders != self._holders:
+    def check_integrity(self, engine_blocks: int | None = None) -> None:
+        """Raises `IntegrityError` when blocks and index disagree. Does not mutate.
+
+        With `engine_blocks`, the engine's own number of different block hashes in its cache, also when that is not
+        what its events came to. It can only be right once all of them are applied.
+        """
+        self._blocks.check_integrity()
+        own_hashes, holders = np.unique(self._blocks.own_hashes(), return_counts=True)
+        others = {int(own): int(count) - 1 for own, count in zip(own_hashes, holders, strict=True) if count > 1}
+        if others != self._others:
             raise IntegrityError(f"worker {self.worker}: holders do not add up to the blocks")
         indexed = self._index.num_blocks(self.worker)
-        if indexed != len(holders):
-            raise IntegrityError(f"worker {self.worker}: {len(holders)} blocks known, {indexed} in the index")
+        if indexed != own_hashes.size:
+            raise IntegrityError(f"worker {self.worker}: {own_hashes.size} blocks known, {indexed} in the index")
+        if engine_blocks is not None and engine_blocks != len(self._blocks):
+            raise IntegrityError(
+                f"worker {self.worker}: {len(self._blocks)} blocks known, {engine_blocks} in the engine"
+            )
 
     def _apply(self, event: KVEvent) -> None:
         match event:
@@ -100,8 +121,6 @@ class WorkerMirror:
                 self.reset(engine_is_empty=True)
             case BlockStored() if self._is_ours(event):
                 self._store(event)
-            case BlockRemoved() if event.medium in _GPU_MEDIA and event.group_idx in _GROUPS:
-                self._remove(event.block_hashes)
             case _:
                 self.stats.ignored += 1
 
@@ -115,45 +134,47 @@ class WorkerMirror:
         )
 
     def _store(self, event: BlockStored) -> None:
-        parent_hash = None
+        parent = None
         if event.parent_block_hash is not None:
-            parent_hash = self._own_hashes.get(event.parent_block_hash)
-            if parent_hash is None:
+            parent = self._blocks.own_hash(event.parent_block_hash)
+            if parent is None:
                 self.stats.orphans += 1
                 return
-        own_hashes = hash_blocks(event.token_ids, self._block_tokens, parent=parent_hash, extra_keys=event.extra_keys)
-        pairs = zip(event.block_hashes, own_hashes, strict=True)
-        self._index.store(self.worker, [self._add_copy(engine_hash, own_hash) for engine_hash, own_hash in pairs])
+        tokens = np.frombuffer(event.token_ids, np.uint32)
+        own_hashes = hash_blocks(
+            tokens, self._block_tokens, parent=parent, extra_keys=event.extra_keys, root=self._root
+        )
+        self.stats.stored_blocks += own_hashes.size
+        is_new = self._blocks.add(np.frombuffer(event.block_hashes, np.uint64), own_hashes)
+        try:
+            is_first = self._index.store(self.worker, own_hashes, parent=parent)
+        except IndexFull:
+            self.stats.overflows += 1
+            self.reset()
+            return
+        for own_hash in own_hashes[is_new > is_first].tolist():
+            self._others[own_hash] = self._others.get(own_hash, 0) + 1
 
-    def _add_copy(self, engine_hash: EngineHash, own_hash: int) -> int:
-        """The own hash of the block: `own_hash`, unless the engine hash stands for another one already."""
-        self.stats.stored_blocks += 1
-        if engine_hash in self._own_hashes:
-            self._copies[engine_hash] += 1
-            return self._own_hashes[engine_hash]
-        self._own_hashes[engine_hash] = own_hash
-        self._copies[engine_hash] = 1
-        self._holders[own_hash] = self._holders.get(own_hash, 0) + 1
-        return own_hash
+    def _remove(self, engine_hashes: list[EngineHash]) -> None:
+        if not engine_hashes:
+            return
+        gone, unknown = self._blocks.drop(flat_hashes(engine_hashes))
+        self.stats.removed_blocks += len(engine_hashes) - unknown
+        self.stats.unknown_removals += unknown
+        if self._others:
+            gone = np.array(
+                [own_hash for own_hash in gone.tolist() if not self._is_held_by_another(own_hash)], np.uint64
+            )
+        self._index.remove(self.worker, gone)
 
-    def _remove(self, engine_hashes: Sequence[EngineHash]) -> None:
-        gone = [own_hash for engine_hash in engine_hashes if (own_hash := self._drop_copy(engine_hash)) is not None]
-        if gone:
-            self._index.remove(self.worker, gone)
+    def _is_held_by_another(self, own_hash: int) -> bool:
+        if own_hash not in self._others:
+            return False
+        self._others[own_hash] -= 1
+        if not self._others[own_hash]:
+            del self._others[own_hash]
+        return True
 
-    def _drop_copy(self, engine_hash: EngineHash) -> int | None:
-        """The own hash when this was the last copy of its last holder, else `None`."""
-        if engine_hash not in self._own_hashes:
-            self.stats.unknown_removals += 1
-            return None
-        self.stats.removed_blocks += 1
-        self._copies[engine_hash] -= 1
-        if self._copies[engine_hash]:
-            return None
-        del self._copies[engine_hash]
-        own_hash = self._own_hashes.pop(engine_hash)
-        self._holders[own_hash] -= 1
-        if self._holders[own_hash]:
-            return None
-        del self._holders[own_hash]
-        return own_hash
+
+def _is_removal(event: KVEvent) -> TypeGuard[BlockRemoved]:
+    return isinstance(event, BlockRemoved) and event.medium in _GPU_MEDIA and event.group_idx in _GROUPS

@@ -9,8 +9,8 @@ from random import Random
 from typing import NamedTuple
 
 from appliance.router.errors import NoWorker
-from appliance.router.hashing import hash_blocks
-from appliance.router.index import Index
+from appliance.router.hashing import ROOT, Hashes, Tokens, hash_blocks
+from appliance.router.index import Index, Tier
 from appliance.router.load import Loads, Ticket
 from appliance.router.scoring import Candidate, weigh
 
@@ -23,7 +23,7 @@ class RoutingPolicy(StrEnum):
     RANDOM = "random"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Decision:
     """Where a prompt should go, and what was weighed.
 
@@ -32,7 +32,7 @@ class Decision:
     """
 
     worker: int
-    hashes: tuple[int, ...]
+    hashes: Hashes
     prompt_blocks: int
     candidates: tuple[Candidate, ...]
 
@@ -71,13 +71,21 @@ class Router:
     """
 
     def __init__(
-        self, index: Index, workers: Iterable[int], policy: RoutingPolicy, *, block_tokens: int, random: Random
+        self,
+        index: Index,
+        workers: Iterable[int],
+        policy: RoutingPolicy,
+        *,
+        block_tokens: int,
+        random: Random,
+        root: int = ROOT,
     ) -> None:
         self.policy = policy
         self._index = index
         self._workers = set(workers)
         self._block_tokens = block_tokens
         self._random = random
+        self._root = root
         self._loads = Loads()
         self._last_worker = -1
 
@@ -94,7 +102,7 @@ class Router:
 
     def route(
         self,
-        token_ids: Sequence[int],
+        token_ids: Sequence[int] | Tokens,
         *,
         extra_keys: Sequence[Sequence[object] | None] | None = None,
         exclude: frozenset[int] = frozenset(),
@@ -109,10 +117,11 @@ class Router:
                 f"no worker to route to: accepting {sorted(self._workers)}, excluded {sorted(exclude)}",
                 hint="wait until a worker is up",
             )
-        hashes = tuple(hash_blocks(token_ids, self._block_tokens, extra_keys=extra_keys))
+        hashes = hash_blocks(token_ids, self._block_tokens, extra_keys=extra_keys, root=self._root)
         prompt_blocks = -(-len(token_ids) // self._block_tokens)
-        overlaps = self._index.match(hashes)
-        candidates = tuple(self._weigh(worker, hashes, prompt_blocks, overlaps.get(worker, 0)) for worker in workers)
+        overlaps: list[int] = self._index.match(hashes)[:, Tier.GPU].tolist()
+        pending = self._loads.pending_depths(hashes)
+        candidates = tuple(self._weigh(worker, prompt_blocks, overlaps[worker], pending[worker]) for worker in workers)
         return Decision(self._choose(candidates).worker, hashes, prompt_blocks, candidates)
 
     def admit(self, decision: Decision) -> Ticket:
@@ -136,13 +145,13 @@ class Router:
         load = self._loads.of(worker)
         return WorkerStatus(worker, worker in self._workers, load.running, load.prefill_blocks, load.context_blocks)
 
-    def _weigh(self, worker: int, hashes: tuple[int, ...], prompt_blocks: int, overlap_blocks: int) -> Candidate:
+    def _weigh(self, worker: int, prompt_blocks: int, overlap_blocks: int, pending_depth: int) -> Candidate:
         load = self._loads.of(worker)
         return weigh(
             worker,
             prompt_blocks=prompt_blocks,
             overlap_blocks=overlap_blocks,
-            pending_blocks=self._loads.pending_run(worker, hashes, overlap_blocks),
+            pending_blocks=max(0, pending_depth - overlap_blocks),
             prefill_blocks=load.prefill_blocks,
             context_blocks=load.context_blocks,
         )

@@ -15,6 +15,7 @@ import zmq
 import zmq.asyncio
 
 from appliance.router.errors import UndecodableBatch
+from appliance.router.event_log import EventLog
 from appliance.router.events import decode_batch
 from appliance.router.mirror import WorkerMirror
 
@@ -51,7 +52,8 @@ class EventSubscription:
     began again: everything from its 0 is asked for. (A new engine whose first numbers are lost and whose
     first seen number is higher than the last cannot be told from a gap: make a new subscription for a new engine.)
 
-    `replay_timeout_seconds` is the longest silence accepted between two answers to a replay.
+    `replay_timeout_seconds` is the longest silence accepted between two answers to a replay. What is applied is also
+    written to `event_log`, which stays its owner's.
     """
 
     def __init__(
@@ -64,6 +66,7 @@ class EventSubscription:
         context: zmq.asyncio.Context | None = None,
         replay_timeout_seconds: float = 5.0,
         high_water_batches: int = 100_000,
+        event_log: EventLog | None = None,
     ) -> None:
         self.worker = worker
         self.stats = SubscriptionStats()
@@ -74,6 +77,7 @@ class EventSubscription:
         self._owns_context = context is None
         self._replay_timeout_seconds = replay_timeout_seconds
         self._high_water_batches = high_water_batches
+        self._event_log = event_log
         self._live: zmq.asyncio.Socket | None = None
         self._runner: asyncio.Task[None] | None = None
         self._next_seq = 0
@@ -143,6 +147,8 @@ class EventSubscription:
             self._lose(seq + 1, str(error))
             return
         self._mirror.apply(batch)
+        if self._event_log is not None:
+            self._event_log.record(self.worker, seq, payload)
         self._next_seq = seq + 1
         self.stats.applied_batches += 1
         self.stats.last_seq = seq

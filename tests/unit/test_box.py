@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from array import array
 from collections.abc import AsyncGenerator
 
 import pytest
@@ -118,7 +119,7 @@ async def test_a_worker_that_died_is_shown_with_its_last_error_and_without_block
     worker, box = ScriptedWorker(0), new_box()
     async with ScriptedBox(worker, restart_limit=0) as parts:
         box.open(parts.pipeline, parts.fleet)
-        stored = BlockStored([1], None, list(range(BLOCK_TOKENS)), BLOCK_TOKENS)
+        stored = BlockStored(array("Q", [1]), None, array("I", range(BLOCK_TOKENS)), BLOCK_TOKENS)
         parts.fleet.members[0].mirror.apply(Batch(0.0, (stored,)))
         assert box.status().workers[0].kv_blocks_indexed == 1
         worker.end()

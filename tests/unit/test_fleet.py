@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from array import array
 
 import pytest
 
@@ -23,7 +24,7 @@ def phases(box: ScriptedBox) -> list[WorkerPhase]:
 
 def learn(box: ScriptedBox, worker_id: int) -> None:
     """The worker says that it holds a block."""
-    stored = BlockStored([1], None, list(range(BLOCK_TOKENS)), BLOCK_TOKENS)
+    stored = BlockStored(array("Q", [1]), None, array("I", range(BLOCK_TOKENS)), BLOCK_TOKENS)
     box.fleet.members[worker_id].mirror.apply(Batch(0.0, (stored,)))
     assert box.index.num_blocks(worker_id) == 1
 

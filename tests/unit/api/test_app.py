@@ -85,7 +85,7 @@ async def post(content: bytes, **options: Any) -> httpx.Response:
         (b"{", "the body is not JSON: "),
         (b'{"a": "\xff"}', "the body is not JSON: "),
         (b'{"a": 1e999}', "the body is not JSON: "),
-        (b"[" * 5000, "the body is not JSON"),
+        (b"[" * 5000, "the body is nested too deeply"),
         (b"[]", "the body must be a JSON object, not list"),
         (b"{}", "model is missing"),
     ],
@@ -122,8 +122,3 @@ async def test_a_refused_conversation_keeps_its_status_and_names_the_field() -> 
             "code": "context_length_exceeded",
         }
     }
-
-
-async def test_the_routes_are_documented() -> None:
-    paths = (await get("/openapi.json")).json()["paths"]
-    assert {"/health", "/ready", "/metrics", "/v1/models", "/v1/chat/completions", "/box/v1/status"} <= set(paths)

@@ -81,15 +81,22 @@ assistant_messages = st.builds(
     ),
     names,
 )
-tool_messages = st.builds(
-    Message,
-    st.just(Role.TOOL),
-    st.builds(ToolResult, words, parts, st.just(False), marks).map(lambda result: (result,)),
-    names,
-)
-messages = st.lists(
-    st.one_of(plain_messages, user_messages, assistant_messages, tool_messages), min_size=1, max_size=5
-).map(tuple)
+
+
+@st.composite
+def histories(draw: Callable[[st.SearchStrategy[Any]], Any]) -> tuple[Message, ...]:
+    """After every message there may be results of the calls made so far."""
+    messages: list[Message] = []
+    call_ids: list[str] = []
+    for message in draw(st.lists(st.one_of(plain_messages, user_messages, assistant_messages), min_size=1, max_size=5)):
+        messages.append(message)
+        call_ids += [block.id for block in message.blocks if isinstance(block, ToolCall)]
+        for call_id in draw(st.lists(st.sampled_from(call_ids), max_size=2)) if call_ids else []:
+            result = ToolResult(call_id, draw(parts), mark=draw(marks))
+            messages.append(Message(Role.TOOL, (result,), draw(names)))
+    return tuple(messages)
+
+
 tools = st.one_of(
     st.builds(Tool, tool_names, names, maybe(objects), flags, marks), st.builds(custom_tool, tool_names, names, marks)
 )
@@ -155,7 +162,7 @@ def conversations(draw: Callable[[st.SearchStrategy[Any]], Any]) -> Conversation
     choices += [ToolChoice(ToolChoiceMode.NAMED, tool.name) for tool in tools]
     return Conversation(
         model=draw(words),
-        messages=draw(messages),
+        messages=draw(histories()),
         tools=tools,
         tool_choice=draw(st.sampled_from(choices)),
         parallel_tool_calls=draw(st.booleans()),

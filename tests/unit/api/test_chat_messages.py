@@ -63,7 +63,9 @@ def test_a_refusal_is_text_of_the_assistant() -> None:
 
 def test_a_tool_message_is_one_result() -> None:
     message = {"role": "tool", "tool_call_id": "c1", "content": "ok", "cache_control": {"type": "ephemeral"}}
-    assert blocks_of(message) == (ToolResult("c1", (Text("ok"),), mark=CacheMark(300)),)
+    call = {"role": "assistant", "tool_calls": [{"id": "c1", "function": {"name": "f", "arguments": "{}"}}]}
+    (_, found) = decode_messages(Fields({"messages": [call, message]}), Reading())
+    assert found.blocks == (ToolResult("c1", (Text("ok"),), mark=CacheMark(300)),)
 
 
 def test_a_mark_on_a_message_is_a_mark_on_its_last_block_unless_that_has_one() -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance.api.diagnostics import CacheMiss, Diagnostics, MissReason, fingerprint_of
+from appliance.api.diagnostics import CacheMiss, Diagnostics, Fingerprint, MissReason, fingerprint_of
 from appliance.conversation import (
     CacheMark,
     Conversation,
@@ -38,8 +38,8 @@ NEXT = replace(FIRST, messages=(*FIRST.messages, user("three")))
 
 def missed(after: Conversation) -> CacheMiss | None:
     diagnostics = Diagnostics(4)
-    diagnostics.record("a", FIRST)
-    return diagnostics.miss(after, "a", 9)
+    diagnostics.record("a", fingerprint_of(FIRST))
+    return diagnostics.miss(fingerprint_of(after), "a", 9)
 
 
 @pytest.mark.parametrize(
@@ -67,11 +67,11 @@ def test_a_conversation_that_goes_on_has_no_difference() -> None:
 
 
 def test_a_first_turn_has_nothing_to_differ_from() -> None:
-    assert Diagnostics(4).miss(NEXT, None, 9) is None
+    assert Diagnostics(4).miss(fingerprint_of(NEXT), None, 9) is None
 
 
 def test_an_answer_that_is_not_known_is_not_found() -> None:
-    assert Diagnostics(4).miss(NEXT, "a", 9) == CacheMiss(MissReason.PREVIOUS_MESSAGE_NOT_FOUND, 9)
+    assert Diagnostics(4).miss(fingerprint_of(NEXT), "a", 9) == CacheMiss(MissReason.PREVIOUS_MESSAGE_NOT_FOUND, 9)
 
 
 def test_marks_and_signatures_are_no_difference() -> None:
@@ -92,20 +92,21 @@ def test_a_text_is_not_the_same_thought() -> None:
 
 def test_the_answer_used_longest_ago_is_forgotten_first() -> None:
     diagnostics = Diagnostics(2)
-    diagnostics.record("a", FIRST)
-    diagnostics.record("b", FIRST)
-    assert diagnostics.miss(NEXT, "a", 0) is None
-    diagnostics.record("c", FIRST)
-    assert diagnostics.miss(NEXT, "a", 0) is None
-    assert diagnostics.miss(NEXT, "b", 0) == CacheMiss(MissReason.PREVIOUS_MESSAGE_NOT_FOUND, 0)
+    diagnostics.record("a", fingerprint_of(FIRST))
+    diagnostics.record("b", fingerprint_of(FIRST))
+    assert diagnostics.miss(fingerprint_of(NEXT), "a", 0) is None
+    diagnostics.record("c", fingerprint_of(FIRST))
+    assert diagnostics.miss(fingerprint_of(NEXT), "a", 0) is None
+    assert diagnostics.miss(fingerprint_of(NEXT), "b", 0) == CacheMiss(MissReason.PREVIOUS_MESSAGE_NOT_FOUND, 0)
     assert (len(diagnostics), diagnostics.forgotten) == (2, 1)
 
 
 def test_a_request_too_large_by_itself_costs_no_other_its_place() -> None:
     diagnostics = Diagnostics(8, max_hashes=12)
-    diagnostics.record("a", FIRST)
-    diagnostics.record("b", replace(FIRST, messages=tuple(user(str(turn)) for turn in range(20))))
-    assert diagnostics.miss(NEXT, "a", 0) is None
+    diagnostics.record("a", fingerprint_of(FIRST))
+    long = replace(FIRST, messages=tuple(user(str(turn)) for turn in range(20)))
+    diagnostics.record("b", fingerprint_of(long))
+    assert diagnostics.miss(fingerprint_of(NEXT), "a", 0) is None
     assert (len(diagnostics), diagnostics.forgotten) == (1, 1)
 
 
@@ -113,16 +114,16 @@ def test_a_request_too_large_by_itself_costs_no_other_its_place() -> None:
 def test_the_memory_stays_within_its_bounds(steps: list[tuple[str, int, bool]]) -> None:
     diagnostics = Diagnostics(3, max_hashes=20)
     for answer_id, num_messages, is_lookup in steps:
-        conversation = Conversation("m", tuple(user(str(turn)) for turn in range(num_messages)))
+        fingerprint = fingerprint_of(Conversation("m", tuple(user(str(turn)) for turn in range(num_messages))))
         if is_lookup:
-            diagnostics.miss(conversation, answer_id, 0)
+            diagnostics.miss(fingerprint, answer_id, 0)
         else:
-            diagnostics.record(answer_id, conversation)
+            diagnostics.record(answer_id, fingerprint)
         diagnostics.check_integrity()
 
 
-def a_turn(texts: list[str]) -> Conversation:
-    return Conversation("m", tuple(user(text) for text in texts))
+def a_turn(texts: list[str]) -> Fingerprint:
+    return fingerprint_of(Conversation("m", tuple(user(text) for text in texts)))
 
 
 @given(st.lists(st.sampled_from("abc"), max_size=6), st.lists(st.sampled_from("abc"), max_size=6))

@@ -251,43 +251,9 @@ async def test_a_body_that_is_no_request_gets_its_status_and_the_envelope(
     assert response.json()["error"]["type"] == kind
 
 
-async def test_deep_inputs_and_schemas_never_fail_the_box() -> None:
-    for depth in (100, 400, 900, 990):
-        deep = b'{"a":' * depth + b"1" + b"}" * depth
-        content = msgspec.json.encode(
-            messages_body(tools=[{"name": "x", "input_schema": msgspec.Raw(deep)}], diagnostics={})
-        )
-        call = {"type": "tool_use", "id": "c", "name": "x", "input": msgspec.Raw(deep)}
-        turns = [
-            {"role": "user", "content": "Hi"},
-            {"role": "assistant", "content": [call]},
-            {"role": "user", "content": "x"},
-        ]
-        for body in (content, msgspec.json.encode(messages_body(messages=turns))):
-            async with client_of(new_app(ScriptedInference())) as client:
-                assert (await client.post("/v1/messages", content=body)).status_code in (200, 400)
-
-
 async def test_another_method_is_refused_in_the_envelope() -> None:
     async with client_of(new_app(ScriptedInference())) as client:
         response = await client.get("/v1/messages")
         missing = await client.post("/v1/messages/batches")
     assert (response.status_code, response.json()["error"]["type"]) == (405, "invalid_request_error")
     assert (missing.status_code, missing.json()["error"]["type"]) == (404, "not_found_error")
-
-
-async def test_the_routes_are_documented() -> None:
-    async with client_of(new_app(ScriptedInference())) as client:
-        paths = (await client.get("/openapi.json")).json()["paths"]
-    for path, required in (
-        ("/v1/messages", ["model", "max_tokens", "messages"]),
-        ("/v1/messages/count_tokens", ["model", "messages"]),
-    ):
-        operation = paths[path]["post"]
-        assert operation["requestBody"]["content"]["application/json"]["schema"]["required"] == required
-        assert "default" in operation["responses"]
-    assert [parameter["name"] for parameter in paths["/v1/models"]["get"]["parameters"]] == [
-        "limit",
-        "after_id",
-        "before_id",
-    ]

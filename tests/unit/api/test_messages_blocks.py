@@ -254,14 +254,6 @@ def test_a_wrong_block_of_the_assistant_is_named(block: Any, param: str) -> None
     assert caught.value.param == param
 
 
-def test_an_input_that_is_nested_too_deeply_is_refused() -> None:
-    nested: Any = {}
-    for _ in range(5000):
-        nested = {"a": nested}
-    with pytest.raises(InvalidRequest, match="nested too deeply"):
-        assistant(CALL | {"input": nested})
-
-
 def test_a_result_without_its_call_is_refused_in_the_words_of_the_hosted_api() -> None:
     block = {"type": "tool_result", "tool_use_id": "toolu_9", "content": "x"}
     with pytest.raises(

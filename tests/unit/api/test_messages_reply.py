@@ -8,7 +8,7 @@ import pytest
 from appliance.api.codec import Stamp
 from appliance.api.context_clearing import Applied
 from appliance.api.context_edits import ClearThinking, ClearToolUses
-from appliance.api.diagnostics import Diagnostics
+from appliance.api.diagnostics import Diagnostics, fingerprint_of
 from appliance.api.messages_answer import Answer, Request
 from appliance.api.messages_reply import StreamReply, WholeReply
 from appliance.conversation import Conversation, Ignored, Message, Reporting, Role, Sampling, Text
@@ -221,7 +221,7 @@ def test_what_was_ignored_is_told_at_the_end() -> None:
 def diagnosed(previous: Conversation | None, current: Conversation) -> Any:
     diagnostics = Diagnostics(8)
     if previous is not None:
-        diagnostics.record("msg_0", previous)
+        diagnostics.record("msg_0", fingerprint_of(previous))
     return whole(STARTED, end(), FINISHED, request=Request(current), diagnostics=diagnostics)["diagnostics"]
 
 

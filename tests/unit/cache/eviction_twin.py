@@ -6,7 +6,7 @@ The same calls as `appliance.cache.eviction.EvictionCore`, without its checks of
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -149,6 +149,16 @@ class EvictionTwin:
                 self._unlink(number)
                 self._link(number, self._place_of_used(number))
             self.stats["hits"] += 1
+
+    def adopt(self, blocks: Sequence[int], parents: Sequence[int]) -> None:
+        for number, parent in reversed(list(zip(blocks, parents, strict=True))):
+            block = self.blocks[number]
+            if parent not in (NONE, block.parent):
+                if block.parent != NONE:
+                    self.blocks[block.parent].children.remove(number)
+                block.parent = parent
+                self.blocks[parent].children.insert(0, number)
+        self._settle()
 
     def hold(self, blocks: Sequence[int], now_ms: int) -> None:
         self.expire(now_ms)
@@ -321,17 +331,17 @@ class EvictionTwin:
     def _keep_to_session_share(self, session: int) -> None:
         while len(self.above[session]) > self.session_limit:
             number = self.above[session][0]
-            self._let_fall(number, lambda claim: claim.session == session)
+            self._let_fall(number, session)
             self.stats["session_share_falls"] += 1
 
     def _keep_to_total_share(self) -> None:
         while len(self.claimed) > self.total_limit:
-            self._let_fall(self.claimed[0], lambda claim: True)
+            self._let_fall(self.claimed[0])
             self.stats["total_share_falls"] += 1
 
-    def _let_fall(self, number: int, chosen: Callable[[Claim], bool]) -> None:
+    def _let_fall(self, number: int, session: int | None = None) -> None:
         for claim in self.blocks[number].claims():
-            if claim.priority > DEFAULT and chosen(claim):
+            if claim.priority > DEFAULT and session in (None, claim.session):
                 claim.priority, claim.duration_ms = DEFAULT, FOREVER
         self._forget_what_is_not_above(number)
 
@@ -444,20 +454,23 @@ class EvictionTwin:
         self.place.clear()
         order = self._in_order_of_use(range(len(self.blocks)))
         for number in order:
-            block = self.blocks[number]
-            if block.parent != NONE:
-                self.blocks[block.parent].children.insert(0, number)
-            for claim in block.named.values():
-                if claim.priority > DEFAULT:
-                    self.above[claim.session].append(number)
-            if block.own > DEFAULT:
-                self.claimed.append(number)
+            self._relink(number)
         for session in range(self.num_sessions):
             self._keep_to_session_share(session)
         self._keep_to_total_share()
         for number in order:
             if not self.blocks[number].holders:
                 self._link(number, self._place_of_used(number))
+
+    def _relink(self, number: int) -> None:
+        block = self.blocks[number]
+        if block.parent != NONE:
+            self.blocks[block.parent].children.insert(0, number)
+        for claim in block.named.values():
+            if claim.priority > DEFAULT:
+                self.above[claim.session].append(number)
+        if block.own > DEFAULT:
+            self.claimed.append(number)
 
     def _place_of_used(self, number: int) -> Place:
         bucket = self._bucket(number)

@@ -65,8 +65,8 @@ class SameVictims(RuleBasedStateMachine):
         assert [_seen(victim) for victim in victims] == [_seen(victim) for victim in expected]
         return [victim.block for victim in victims]
 
-    def some(self, data: st.DataObject, fits: Callable[[int], object], most: int = 6) -> list[int]:
-        fitting = [number for number in range(NUM_BLOCKS) if fits(number)]
+    def some(self, data: st.DataObject, fits: Callable[[int], object] | None = None, most: int = 6) -> list[int]:
+        fitting = [number for number in range(NUM_BLOCKS) if fits is None or fits(number)]
         if not fitting:
             return []
         return data.draw(st.lists(st.sampled_from(fitting), max_size=most, unique=True))
@@ -135,8 +135,16 @@ class SameVictims(RuleBasedStateMachine):
         self.both("hit", self.some(data, lambda number: self.twin.blocks[number].content), session, self.now_ms)
 
     @rule(data=st.data())
+    def adopt(self, data: st.DataObject) -> None:
+        with_content = [number for number in range(NUM_BLOCKS) if self.twin.blocks[number].content]
+        by_depth = sorted(with_content, key=lambda number: len(self.prefix(number)))
+        blocks = self.some(data, lambda number: self.twin.blocks[number].content)
+        parents = [data.draw(st.sampled_from([NO_BLOCK, *by_depth[: by_depth.index(block)]])) for block in blocks]
+        self.both("adopt", blocks, parents)
+
+    @rule(data=st.data())
     def hold(self, data: st.DataObject) -> None:
-        self.both("hold", self.some(data, lambda number: True, most=3), self.now_ms)
+        self.both("hold", self.some(data, most=3), self.now_ms)
 
     @rule(data=st.data())
     def release(self, data: st.DataObject) -> None:
@@ -144,7 +152,7 @@ class SameVictims(RuleBasedStateMachine):
 
     @rule(data=st.data())
     def wait(self, data: st.DataObject) -> None:
-        self.both("wait", self.some(data, lambda number: True))
+        self.both("wait", self.some(data))
 
     @rule(data=st.data())
     def unwait(self, data: st.DataObject) -> None:
@@ -152,7 +160,7 @@ class SameVictims(RuleBasedStateMachine):
 
     @rule(data=st.data())
     def drop(self, data: st.DataObject) -> None:
-        self.both("drop", self.some(data, lambda number: True, most=3))
+        self.both("drop", self.some(data, most=3))
 
     @rule(session=sessions, priority=st.sampled_from([0, 0, 20, 35]))
     def finish(self, session: int, priority: int) -> None:

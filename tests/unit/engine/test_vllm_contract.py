@@ -10,6 +10,7 @@ import inspect
 import os
 import subprocess
 import sys
+from array import array
 from collections.abc import Callable, Iterable
 from importlib.metadata import entry_points
 from types import CodeType
@@ -582,13 +583,15 @@ def test_all_fields_of_a_stored_block_arrive() -> None:
         kv_cache_spec_kind=KVCacheSpecKind.FULL_ATTENTION.value,
         session_id="s",
     )
-    expected = BlockStored([2**64 - 1, b"\x00\xff"], 7, [1, 2, 3, 4], 2, "GPU", [["salt"], None], 0, "full_attention")
+    hashes, tokens = array("Q", [2**64 - 1, 255]), array("I", [1, 2, 3, 4])
+    expected = BlockStored(hashes, 7, tokens, 2, "GPU", [["salt"], None], 0, "full_attention")
     assert sent_and_decoded(event) == (expected,), "BlockStored looks otherwise on the wire: router/events.py"
 
 
 def test_all_fields_of_a_removed_block_arrive() -> None:
     event = kv_events.BlockRemoved(block_hashes=[7], medium=kv_events.MEDIUM_GPU, group_idx=0)
-    assert sent_and_decoded(event) == (BlockRemoved([7], "GPU", 0),), "BlockRemoved on the wire: router/events.py"
+    expected = BlockRemoved([7], "GPU", 0)
+    assert sent_and_decoded(event) == (expected,), "BlockRemoved on the wire: router/events.py"
 
 
 def test_a_cleared_cache_arrives() -> None:
@@ -651,9 +654,11 @@ def test_a_prompts_blocks_are_stored_in_one_event_with_the_salt_in_the_first(poo
     cache(pool, [1, 2, 3, 4], salt="pepper")
     (stored,) = told(pool)
     assert isinstance(stored, BlockStored)
-    assert (stored.token_ids, stored.parent_block_hash, stored.block_size) == ([1, 2, 3, 4], None, BLOCK_TOKENS), (
-        "BlockPool tells of stored blocks otherwise: router/mirror.py"
-    )
+    assert (list(stored.token_ids), stored.parent_block_hash, stored.block_size) == (
+        [1, 2, 3, 4],
+        None,
+        BLOCK_TOKENS,
+    ), "BlockPool tells of stored blocks otherwise: router/mirror.py"
     assert stored.extra_keys == [["pepper"], None], "a salt is mixed in elsewhere: Prompt.extra_keys, router/hashing.py"
     assert (stored.medium, stored.group_idx) == ("GPU", 0), "medium or group of GPU blocks: router/mirror.py"
 
@@ -664,7 +669,7 @@ def test_later_blocks_name_their_parent(pool: BlockPool) -> None:
     first, second = told(pool)
     assert isinstance(first, BlockStored)
     assert isinstance(second, BlockStored)
-    assert (second.parent_block_hash, second.token_ids) == (first.block_hashes[0], [3, 4]), (
+    assert (second.parent_block_hash, list(second.token_ids)) == (first.block_hashes[0], [3, 4]), (
         "BlockStored no longer continues its parent: router/mirror.py"
     )
 
@@ -675,7 +680,7 @@ def test_every_copy_of_a_block_is_stored_and_removed_by_itself(pool: BlockPool) 
     first, second, *removed = told(pool)
     assert isinstance(first, BlockStored)
     assert first == second, "BlockPool de-duplicates now: router/mirror.py counts copies"
-    assert removed == [BlockRemoved(first.block_hashes, "GPU", 0)] * 2, "a copy's removal is not told: router/mirror.py"
+    assert removed == [BlockRemoved(list(first.block_hashes), "GPU", 0)] * 2, "a copy's removal is not told: router/mirror.py"
 
 
 def test_a_cache_is_cleared_only_when_no_block_is_in_use(pool: BlockPool) -> None:

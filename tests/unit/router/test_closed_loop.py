@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from random import Random
 
 import pytest
@@ -26,14 +27,14 @@ class SimulatedWorker:
 
     def run(self, token_ids: list[int]) -> int:
         """Blocks read from cache."""
-        hashes = hash_blocks(token_ids, BLOCK_TOKENS)
+        hashes = hash_blocks(token_ids, BLOCK_TOKENS).tolist()
         hits = next((depth for depth, name in enumerate(hashes) if name not in self.cached), len(hashes))
         new = token_ids[hits * BLOCK_TOKENS : len(hashes) * BLOCK_TOKENS]
         self.cached.update(hashes)
         event = BlockStored(
-            block_hashes=list(hashes[hits:]),
+            block_hashes=array("Q", hashes[hits:]),
             parent_block_hash=hashes[hits - 1] if hits else None,
-            token_ids=new,
+            token_ids=array("I", new),
             block_size=BLOCK_TOKENS,
             medium="GPU",
             group_idx=0,

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+from array import array
 from typing import Any
 
 import msgspec
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from appliance.router.errors import UndecodableBatch
-from appliance.router.events import AllBlocksCleared, BlockRemoved, BlockStored, decode_batch
+from appliance.router.events import AllBlocksCleared, BlockRemoved, BlockStored, decode_batch, flat_hashes
 
 
 def encoded(*events: dict[str, Any]) -> bytes:
@@ -41,9 +42,9 @@ def test_a_batch_is_decoded_in_order() -> None:
     assert batch.timestamp_seconds == 12.5
     assert batch.events == (
         BlockStored(
-            block_hashes=[2**64 - 1, b"\x00\xff"],
+            block_hashes=array("Q", [2**64 - 1, 255]),
             parent_block_hash=None,
-            token_ids=[1, 2, 3, 4],
+            token_ids=array("I", [1, 2, 3, 4]),
             block_size=2,
             medium="GPU",
             extra_keys=[["salt", ["image", 3]], None],
@@ -82,6 +83,11 @@ def test_a_batch_without_a_rank_is_a_batch() -> None:
         encoded(STORED | {"token_ids": ["a"]}),
         encoded(STORED | {"token_ids": [-1]}),
         encoded(STORED | {"token_ids": [2**32]}),
+        encoded(STORED | {"token_ids": {"a": 1}}),
+        encoded(STORED | {"token_ids": None}),
+        encoded(STORED | {"block_hashes": [-1]}),
+        encoded(STORED | {"block_hashes": [None]}),
+        encoded(STORED | {"parent_block_hash": -1}),
         encoded(STORED)[:-5],
     ],
 )
@@ -94,3 +100,33 @@ def test_what_is_no_batch_raises_the_named_error(payload: bytes) -> None:
 def test_no_bytes_raise_anything_else(payload: bytes) -> None:
     with contextlib.suppress(UndecodableBatch):
         decode_batch(payload)
+
+
+@given(st.lists(st.integers(0, 2**32 - 1), max_size=40), st.lists(st.integers(0, 2**64 - 1), max_size=40))
+def test_numbers_of_every_size_arrive(token_ids: list[int], block_hashes: list[int]) -> None:
+    (event,) = decode_batch(encoded(STORED | {"token_ids": token_ids, "block_hashes": block_hashes})).events
+    assert isinstance(event, BlockStored)
+    assert (event.token_ids, event.block_hashes) == (array("I", token_ids), array("Q", block_hashes))
+
+
+@pytest.mark.parametrize("count", [0, 15, 16, 65535, 65536])
+def test_lists_of_every_length_arrive(count: int) -> None:
+    (event,) = decode_batch(encoded(STORED | {"block_hashes": list(range(count))})).events
+    assert isinstance(event, BlockStored)
+    assert event.block_hashes == array("Q", range(count))
+
+
+def test_a_hash_sent_as_bytes_is_the_number_of_its_low_64_bits() -> None:
+    names = [bytes(range(32)), b"\x01\x00", 7]
+    stored, removed = decode_batch(
+        encoded(STORED | {"block_hashes": names}, {"type": "BlockRemoved", "block_hashes": names})
+    ).events
+    assert isinstance(stored, BlockStored)
+    assert isinstance(removed, BlockRemoved)
+    assert stored.block_hashes == array("Q", flat_hashes(removed.block_hashes).tolist())
+    assert stored.block_hashes == array("Q", [0x18191A1B1C1D1E1F, 256, 7])
+
+
+def test_events_beside_one_of_unknown_type_are_the_same_as_without() -> None:
+    alone = decode_batch(encoded(STORED))
+    assert decode_batch(encoded({"type": "BlockMoved"}, STORED)) == alone._replace(unknown_events=1)

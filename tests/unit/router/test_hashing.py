@@ -1,14 +1,23 @@
 from __future__ import annotations
 
-import struct
+from itertools import pairwise
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance.router.hashing import hash_blocks
+from appliance.router import hashing
+from appliance.router.hashing import chain, root_of
+
+
+def hash_blocks(token_ids: Any, block_tokens: int, **fields: Any) -> list[int]:
+    """As plain numbers, to compare."""
+    hashes: list[int] = hashing.hash_blocks(token_ids, block_tokens, **fields).tolist()
+    return hashes
+
 
 tokens = st.lists(st.integers(0, 2**32 - 1), max_size=60)
 block_sizes = st.integers(1, 8)
@@ -95,7 +104,48 @@ def test_no_parent_is_not_the_parent_zero() -> None:
     assert hash_blocks([1], 1) != hash_blocks([1], 1, parent=0)
 
 
+@given(tokens, block_sizes, st.lists(keys, max_size=20))
+def test_the_compiled_chain_is_the_written_one(
+    token_ids: list[int], block_tokens: int, extra_keys: list[list[Any]]
+) -> None:
+    hashes = hashing.hash_blocks(token_ids, block_tokens, extra_keys=extra_keys)
+    extras = np.array(
+        [hashing._digest(msgspec.msgpack.encode(block)) if block else 0 for block in extra_keys], np.uint64
+    )
+    again = np.zeros_like(hashes)
+    with np.errstate(over="ignore"):
+        plain: Any = chain
+        plain.py_func(np.array(token_ids, np.uint32), block_tokens, np.uint64(hashing.ROOT), extras, again)
+    assert np.array_equal(again, hashes)
+
+
+@given(tokens, block_sizes)
+def test_an_array_of_tokens_hashes_as_the_list_does(token_ids: list[int], block_tokens: int) -> None:
+    expected = hash_blocks(token_ids, block_tokens)
+    array = np.array(token_ids, np.uint32)
+    assert hash_blocks(array, block_tokens) == expected
+    array.flags.writeable = False
+    assert hash_blocks(array, block_tokens) == expected
+    assert hash_blocks(np.repeat(array, 2)[::2], block_tokens) == expected
+
+
+def test_prompts_of_two_models_share_no_hash() -> None:
+    of_models = [hash_blocks(range(8), 2, root=root_of(name)) for name in ("", "llama", "qwen")]
+    assert len({name for names in of_models for name in names}) == 12
+    assert of_models[0] == hash_blocks(range(8), 2)
+    assert hash_blocks([1, 2], 2, parent=7, root=root_of("llama")) == hash_blocks([1, 2], 2, parent=7)
+
+
+def test_hashes_of_like_prompts_are_spread_over_all_bits() -> None:
+    hashes = hashing.hash_blocks(np.zeros(200_000, np.uint32), 1)
+    assert len(set(hashes.tolist())) == 200_000
+    bits = np.unpackbits(hashes.view(np.uint8)).reshape(-1, 64).mean(axis=0)
+    assert 0.49 < bits.min() <= bits.max() < 0.51
+    flipped = np.bitwise_count(np.array([a ^ b for a, b in pairwise(hash_blocks(range(4000), 1))], np.uint64))
+    assert 31 < flipped.mean() < 33
+
+
 @pytest.mark.parametrize("token", [-1, 2**32])
 def test_what_is_no_token_id_is_refused(token: int) -> None:
-    with pytest.raises(struct.error):
+    with pytest.raises(OverflowError):
         hash_blocks([token], 1)

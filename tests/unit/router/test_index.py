@@ -1,143 +1,275 @@
-"""The laws of `Index`. A new implementation joins `IMPLEMENTATIONS` and must pass all of them."""
+"""The laws of `Index`, for the fast one and its brute-force twin, and both beside each other."""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from appliance.router.errors import IntegrityError
-from appliance.router.index import Index, PrefixIndex
+from appliance.router.errors import IndexFull, IntegrityError, UnknownParent
+from appliance.router.hashing import Hashes, hash_blocks
+from appliance.router.index import Depths, Index, PrefixIndex, Tier
+from appliance.router.kernels import COUNTS, HELD, REACH, USED, match_blocks
+from tests.unit.router.plain_index import PlainIndex
 
-IMPLEMENTATIONS: list[Callable[[], Index]] = [PrefixIndex]
-
-workers = st.integers(0, 3)
-hash_lists = st.lists(st.sampled_from([0, 1, 2, 3, 4, 5, 2**63, 2**64 - 1]), max_size=6)
+IMPLEMENTATIONS: list[Callable[[], Index]] = [PrefixIndex, PlainIndex]
 
 
 @pytest.fixture(params=IMPLEMENTATIONS)
-def make_index(request: pytest.FixtureRequest) -> Callable[[], Index]:
-    make: Callable[[], Index] = request.param
-    return make
+def index(request: pytest.FixtureRequest) -> Index:
+    made: Index = request.param()
+    return made
 
 
-@pytest.fixture
-def index(make_index: Callable[[], Index]) -> Index:
-    return make_index()
+def of(*hashes: int) -> Hashes:
+    return np.array(hashes, np.uint64)
+
+
+def found(depths: Depths, tier: Tier = Tier.GPU) -> dict[int, int]:
+    """By worker, those with none left out."""
+    return {worker: depth for worker, depth in enumerate(depths[:, tier].tolist()) if depth}
 
 
 def test_a_match_is_the_number_of_leading_blocks_held(index: Index) -> None:
-    index.store(0, [1, 2, 3])
-    index.store(1, [1, 2])
-    index.store(2, [9])
-    assert dict(index.match([1, 2, 3, 4])) == {0: 3, 1: 2}
+    index.store(0, of(1, 2, 3))
+    index.store(1, of(1, 2))
+    index.store(2, of(9))
+    assert found(index.match(of(1, 2, 3, 4))) == {0: 3, 1: 2}
 
 
-def test_a_block_behind_a_missing_one_is_not_matched(index: Index) -> None:
-    index.store(0, [1, 3])
-    assert dict(index.match([1, 2, 3])) == {0: 1}
-    assert dict(index.match([2, 3])) == {}
-
-
-def test_children_match_again_when_their_parent_is_back(index: Index) -> None:
-    index.store(0, [1, 2, 3])
-    index.remove(0, [1])
-    assert dict(index.match([1, 2, 3])) == {}
-    index.store(0, [1])
-    assert dict(index.match([1, 2, 3])) == {0: 3}
+def test_a_block_behind_a_missing_one_is_not_matched_until_that_is_back(index: Index) -> None:
+    index.store(0, of(1, 2, 3, 4))
+    index.remove(0, of(2))
+    assert found(index.match(of(1, 2, 3, 4))) == {0: 1}
+    index.remove(0, of(1))
+    assert found(index.match(of(1, 2, 3, 4))) == {}
+    index.store(0, of(1, 2))
+    assert found(index.match(of(1, 2, 3, 4))) == {0: 4}
+    assert index.num_blocks(0) == 4
 
 
 def test_nothing_matches_an_empty_prompt(index: Index) -> None:
-    index.store(0, [1])
-    assert dict(index.match([])) == {}
+    index.store(0, of(1))
+    assert found(index.match(of())) == {}
+
+
+def test_prompts_part_where_their_blocks_do(index: Index) -> None:
+    index.store(0, of(1, 2, 3))
+    index.store(1, of(1))
+    index.store(1, of(20, 30), parent=1)
+    assert found(index.match(of(1, 2, 3))) == {0: 3, 1: 1}
+    assert found(index.match(of(1, 20, 30))) == {0: 1, 1: 3}
 
 
 def test_storing_twice_is_storing_once(index: Index) -> None:
-    index.store(0, [1, 1])
-    index.store(0, [1])
-    assert index.num_blocks(0) == 1
-    index.remove(0, [1])
+    assert index.store(0, of(1, 2)).tolist() == [True, True]
+    assert index.store(0, of(1, 2, 3)).tolist() == [False, False, True]
+    assert index.num_blocks(0) == 3
+    index.remove(0, of(3, 2, 1))
     assert index.num_blocks(0) == 0
 
 
 def test_removing_an_unknown_block_is_counted_and_changes_nothing(index: Index) -> None:
-    index.store(0, [1])
-    index.remove(0, [2, 3])
-    index.remove(7, [1])
+    index.store(0, of(1))
+    index.remove(0, of(2, 3))
+    index.remove(7, of(1))
     assert index.unknown_removals == 3
-    assert dict(index.match([1])) == {0: 1}
+    assert found(index.match(of(1))) == {0: 1}
 
 
-def test_clearing_touches_one_worker(index: Index) -> None:
-    index.store(0, [1])
-    index.store(1, [1])
+def test_clearing_touches_one_worker_in_all_tiers(index: Index) -> None:
+    index.store(0, of(1))
+    index.store(0, of(1), tier=Tier.DISK)
+    index.store(1, of(1))
     index.clear(0)
     index.clear(5)
-    assert dict(index.match([1])) == {1: 1}
-    assert index.unknown_removals == 0
+    assert found(index.match(of(1)), Tier.REMOTE) == {1: 1}
+    assert (index.num_blocks(0), index.num_blocks(0, Tier.DISK), index.unknown_removals) == (0, 0, 0)
+
+
+def test_a_slower_tier_continues_what_faster_ones_hold(index: Index) -> None:
+    index.store(3, of(1, 2, 3, 4, 5))
+    index.store(3, of(1, 2, 3, 4, 5), tier=Tier.HOST)
+    index.store(3, of(1, 2, 3, 4, 5), tier=Tier.REMOTE)
+    index.remove(3, of(5, 4, 3))
+    index.remove(3, of(1, 5), tier=Tier.HOST)
+    assert index.match(of(1, 2, 3, 4, 5, 6))[3].tolist() == [2, 4, 4, 5]
+
+
+def test_blocks_behind_an_unknown_one_are_refused(index: Index) -> None:
+    with pytest.raises(UnknownParent):
+        index.store(0, of(2), parent=1)
+    assert index.num_blocks(0) == 0
+
+
+def test_a_part_dropped_can_be_built_again(index: Index) -> None:
+    for _ in range(2):
+        index.store(0, of(1, 2, 3))
+        index.store(1, of(1, 2, 3, 4))
+        index.clear(0)
+        index.check_integrity()
+        assert found(index.match(of(1, 2, 3, 4))) == {1: 4}
+        index.clear(1)
+
+
+def test_a_full_index_refuses_and_is_as_it_was() -> None:
+    index = PrefixIndex(max_blocks=2000)
+    index.store(0, of(*range(1, 1900)))
+    with pytest.raises(IndexFull, match="1899 blocks and 3000 more, room for 2000"):
+        index.store(1, of(*range(5000, 8000)))
+    index.check_integrity()
+    assert index.num_blocks(1) == 0
+    assert found(index.match(of(*range(1, 1900)))) == {0: 1899}
+
+
+def test_a_block_costs_44_bytes_in_each_of_two_to_four_rows() -> None:
+    index = PrefixIndex()
+    index.store(0, hash_blocks(range(65536), 1))
+    size_bytes = index.size_bytes
+    assert 2 * 44 <= size_bytes / 65536 < 4 * 44 + 0.1
+    assert index.store(1, hash_blocks(range(65536), 1)).all()
+    assert index.size_bytes == size_bytes
+
+
+def test_room_of_removed_blocks_is_used_again() -> None:
+    index = PrefixIndex(max_blocks=1500)
+    steady = hash_blocks(range(500), 2)
+    index.store(1, steady)
+    for start in range(1, 50):
+        hashes = hash_blocks(range(start, start + 1000), 1)
+        index.store(0, hashes)
+        index.remove(0, hashes[:-1])
+        index.remove(0, hashes[-1:])
+        index.check_integrity()
+        assert found(index.match(steady)) == {1: 250}
+    assert index.size_bytes < 4096 * 44 + 1000
+
+
+def test_blocks_nobody_holds_stay_only_before_one_that_is_held() -> None:
+    index = PrefixIndex()
+    index.store(0, of(*range(1, 901)))
+    index.remove(0, of(*range(1, 801), *range(802, 901)))
+    index.store(1, of(*range(1001, 1901)))
+    assert index._arrays.state[USED] == 801 + 900
+    index.check_integrity()
+    index.store(0, of(*range(1, 801)))
+    assert found(index.match(of(*range(1, 901)))) == {0: 801}
+
+
+@pytest.mark.parametrize("depth", [100, 10_000])
+def test_look_ups_grow_with_the_logarithm_of_the_depth(depth: int) -> None:
+    index = PrefixIndex()
+    hashes = hash_blocks(range(depth), 1)
+    for worker in range(8):
+        index.store(worker, hashes[: depth * 2 // 3])
+    slots, rows, _, _ = index._arrays
+    touched = match_blocks(slots, rows, hashes, index.match(of()))
+    assert touched <= 2 + np.log2(depth)
+
+
+def test_matches_while_another_thread_writes_are_right_about_what_does_not_change() -> None:
+    index = PrefixIndex()
+    steady = hash_blocks(range(2000), 1)
+    moving = [hash_blocks(range(1000 * number, 1000 * number + 3000), 2) for number in range(1, 9)]
+    index.store(0, steady)
+    index.store(1, steady[:700])
+    is_over = threading.Event()
+
+    def write() -> None:
+        while not is_over.is_set():
+            for worker, hashes in enumerate(moving, start=2):
+                index.store(worker, hashes)
+            for worker, hashes in enumerate(moving, start=2):
+                index.remove(worker, hashes[::-1].copy())
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        for _ in range(2000):
+            assert found(index.match(steady)) == {0: 2000, 1: 700}
+    finally:
+        is_over.set()
+        writer.join()
+    index.check_integrity()
+
+
+@pytest.mark.parametrize(
+    ("array", "place", "message"),
+    [
+        ("rows", (1, REACH), "contradicts"),
+        ("rows", (1, HELD), "contradicts"),
+        ("links", (1, 0), "contradicts"),
+        ("slots", 0, "to be found|contradicts"),
+        ("state", USED, "contradicts"),
+        ("state", COUNTS, "counted"),
+    ],
+)
+def test_the_check_finds_a_foreign_hand(array: str, place: object, message: str) -> None:
+    index = PrefixIndex()
+    index.store(0, of(1, 2, 3))
+    getattr(index._arrays, array)[place] = 2
+    with pytest.raises(IntegrityError, match=message):
+        index.check_integrity()
+
+
+paths = st.lists(st.integers(1, 2), min_size=1, max_size=6)
+workers = st.sampled_from([0, 1, 15])
+tiers = st.sampled_from([Tier.GPU, Tier.GPU, Tier.HOST, Tier.REMOTE])
+
+
+def named(path: list[int]) -> Hashes:
+    return hash_blocks(path, 1)
 
 
 class TwinMachine(RuleBasedStateMachine):
-    """Runs an index beside the most naive account there is: a list of (worker, hash) pairs."""
+    """Prompts over a small tree of blocks, the fast index beside its twin."""
 
-    def __init__(self, index: Index) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.index = index
-        self.pairs: list[tuple[int, int]] = []
-        self.unknown = 0
+        self.index = PrefixIndex()
+        self.twin = PlainIndex()
 
-    @rule(worker=workers, hashes=hash_lists)
-    def store(self, worker: int, hashes: list[int]) -> None:
-        self.index.store(worker, hashes)
-        for block_hash in hashes:
-            if (worker, block_hash) not in self.pairs:
-                self.pairs.append((worker, block_hash))
+    @rule(worker=workers, tier=tiers, path=paths, start=st.integers(0, 5))
+    def store(self, worker: int, tier: Tier, path: list[int], start: int) -> None:
+        hashes = named(path)
+        start = min(start, len(path))
+        while start and not self.twin.is_held(int(hashes[start - 1])):
+            start -= 1
+        parent = int(hashes[start - 1]) if start else None
+        is_new = self.index.store(worker, hashes[start:], parent=parent, tier=tier)
+        assert is_new.tolist() == self.twin.store(worker, hashes[start:], parent=parent, tier=tier).tolist()
 
-    @rule(worker=workers, hashes=hash_lists)
-    def remove(self, worker: int, hashes: list[int]) -> None:
-        self.index.remove(worker, hashes)
-        for block_hash in hashes:
-            if (worker, block_hash) in self.pairs:
-                self.pairs.remove((worker, block_hash))
-            else:
-                self.unknown += 1
+    @rule(worker=workers, tier=tiers, path=paths, start=st.integers(0, 5), is_reversed=st.booleans())
+    def remove(self, worker: int, tier: Tier, path: list[int], start: int, is_reversed: bool) -> None:
+        hashes = named(path)[start:]
+        hashes = hashes[::-1].copy() if is_reversed else hashes
+        self.index.remove(worker, hashes, tier=tier)
+        self.twin.remove(worker, hashes, tier=tier)
 
     @rule(worker=workers)
     def clear(self, worker: int) -> None:
         self.index.clear(worker)
-        self.pairs = [pair for pair in self.pairs if pair[0] != worker]
+        self.twin.clear(worker)
 
-    @rule(hashes=hash_lists)
-    def match(self, hashes: list[int]) -> None:
-        expected = {}
-        for worker in range(4):
-            depth = 0
-            while depth < len(hashes) and (worker, hashes[depth]) in self.pairs:
-                depth += 1
-            if depth:
-                expected[worker] = depth
-        assert dict(self.index.match(hashes)) == expected
+    @rule()
+    def run_out_of_room(self) -> None:
+        """Rows move; only those of blocks that are held or have such ones behind them."""
+        self.index._move(0)
+
+    @rule(path=paths)
+    def match(self, path: list[int]) -> None:
+        assert np.array_equal(self.index.match(named(path)), self.twin.match(named(path)))
 
     @invariant()
     def agrees(self) -> None:
         self.index.check_integrity()
-        assert self.index.unknown_removals == self.unknown
-        for worker in range(4):
-            assert self.index.num_blocks(worker) == sum(1 for pair in self.pairs if pair[0] == worker)
+        assert self.index.unknown_removals == self.twin.unknown_removals
+        for worker in (0, 1, 15):
+            assert all(self.index.num_blocks(worker, tier) == self.twin.num_blocks(worker, tier) for tier in Tier)
 
 
-def test_an_index_agrees_with_its_brute_force_twin(make_index: Callable[[], Index]) -> None:
-    class Machine(TwinMachine):
-        def __init__(self) -> None:
-            super().__init__(make_index())
-
-    run_state_machine_as_test(Machine)
-
-
-def test_the_check_finds_a_worker_listed_without_blocks() -> None:
-    index = PrefixIndex()
-    index._held[3] = set()
-    with pytest.raises(IntegrityError, match="worker 3"):
-        index.check_integrity()
+TestIndex = TwinMachine.TestCase

@@ -13,7 +13,7 @@ import zmq.asyncio
 
 from appliance.router.events import Batch
 from appliance.router.hashing import hash_blocks
-from appliance.router.index import PrefixIndex
+from appliance.router.index import PrefixIndex, Tier
 from appliance.router.mirror import WorkerMirror
 from appliance.router.subscription import END_OF_REPLAY, EventSubscription
 
@@ -116,7 +116,7 @@ class Setup:
 
     def holds(self, *tokens: int) -> bool:
         """Whether exactly these one-token prompts are known."""
-        known = all(self.index.match(hash_blocks([token], 1)) for token in tokens)
+        known = all(self.index.match(hash_blocks([token], 1))[0, Tier.GPU] for token in tokens)
         return known and self.index.num_blocks(0) == len(tokens)
 
     async def until(self, condition: Callable[[], bool]) -> None:

@@ -1,0 +1,186 @@
+"""Every route of the box: what it takes, what it answers, and how it can fail."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from appliance.api.anthropic_problems import AnthropicError
+from appliance.api.chat_bodies import Chunk, Completion
+from appliance.api.completions_bodies import CompletionBody
+from appliance.api.conversations import ConversationBody
+from appliance.api.item_pages import MAX_LIMIT, ORDERS, ItemPage
+from appliance.api.messages_bodies import EventBody, MessageBody, TokenCount
+from appliance.api.model_list import MAX_LIMIT as MAX_MODELS
+from appliance.api.model_list import ModelBody, ModelPage, OpenAIModel, OpenAIModels
+from appliance.api.openapi.chat import ChatRequest, CompletionRequest
+from appliance.api.openapi.messages import CountRequest as MessagesCountRequest
+from appliance.api.openapi.messages import MessagesRequest
+from appliance.api.openapi.operation import BOTH_ENVELOPES, Group, Operation, Parameter, Stream
+from appliance.api.openapi.responses import (
+    CompactRequest,
+    CountRequest,
+    NewConversation,
+    NewItems,
+    NewMetadata,
+    ResponsesRequest,
+)
+from appliance.api.problems import OpenAIError
+from appliance.api.responses_bodies import ResponseBody
+from appliance.api.responses_compact import CompactedBody
+from appliance.api.responses_events import EVENT_KINDS
+from appliance.api.responses_routes import InputTokens
+from appliance.api.responses_store import Deleted
+from appliance.api.routes import Health, Ready
+from appliance.api.views import BoxStatus
+
+GENERATING: Final = (400, 404, 413, 500, 503)
+COUNTING: Final = (400, 404, 413, 503)
+CHANGING: Final = (400, 404, 413)
+STREAM: Final = Parameter("stream", {"type": "boolean"})
+VERSION: Final = Parameter("anthropic-version", {"type": "string", "examples": ["2023-06-01"]}, "header")
+ITEM_PAGE: Final = (
+    Parameter("after", {"type": "string"}),
+    Parameter("limit", {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT}),
+    Parameter("order", {"type": "string", "enum": list(ORDERS)}),
+)
+MODEL_PAGE: Final = (
+    Parameter("limit", {"type": "integer", "minimum": 1, "maximum": MAX_MODELS}),
+    Parameter("after_id", {"type": "string"}),
+    Parameter("before_id", {"type": "string"}),
+)
+
+
+def _in_path(*names: str) -> tuple[Parameter, ...]:
+    return tuple(Parameter(name, {"type": "string", "minLength": 1}, "path") for name in names)
+
+
+RESPONSE: Final = _in_path("response_id")
+CONVERSATION: Final = _in_path("conversation_id")
+ITEM: Final = _in_path("conversation_id", "item_id")
+
+BOX_OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
+    ("HEAD", "/"): Operation(Group.BOX, "200 while the process answers; agents ask before their first request"),
+    ("GET", "/health"): Operation(Group.BOX, "200 while the process answers", Health),
+    ("GET", "/ready"): Operation(Group.BOX, "200 when a request would be taken, else 503", Ready, others={503: Ready}),
+    ("GET", "/metrics"): Operation(Group.BOX, "Prometheus text format", str, media_type="text/plain"),
+    ("GET", "/box/v1/status"): Operation(Group.BOX, "The whole box at one moment", BoxStatus),
+    ("GET", "/v1/models"): Operation(
+        Group.MODELS,
+        "The models that this box serves; page by page for a client that names a version of Anthropic's protocol",
+        (OpenAIModels, ModelPage),
+        parameters=(VERSION, *MODEL_PAGE),
+        errors=(400,),
+        envelope=BOTH_ENVELOPES,
+    ),
+    ("GET", "/v1/models/{model_id}"): Operation(
+        Group.MODELS,
+        "One model",
+        (OpenAIModel, ModelBody),
+        parameters=(*_in_path("model_id"), VERSION),
+        errors=(404,),
+        envelope=BOTH_ENVELOPES,
+    ),
+}
+GENERATION_OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
+    ("POST", "/v1/chat/completions"): Operation(
+        Group.CHAT,
+        "Chat completions",
+        Completion,
+        Stream((Chunk, OpenAIError), done=True),
+        ChatRequest,
+        errors=GENERATING,
+    ),
+    ("POST", "/v1/completions"): Operation(
+        Group.COMPLETIONS,
+        "Go on from a prompt that no template touches",
+        CompletionBody,
+        Stream((CompletionBody, OpenAIError), done=True),
+        CompletionRequest,
+        errors=GENERATING,
+    ),
+    ("POST", "/v1/messages"): Operation(
+        Group.MESSAGES,
+        "Messages",
+        MessageBody,
+        Stream((EventBody, AnthropicError)),
+        MessagesRequest,
+        errors=(400, 404, 413, 500, 529),
+        envelope=AnthropicError,
+    ),
+    ("POST", "/v1/messages/count_tokens"): Operation(
+        Group.MESSAGES,
+        "Count the tokens of a request's prompt",
+        TokenCount,
+        takes=MessagesCountRequest,
+        errors=(400, 404, 413, 529),
+        envelope=AnthropicError,
+    ),
+    ("POST", "/v1/responses"): Operation(
+        Group.RESPONSES, "Responses", ResponseBody, Stream(EVENT_KINDS), ResponsesRequest, errors=GENERATING
+    ),
+    ("POST", "/v1/responses/input_tokens"): Operation(
+        Group.RESPONSES,
+        "Count the tokens of a request's prompt",
+        InputTokens,
+        takes=CountRequest,
+        errors=COUNTING,
+    ),
+    ("POST", "/v1/responses/compact"): Operation(
+        Group.RESPONSES, "Make a conversation short", CompactedBody, takes=CompactRequest, errors=GENERATING
+    ),
+}
+KEPT_OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
+    ("GET", "/v1/responses/{response_id}"): Operation(
+        Group.RESPONSES,
+        "A response that is kept; with `stream` the events of one made in the background",
+        ResponseBody,
+        Stream(EVENT_KINDS),
+        parameters=(*RESPONSE, STREAM, Parameter("starting_after", {"type": "integer", "minimum": 0})),
+        errors=(400, 404),
+    ),
+    ("DELETE", "/v1/responses/{response_id}"): Operation(
+        Group.RESPONSES, "Forget a response", Deleted, parameters=RESPONSE, errors=(404,)
+    ),
+    ("POST", "/v1/responses/{response_id}/cancel"): Operation(
+        Group.RESPONSES, "Cancel a background response", ResponseBody, parameters=RESPONSE, errors=(400, 404)
+    ),
+    ("GET", "/v1/responses/{response_id}/input_items"): Operation(
+        Group.RESPONSES,
+        "What a response was given",
+        ItemPage,
+        parameters=(*RESPONSE, *ITEM_PAGE),
+        errors=(400, 404),
+    ),
+    ("POST", "/v1/conversations"): Operation(
+        Group.CONVERSATIONS, "Begin a conversation", ConversationBody, takes=NewConversation, errors=(400, 413)
+    ),
+    ("GET", "/v1/conversations/{conversation_id}"): Operation(
+        Group.CONVERSATIONS, "A conversation", ConversationBody, parameters=CONVERSATION, errors=(404,)
+    ),
+    ("POST", "/v1/conversations/{conversation_id}"): Operation(
+        Group.CONVERSATIONS,
+        "Change its metadata",
+        ConversationBody,
+        takes=NewMetadata,
+        parameters=CONVERSATION,
+        errors=CHANGING,
+    ),
+    ("DELETE", "/v1/conversations/{conversation_id}"): Operation(
+        Group.CONVERSATIONS, "Forget a conversation", Deleted, parameters=CONVERSATION, errors=(404,)
+    ),
+    ("POST", "/v1/conversations/{conversation_id}/items"): Operation(
+        Group.CONVERSATIONS, "Add items", ItemPage, takes=NewItems, parameters=CONVERSATION, errors=CHANGING
+    ),
+    ("GET", "/v1/conversations/{conversation_id}/items"): Operation(
+        Group.CONVERSATIONS, "Its items", ItemPage, parameters=(*CONVERSATION, *ITEM_PAGE), errors=(400, 404)
+    ),
+    ("GET", "/v1/conversations/{conversation_id}/items/{item_id}"): Operation(
+        Group.CONVERSATIONS, "An item", dict[str, Any], parameters=ITEM, errors=(404,)
+    ),
+    ("DELETE", "/v1/conversations/{conversation_id}/items/{item_id}"): Operation(
+        Group.CONVERSATIONS, "Take an item out", ConversationBody, parameters=ITEM, errors=(404,)
+    ),
+}
+OPERATIONS: Final = {**BOX_OPERATIONS, **GENERATION_OPERATIONS, **KEPT_OPERATIONS}
+"""By method and path, as the routes have them."""

@@ -1,0 +1,107 @@
+"""What is known of an eviction core, without changing it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from appliance.cache.eviction_facts import BlockFacts, Claim, EvictionStats, Order
+from appliance.cache.eviction_integrity import check_tables
+from appliance.cache.layout import AWAITED, FOREVER, FREE, NO_BLOCK, NO_SESSION, NOBODY, NOWHERE, STATS
+from appliance.cache.tables import Tables
+
+
+class EvictionView:
+    """Reads the arrays as they are. Only `candidates` and `check_integrity` take longer the more blocks there are."""
+
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+        self._header = tables.header
+        self._state = tables.state[0]
+
+    @property
+    def num_blocks(self) -> int:
+        return len(self._tables.blocks)
+
+    @property
+    def num_sessions(self) -> int:
+        return len(self._tables.sessions) - 1
+
+    @property
+    def num_candidates(self) -> int:
+        return int(self._state["num_candidates"])
+
+    @property
+    def num_free(self) -> int:
+        """Candidates without content."""
+        return int(self._tables.buckets["num_blocks"][FREE])
+
+    @property
+    def num_awaited(self) -> int:
+        """Candidates that waiting requests want."""
+        return int(self._tables.buckets["num_blocks"][AWAITED])
+
+    @property
+    def num_claimed(self) -> int:
+        """Blocks with a claim above the default."""
+        return int(self._state["num_claimed"])
+
+    @property
+    def order(self) -> Order:
+        return Order.FORECAST if self._state["is_forecast"] else Order.LRU
+
+    @property
+    def stats(self) -> EvictionStats:
+        return EvictionStats(*(int(self._state[name]) for name in STATS))
+
+    def candidates(self) -> NDArray[np.int64]:
+        """Nearly in the order in which they go: by effective priority, those without content first and the awaited ones
+        last, then by last use. Forecast and parents are left out. Sorts all."""
+        blocks = self._tables.blocks
+        numbers = np.flatnonzero(blocks["bucket"] != NOWHERE)
+        in_order: NDArray[np.int64] = numbers[np.lexsort((blocks["use"][numbers], blocks["bucket"][numbers]))]
+        return in_order
+
+    def candidates_by_priority(self) -> NDArray[np.int32]:
+        """How many candidates each effective priority 0–100 has; without the free and the awaited ones."""
+        return self._tables.buckets["num_blocks"][FREE + 1 : AWAITED].copy()
+
+    def num_claimed_by(self, session: int) -> int:
+        """Blocks on which the session has a claim above the default."""
+        return int(self._tables.sessions["num_above"][session + 1])
+
+    def priorities(self, blocks: Sequence[int] | NDArray[Any]) -> NDArray[np.uint8]:
+        """The effective ones."""
+        return self._tables.blocks["effective"][np.asarray(blocks, np.int64)]
+
+    def block(self, block: int) -> BlockFacts:
+        record = self._tables.blocks[block]
+        per_block = len(self._tables.claims) // self.num_blocks
+        slots = self._tables.claims[block * per_block : (block + 1) * per_block]
+        return BlockFacts(
+            has_content=bool(record["has_content"]),
+            holders=int(record["holders"]),
+            waiters=int(record["waiters"]),
+            owner=None if record["owner"] == NO_SESSION else int(record["owner"]),
+            parent=None if record["parent"] == NO_BLOCK else int(record["parent"]),
+            last_use_ms=int(record["last_use_ms"]),
+            own_priority=int(record["own"]),
+            effective_priority=int(record["effective"]),
+            claims=tuple(_claim(slot) for slot in slots if slot["session"] != NO_SESSION),
+        )
+
+    def check_integrity(self) -> None:
+        """Raises `IntegrityError` when facts, lists, links and counts disagree. Does not mutate."""
+        check_tables(self._tables)
+
+
+def _claim(slot: Any) -> Claim:
+    return Claim(
+        session=None if slot["session"] == NOBODY else int(slot["session"]),
+        priority=int(slot["priority"]),
+        duration_ms=None if slot["duration_ms"] == FOREVER else int(slot["duration_ms"]),
+        rule=int(slot["rule"]),
+    )

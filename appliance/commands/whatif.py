@@ -1,0 +1,132 @@
+"""`dynamo-box whatif`: what other policies and capacities would have done with a recorded trace."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from appliance.cache.contender import FORECAST, read_contender
+from appliance.cache.interleave import interleave
+from appliance.cache.queue_order import QueueOrder
+from appliance.cache.recording import Recording
+from appliance.cache.timeline import Accounting
+from appliance.cache.trace import Trace, build_trace
+from appliance.cache.trace_formats import read_recording
+from appliance.cache.whatif import (
+    LoopOutcome,
+    Machine,
+    Outcome,
+    steps,
+    what_if,
+    what_if_in_a_loop,
+)
+from appliance.commands.whatif_table import loop_table, outcome_table
+from appliance.errors import BoxError, SettingsError
+from appliance.units import parse_bytes
+
+DEFAULT_POLICIES = ("coding-agent", FORECAST)
+DEFAULT_SLOTS = 32
+BAR_WIDTH = 40
+
+
+def run(options: argparse.Namespace) -> int:
+    contenders = [read_contender(name, uses_hints=not options.no_hints) for name in options.policy or DEFAULT_POLICIES]
+    capacities_bytes = _capacities(options.capacity)
+    machine = Machine(_size("--kv-bytes-per-token", options.kv_bytes_per_token), options.prefill_rate)
+    trace = read_trace(Path(options.trace), options.slots, options.seed)
+    bar = _Bar(steps(trace, contenders, capacities_bytes))
+    if options.queue is not None:
+        in_loop = what_if_in_a_loop(
+            trace, contenders, capacities_bytes, queue=QueueOrder(options.queue), machine=machine, progress=bar.advance
+        )
+        bar.clear()
+        print(_json(in_loop) if options.json else loop_table(in_loop))
+        return 0
+    outcomes = what_if(
+        trace,
+        contenders,
+        capacities_bytes,
+        accounting=Accounting(options.accounting),
+        machine=machine,
+        progress=bar.advance,
+    )
+    bar.clear()
+    if options.plot and not options.json:
+        _plot(outcomes)
+    print(_json(outcomes) if options.json else outcome_table(outcomes))
+    return 0
+
+
+def read_trace(path: Path, slots: int | None, seed: int) -> Trace:
+    """With `slots`, or when its sessions share no clock, that many users play the sessions one after another. Raises
+    `TraceError`."""
+    recording = read_recording(path)
+    if slots is None and not recording.is_local_time:
+        return build_trace((access for session in recording.sessions for access in session), recording.block_tokens)
+    return _interleaved(recording, slots or DEFAULT_SLOTS, seed)
+
+
+def _interleaved(recording: Recording, slots: int, seed: int) -> Trace:
+    return interleave(recording.sessions, recording.block_tokens, slots=slots, seed=seed)
+
+
+def _capacities(text: str) -> list[int]:
+    return [_size("--capacity", part.strip()) for part in text.split(",")]
+
+
+def _size(option: str, text: str) -> int:
+    try:
+        return parse_bytes(text)
+    except ValueError as error:
+        raise SettingsError(f"{option}: {error}") from error
+
+
+def _json(outcomes: Sequence[Outcome] | Sequence[LoopOutcome]) -> str:
+    return json.dumps([_as_dict(outcome) for outcome in outcomes], indent=2)
+
+
+def _as_dict(outcome: Outcome | LoopOutcome) -> dict[str, object]:
+    if isinstance(outcome, Outcome):
+        return asdict(outcome) | {"hit_rate": outcome.hit_rate}
+    facts = {"contender": outcome.contender, "capacity_bytes": outcome.capacity_bytes, "queue": outcome.queue.value}
+    return facts | outcome.result._asdict() | {"hit_rate": outcome.result.hit_rate}
+
+
+class _Bar:
+    """Progress on standard error, if somebody watches."""
+
+    def __init__(self, total: int) -> None:
+        self._total = max(total, 1)
+        self._done = 0
+        self._is_shown = sys.stderr.isatty()
+
+    def advance(self, requests: int) -> None:
+        self._done += requests
+        if self._is_shown:
+            filled = BAR_WIDTH * self._done // self._total
+            share = 100 * self._done // self._total
+            print(f"\r{'━' * filled}{' ' * (BAR_WIDTH - filled)} {share:3d} %", end="", file=sys.stderr, flush=True)
+
+    def clear(self) -> None:
+        if self._is_shown:
+            print("\r" + " " * (BAR_WIDTH + 6), end="\r", file=sys.stderr, flush=True)
+
+
+def _plot(outcomes: Sequence[Outcome]) -> None:
+    try:
+        import plotext
+    except ImportError as error:
+        raise BoxError("--plot needs plotext", hint="Install it with `uv pip install plotext`.") from error
+    plotext.clear_figure()
+    for name in dict.fromkeys(outcome.contender for outcome in outcomes):
+        points = [outcome for outcome in outcomes if outcome.contender == name]
+        capacities = [outcome.capacity_bytes / 2**30 for outcome in points]
+        plotext.plot(capacities, [100 * outcome.hit_rate for outcome in points], label=name, marker="braille")
+    plotext.xlabel("GiB")
+    plotext.ylabel("% of prompt tokens read from cache")
+    plotext.plotsize(100, 25)
+    print(plotext.build() if sys.stdout.isatty() else plotext.uncolorize(plotext.build()))

@@ -1,0 +1,97 @@
+"""vLLM's KV-cache manager, telling the block pool which request its blocks are for.
+
+numba must not be imported with this module: see `pool.py`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from vllm.v1.core.kv_cache_manager import KVCacheBlocks, KVCacheManager
+from vllm.v1.core.kv_cache_utils import KVCacheBlock, resolve_block_hashes
+from vllm.v1.core.single_type_kv_cache_manager import FullAttentionManager
+from vllm.v1.request import Request
+
+from appliance.engine.retention.arrays import numbers
+
+if TYPE_CHECKING:
+    from appliance.engine.retention.retention import Retention
+
+
+class RetentionKVCacheManager(KVCacheManager):  # type: ignore[misc]  # vllm is not typed
+    """A `KVCacheManager` whose pool is a `RetentionBlockPool`."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.retention: Retention = self.block_pool.retention
+        self._groups = [
+            manager
+            for manager in self.coordinator.single_type_managers
+            if manager.block_pool is self.block_pool and manager.kv_cache_spec.prefix_cacheable
+        ]
+        self._linked = [manager for manager in self._groups if isinstance(manager, FullAttentionManager)]
+        self.retention.requests.linked_groups = frozenset(manager.kv_cache_group_id for manager in self._linked)
+
+    def allocate_slots(
+        self,
+        request: Request,
+        num_new_tokens: int,
+        num_new_computed_tokens: int = 0,
+        new_computed_blocks: KVCacheBlocks | None = None,
+        **kwargs: Any,
+    ) -> KVCacheBlocks | None:
+        reports = self.retention.reports
+        reports.cause = request
+        slots = super().allocate_slots(request, num_new_tokens, num_new_computed_tokens, new_computed_blocks, **kwargs)
+        reports.cause = None
+        if new_computed_blocks is not None:
+            if slots is None:
+                self.await_prefix(request)
+            else:
+                self._admit(request, new_computed_blocks)
+        return slots
+
+    def free(self, request: Request) -> None:
+        self._end(request)
+        super().free(request)
+
+    def pop_blocks_for_free(self, request: Request) -> list[KVCacheBlock]:
+        self._end(request)
+        blocks: list[KVCacheBlock] = super().pop_blocks_for_free(request)
+        return blocks
+
+    def await_prefix(self, request: Request) -> None:
+        """The request waits: what it would hit now goes last of all until it is admitted or freed.
+
+        Groups in which a hit takes only some of the blocks before it are left out. Nothing happens when it waits
+        already.
+        """
+        if request.request_id in self.retention.waiting or not self.prefix_cache_lookup_enabled(request):
+            return
+        blocks = [block for manager in self._linked for block in self._cached_prefix(request, manager)]
+        self.retention.waiting.begin(request.request_id, numbers(blocks))
+
+    def _cached_prefix(self, request: Request, manager: FullAttentionManager) -> list[int]:
+        hashes = resolve_block_hashes(request.block_hashes, self.block_pool.hash_block_size, manager.block_size)
+        found = []
+        for block_hash in hashes:
+            cached = self.block_pool.get_cached_block(block_hash, [manager.kv_cache_group_id])
+            if cached is None:
+                break
+            found.append(cached[0].block_id)
+        return found
+
+    def _admit(self, request: Request, hits: KVCacheBlocks) -> None:
+        self.retention.waiting.end(request.request_id)
+        self.retention.requests.begin(request)
+        for manager in self._groups:
+            count = len(hits.blocks[manager.kv_cache_group_id])
+            if count:
+                # Not the hits themselves: those outside a window were not taken, and may have been evicted by now.
+                held = manager.req_to_blocks[request.request_id][:count]
+                places = [(index, block.block_id) for index, block in enumerate(held) if block.block_hash is not None]
+                self.retention.requests.hit(request, manager.kv_cache_group_id, manager.block_size, places)
+
+    def _end(self, request: Request) -> None:
+        self.retention.waiting.end(request.request_id)
+        self.retention.requests.end(request.request_id)

@@ -1,0 +1,38 @@
+"""Compiles what the router runs, before anyone waits for it."""
+
+from __future__ import annotations
+
+from random import Random
+
+import msgspec
+
+from appliance.router.events import decode_batch
+from appliance.router.index import PrefixIndex
+from appliance.router.mirror import WorkerMirror
+from appliance.router.router import Router, RoutingPolicy
+
+_MANY_BLOCKS = 2000
+"""More than an index and a mirror have room for at first: growing has kernels of its own."""
+
+
+def warm_up() -> None:
+    """Run every kernel once with the types it will meet.
+
+    Measured on two cores: 10 s where nothing is compiled yet, 1 s from numba's cache.
+    """
+    index = PrefixIndex()
+    mirror = WorkerMirror(0, index, block_tokens=1)
+    router = Router(index, [0], RoutingPolicy.KV, block_tokens=1, random=Random(0))  # noqa: S311 – hides nothing
+    names = list(range(_MANY_BLOCKS))
+    stored = {"type": "BlockStored", "parent_block_hash": None, "block_size": 1}
+    removed = {"type": "BlockRemoved", "block_hashes": names[10:]}
+    for event in (
+        stored | {"block_hashes": names[:10], "token_ids": names[:10]},
+        stored | {"block_hashes": names[10:], "token_ids": names[10:], "parent_block_hash": 9},
+        removed,
+    ):
+        mirror.apply(decode_batch(msgspec.msgpack.encode([0.0, [event]])))
+        router.admit(router.route(names)).close()
+    mirror.check_integrity()
+    index.check_integrity()
+    mirror.reset()

@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+
+from appliance.cache.access_record import write_accesses
+from appliance.cli import EXIT_ERROR, EXIT_USAGE, main
+from tests.unit.cache.small_traces import BLOCK_TOKENS, access
+
+SMALL = ["--kv-bytes-per-token", "1", "--capacity", "16,32"]
+
+
+@pytest.fixture
+def trace(tmp_path: Path) -> str:
+    accesses = [access(f"s{number % 3}", 10.0 * number, [number % 3, 10 + number % 3]) for number in range(12)]
+    path = tmp_path / "trace.jsonl"
+    path.write_text("\n".join(write_accesses(accesses, BLOCK_TOKENS)))
+    return str(path)
+
+
+def test_a_table_for_each_capacity(trace: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["whatif", trace, "--policy", "forecast", *SMALL]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines if line] == [
+        *("16B", "lru", "forecast", "fifo", "optimum", "unbounded"),
+        *("32B", "lru", "forecast", "fifo", "optimum", "unbounded"),
+    ]
+
+
+def test_the_default_policies_are_the_boxs_own_and_the_bare_forecast(
+    trace: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["whatif", trace, "--json", *SMALL]) == 0
+    outcomes = json.loads(capsys.readouterr().out)
+    assert [outcome["contender"] for outcome in outcomes[:3]] == ["lru", "coding-agent", "forecast"]
+    assert outcomes[0]["hit_rate"] == outcomes[0]["hit_tokens"] / outcomes[0]["prompt_tokens"]
+
+
+def test_with_a_queue_users_wait_for_their_answers(trace: str, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["whatif", trace, "--policy", "forecast", "--queue", "in-turn", *SMALL]
+    assert main([*command, "--json"]) == 0
+    outcomes = json.loads(capsys.readouterr().out)
+    assert [(one["capacity_bytes"], one["contender"], one["queue"]) for one in outcomes[:2]] == [
+        (16, "lru", "in-turn"),
+        (16, "forecast", "in-turn"),
+    ]
+    assert main(command) == 0
+    assert "mean delay" in capsys.readouterr().out
+
+
+def test_slots_make_users_of_recorded_sessions(trace: str, capsys: pytest.CaptureFixture[str]) -> None:
+    rates = []
+    for slots in ("1", "3"):
+        assert main(["whatif", trace, "--policy", "lru", "--slots", slots, "--json", *SMALL]) == 0
+        rates.append(json.loads(capsys.readouterr().out)[0]["hit_rate"])
+    assert rates[0] > rates[1]
+
+
+def test_progress_goes_to_a_terminal_only(
+    trace: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert main(["whatif", trace, "--json", *SMALL]) == 0
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    assert main(["whatif", trace, "--json", *SMALL]) == 0
+    assert "100 %" in capsys.readouterr().err
+
+
+def test_a_plot_has_a_line_for_each_contender(
+    trace: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[str] = []
+
+    def plot(_x: list[float], _y: list[float], **options: Any) -> None:
+        drawn.append(options["label"])
+
+    def ignore(*_arguments: object) -> None:
+        return None
+
+    names = ("clear_figure", "xlabel", "ylabel", "plotsize")
+    stub = SimpleNamespace(plot=plot, build=lambda: "DRAWN", uncolorize=str, **dict.fromkeys(names, ignore))
+    monkeypatch.setitem(sys.modules, "plotext", stub)
+    assert main(["whatif", trace, "--policy", "forecast", "--plot", *SMALL]) == 0
+    assert drawn == ["lru", "forecast", "fifo", "optimum", "unbounded"]
+    assert "DRAWN" in capsys.readouterr().out
+
+
+def test_without_plotext_a_plot_says_how_to_get_it(
+    trace: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    missing: ModuleType | None = None
+    monkeypatch.setitem(sys.modules, "plotext", missing)  # type: ignore[arg-type]  # None is how Python marks one missing
+    assert main(["whatif", trace, "--plot", *SMALL]) == EXIT_ERROR
+    assert "plotext" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "says"),
+    [
+        (["nothing.jsonl"], EXIT_ERROR, "nothing.jsonl: cannot be read"),
+        (["TRACE", "--capacity", "16GiBs"], EXIT_USAGE, "--capacity: '16GiBs' is not a size"),
+        (["TRACE", "--kv-bytes-per-token", "x"], EXIT_USAGE, "--kv-bytes-per-token: 'x' is not a size"),
+        (["TRACE", "--capacity", "1"], EXIT_ERROR, "a block of 4 tokens does not fit into 1 bytes"),
+        (["TRACE", "--policy", "coding-agnt"], EXIT_ERROR, "coding-agnt"),
+    ],
+)
+def test_what_is_wrong_is_one_sentence(
+    trace: str, capsys: pytest.CaptureFixture[str], arguments: list[str], status: int, says: str
+) -> None:
+    assert main(["whatif", *(trace if word == "TRACE" else word for word in arguments)]) == status
+    assert says in capsys.readouterr().err
