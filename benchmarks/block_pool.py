@@ -1,31 +1,39 @@
-"""What our block pool costs vLLM's scheduler: time per step of its KV-cache manager, against vLLM's own pool.
+"""What our block pool costs vLLM's scheduler: time per step, against vLLM's own pool.
 
-No engine runs: a stand-in for the scheduler admits, continues and frees made-up requests, with the real
-`KVCacheManager` on both pools in turns. The pool is full from the first measured step on, so every new block evicts
-another. Run: `python -m benchmarks.block_pool`.
+No engine runs and no model: vLLM's real scheduler is given made-up conversations and made-up tokens, once with each
+pool, step by step in turns. The pool is full from the first measured step on, so every new block evicts another. Time
+is processor time of the one thread. Run: `python -m benchmarks.block_pool`.
 """
 
 from __future__ import annotations
 
 import argparse
 import gc
+import json
 import statistics
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import count, islice
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
+from vllm.config import KVEventsConfig, VllmConfig
+from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.sampling_params import SamplingParams
 from vllm.utils.hashing import sha256
 from vllm.v1.core import kv_cache_coordinator, kv_cache_utils
 from vllm.v1.core.block_pool import BlockPool
 from vllm.v1.core.kv_cache_manager import KVCacheManager
+from vllm.v1.core.sched import scheduler
+from vllm.v1.core.sched.async_scheduler import AsyncScheduler
 from vllm.v1.kv_cache_interface import FullAttentionSpec, KVCacheConfig, KVCacheGroupSpec
 from vllm.v1.kv_hints import KvHintsEnvelope
+from vllm.v1.outputs import ModelRunnerOutput
 from vllm.v1.request import Request
+from vllm.v1.structured_output import StructuredOutputManager
 
 from appliance.cache.plan import Directive, RetentionPlan
 from appliance.cache.plan_wire import encode_plan
@@ -34,6 +42,17 @@ from appliance.engine.retention.client import retention_hints
 from appliance.engine.retention.manager import RetentionKVCacheManager
 from appliance.engine.retention.pool import RetentionBlockPool
 
+MODEL = {
+    "architectures": ["LlamaForCausalLM"],
+    "model_type": "llama",
+    "hidden_size": 64,
+    "intermediate_size": 64,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "vocab_size": 1 << 30,
+    "max_position_embeddings": 1 << 17,
+    "torch_dtype": "float32",
+}
 BLOCK_TOKENS = 16
 SYSTEM_TOKENS = 4096
 TURN_TOKENS = 1024
@@ -92,99 +111,77 @@ def _hints(session: str, tokens: int) -> KvHintsEnvelope | None:
     return retention_hints(encode_plan(plan, session), session)
 
 
-class Scheduler:
-    """Chunked prefill, one token a step for whoever has read its prompt, and no more."""
+class Engine:
+    """vLLM's scheduler with a model that samples at once: what is timed is all that the scheduler does in a step."""
 
-    def __init__(self, manager: Any, requests: Iterator[Request], load: Load) -> None:
-        self.manager = manager
+    def __init__(self, config: VllmConfig, load: Load, requests: Iterator[Request], *, ours: bool) -> None:
         self.cached_tokens = 0
+        self._scheduler = _new_scheduler(config, load, ours=ours)
         self._requests = requests
         self._load = load
-        self._waiting: deque[Request] = deque()
-        self._running: list[Request] = []
-        self._scheduled: list[tuple[Request, int]] = []
 
     def receive(self) -> bool:
-        """Requests come in; False when none is left anywhere."""
-        self._waiting.extend(islice(self._requests, self._load.running - len(self._waiting)))
-        return bool(self._waiting or self._running)
+        """As many requests come in as have room; False when none is left anywhere."""
+        for request in islice(self._requests, self._load.running - len(self._scheduler.requests)):
+            self._scheduler.add_request(request)
+        return bool(self._scheduler.requests)
 
-    def schedule(self) -> None:
-        """What is measured."""
-        self.manager.new_step_starts()
-        for request in [request for request in self._running if request.num_output_tokens == ANSWER_TOKENS]:
-            self._running.remove(request)
-            self.manager.free(request)
-        budget = STEP_TOKENS
-        for request in self._running:
-            budget -= self._continue(request, budget)
-        while self._waiting and len(self._running) < self._load.running and budget > 0:
-            budget -= self._admit(self._waiting.popleft(), budget)
-        self.manager.take_events()
+    def step(self) -> float:
+        """Seconds of one step."""
+        began = time.thread_time()
+        scheduled = self._scheduler.schedule()
+        seconds = time.thread_time() - began
+        self.cached_tokens += sum(new.num_computed_tokens for new in scheduled.scheduled_new_reqs)
+        sampled = self._sample(scheduled.num_scheduled_tokens)
+        began = time.thread_time()
+        self._scheduler.update_from_output(scheduled, sampled)
+        return seconds + time.thread_time() - began
 
-    def compute(self) -> None:
-        for request, count in self._scheduled:
-            request.num_computed_tokens += count
-            if request.num_computed_tokens == request.num_tokens:
-                request.append_output_token_ids(request.num_tokens)
-        self._scheduled.clear()
-
-    def _continue(self, request: Request, budget: int) -> int:
-        count = min(request.num_tokens - request.num_computed_tokens, budget)
-        if count:
-            assert self.manager.allocate_slots(request, count, num_lookahead_tokens=0) is not None
-            self._scheduled.append((request, count))
-        return count
-
-    def _admit(self, request: Request, budget: int) -> int:
-        found, cached, _ = self.manager.get_computed_blocks(request)
-        self.cached_tokens += cached
-        count = min(request.num_tokens - cached, budget)
-        slots = self.manager.allocate_slots(
-            request, count, num_new_computed_tokens=cached, new_computed_blocks=found, full_sequence_must_fit=True
-        )
-        assert slots is not None
-        request.num_computed_tokens = cached
-        self._running.append(request)
-        self._scheduled.append((request, count))
-        return count
+    def _sample(self, scheduled: dict[str, int]) -> ModelRunnerOutput:
+        names = list(scheduled)
+        requests = [self._scheduler.requests[name] for name in names]
+        is_read = [request.num_computed_tokens >= request.num_tokens for request in requests]
+        tokens = [[request.num_tokens] if read else [] for request, read in zip(requests, is_read, strict=True)]
+        return ModelRunnerOutput(names, {name: place for place, name in enumerate(names)}, tokens)
 
 
-def new_manager(load: Load, *, ours: bool) -> Any:
+def _new_scheduler(config: VllmConfig, load: Load, *, ours: bool) -> Any:
     spec = FullAttentionSpec(block_size=BLOCK_TOKENS, num_kv_heads=1, head_size=1, dtype=torch.float32)
-    config = KVCacheConfig(load.blocks, [], [KVCacheGroupSpec(["layer"], spec)])
+    cache = KVCacheConfig(load.blocks, [], [KVCacheGroupSpec(["layer"], spec)])
     kv_cache_coordinator.BlockPool = RetentionBlockPool if ours else BlockPool
-    try:
-        return (RetentionKVCacheManager if ours else KVCacheManager)(
-            config,
-            max_model_len=1 << 20,
-            scheduler_block_size=BLOCK_TOKENS,
-            hash_block_size=BLOCK_TOKENS,
-            enable_kv_cache_events=True,
-        )
-    finally:
-        kv_cache_coordinator.BlockPool = BlockPool
+    scheduler.KVCacheManager = RetentionKVCacheManager if ours else KVCacheManager
+    return AsyncScheduler(config, cache, StructuredOutputManager(config), BLOCK_TOKENS)
 
 
-def seconds(load: Load, *, has_plans: bool) -> dict[bool, list[float]]:
+def _configuration(load: Load, folder: Path) -> VllmConfig:
+    (folder / "config.json").write_text(json.dumps(MODEL))
+    config = AsyncEngineArgs(
+        model=str(folder),
+        skip_tokenizer_init=True,
+        block_size=BLOCK_TOKENS,
+        max_num_seqs=load.running,
+        max_num_batched_tokens=STEP_TOKENS,
+        kv_events_config=KVEventsConfig(enable_kv_cache_events=True, publisher="null"),
+    ).create_engine_config()
+    config.cache_config.num_gpu_blocks = load.blocks
+    return config
+
+
+def seconds(config: VllmConfig, load: Load, *, has_plans: bool) -> dict[bool, list[float]]:
     """Of each step in the last two thirds of all, without and with our pool: both do the same step one after the other,
     so that what else the machine does slows both."""
-    schedulers = {
-        ours: Scheduler(new_manager(load, ours=ours), iter(Sessions(load, has_plans=has_plans)), load)
-        for ours in (False, True)
+    engines = {
+        ours: Engine(config, load, iter(Sessions(load, has_plans=has_plans)), ours=ours) for ours in (False, True)
     }
     times: dict[bool, list[float]] = {False: [], True: []}
     gc.collect()
     gc.disable()
-    while all([scheduler.receive() for scheduler in schedulers.values()]):
-        for ours, scheduler in schedulers.items():
-            start = time.thread_time()
-            scheduler.schedule()
-            times[ours].append(time.thread_time() - start)
-            scheduler.compute()
+    while [engine.receive() for engine in engines.values()] != [False, False]:
+        for ours, engine in engines.items():
+            times[ours].append(engine.step())
     gc.enable()
-    for ours, scheduler in schedulers.items():
-        print(f"  {'ours' if ours else 'vLLM':4}  {scheduler.cached_tokens:12,} prompt tokens found")
+    for ours, engine in engines.items():
+        print(f"  {'ours' if ours else 'vLLM':4}  {engine.cached_tokens:12,} prompt tokens found")
     return {ours: each[len(each) // 3 :] for ours, each in times.items()}
 
 
@@ -196,10 +193,13 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=5)
     given = parser.parse_args()
     kv_cache_utils.init_none_hash(sha256)
-    seconds(Load(4000, 4, 4, 2), has_plans=True)
+    load = Load(given.blocks, given.running, given.sessions, given.turns)
+    with TemporaryDirectory() as folder:
+        config = _configuration(load, Path(folder))
+    seconds(config, Load(4000, 4, 4, 2), has_plans=True)
     for has_plans in (False, True):
         print("claims on every block" if has_plans else "no claims")
-        measured = seconds(Load(given.blocks, given.running, given.sessions, given.turns), has_plans=has_plans)
+        measured = seconds(config, load, has_plans=has_plans)
         for ours, times in measured.items():
             rows = f"mean {statistics.fmean(times) * 1e6:6.0f}, median {statistics.median(times) * 1e6:6.0f} µs a step"
             print(f"  {'ours' if ours else 'vLLM':4}  {rows}")

@@ -1,11 +1,14 @@
 """How far each policy gets from LRU to the optimum on recorded Claude Code sessions, and how fast the simulator is.
 
-    python -m benchmarks.policy SESSIONS [--seeds 7,8,9] [--mooncake FILE]
+    python -m benchmarks.policy SESSIONS [--seeds 7,8,9] [--policy FILE] [--one-agent] [--mooncake FILE]
 
 SESSIONS is a folder of kv-cache-tester files. Sessions whose prompts stay within 131,072 tokens are replayed, 160 of
 them by 32 users, who wait at most 300 s between two requests; 128 KiB of KV per token; the second half of the requests
 counts; the capacity is for idle blocks only. Shipped curves come from the sessions whose file name has a SHA-256 that
 is a multiple of 8, and from those with longer prompts; so the others are measured, if there are any.
+
+The sessions are those of many people and share nothing, not even tools and system text. `--one-agent` makes these the
+same in all of them, as on one workstation.
 """
 
 from __future__ import annotations
@@ -25,9 +28,10 @@ from appliance.cache.contender import Contender, read_contender
 from appliance.cache.forecast import Forecast
 from appliance.cache.interleave import interleave
 from appliance.cache.recording import Recording
+from appliance.cache.region import Region
 from appliance.cache.replay import replay
 from appliance.cache.timeline import Accounting, timeline
-from appliance.cache.trace import Access, Trace, build_trace
+from appliance.cache.trace import REGIONS, Access, Trace, build_trace
 from appliance.cache.trace_formats import read_recording
 from appliance.cache.yardsticks import Yardstick, unbounded_hits, yardstick_hits
 
@@ -39,6 +43,7 @@ SESSIONS, SLOTS = 160, 32
 TRAINING_FOLD, FOLDS = 0, 8
 HINT_SPREAD = 0.7
 COPY_SHIFT = 28
+HEAD = [REGIONS.index(Region.TOOLS), REGIONS.index(Region.SYSTEM)]
 
 Session = tuple[Access, ...]
 
@@ -50,13 +55,17 @@ def main() -> None:
     recording = read_recording(options.sessions)
     # Subagents have a name behind a stroke.
     measured = _measured([one for one in recording.sessions if "/" not in one[0].session])
-    _print_policies(replace(recording, sessions=tuple(measured)), options.seeds, options.policy)
+    drawn = _drawn(measured)
+    if options.one_agent:
+        drawn = [tuple(map(_with_common_head, session)) for session in drawn]
+    _print_policies(replace(recording, sessions=tuple(drawn)), options.seeds, options.policy)
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("sessions", type=Path)
     parser.add_argument("--mooncake", type=Path)
+    parser.add_argument("--one-agent", action="store_true")
     parser.add_argument("--policy", action="append", default=[])
     parser.add_argument("--seeds", type=lambda text: [int(part) for part in text.split(",")], default=[7, 8, 9])
     return parser.parse_args()
@@ -87,6 +96,12 @@ def _copy(session: Session, copy: int) -> Session:
     )
 
 
+def _with_common_head(access: Access) -> Access:
+    assert access.regions is not None
+    places = np.arange(len(access.block_keys))
+    return replace(access, block_keys=np.where(np.isin(access.regions, HEAD), places, access.block_keys))
+
+
 def _with_hints(trace: Trace, seed: int, *, tools: bool) -> Trace:
     """What a harness could say: that a session is over, and how long a tool will take, off by a lognormal factor."""
     random = np.random.default_rng(seed)
@@ -105,7 +120,7 @@ def _print_policies(recording: Recording, seeds: Sequence[int], policies: Sequen
     closed: dict[str, dict[int, list[float]]] = {}
     rates: dict[str, dict[int, list[float]]] = {}
     for seed in seeds:
-        trace = interleave(_drawn(recording.sessions), recording.block_tokens, slots=SLOTS, seed=seed)
+        trace = interleave(recording.sessions, recording.block_tokens, slots=SLOTS, seed=seed)
         for capacity_gib in CAPACITIES_GIB:
             found = dict(_rates(trace, seed, capacity_gib, policies))
             gap = found["optimum"] - found["lru"]

@@ -5,13 +5,12 @@ Run by `benchmarks.router`, never by hand. Prints one JSON object. Needs nothing
 
 from __future__ import annotations
 
+import importlib
 import json
 import random
 import time
 from collections.abc import Callable
 from typing import Any
-
-from dynamo._core import RadixTree
 
 WORKERS, SESSIONS, SHARED_BLOCKS, OWN_BLOCKS, EVICTED_BLOCKS = 8, 100, 512, 64, 512
 
@@ -43,7 +42,9 @@ def event(number: int, data: dict[str, Any]) -> bytes:
 def main() -> None:
     rng = random.Random(1)  # noqa: S311  a seeded workload
     shared, engine_shared = ([rng.getrandbits(63) for _ in range(SHARED_BLOCKS)] for _ in range(2))
-    stored, removed, prompts = [], [], []
+    stored: list[tuple[int, bytes]] = []
+    removed: list[tuple[int, bytes]] = []
+    prompts: list[list[int]] = []
     evicted: list[list[int]] = [[] for _ in range(WORKERS)]
     for number in range(WORKERS * SESSIONS):
         worker = number % WORKERS
@@ -57,7 +58,7 @@ def main() -> None:
         for worker, names in enumerate(evicted):
             gone = {"block_hashes": names[start : start + EVICTED_BLOCKS]}
             removed.append((worker, event(len(stored) + len(removed), {"removed": gone})))
-    tree = RadixTree()
+    tree = importlib.import_module("dynamo._core").RadixTree()
     num_blocks = SHARED_BLOCKS + OWN_BLOCKS
     stored_per_second = len(stored) * num_blocks / applied_seconds(tree, stored)
     match_seconds = seconds(lambda: tree.find_matches(prompts[0]).scores, 200)

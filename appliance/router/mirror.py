@@ -75,6 +75,11 @@ class WorkerMirror:
         """Different blocks known, copies not counted."""
         return len(self._blocks) - sum(self._others.values())
 
+    @property
+    def num_engine_blocks(self) -> int:
+        """Different engine hashes known: the engine's own count, as soon as all its events are applied."""
+        return len(self._blocks)
+
     def apply(self, batch: Batch) -> None:
         """Apply all events in order. Never raises for what an engine may say: what cannot be used is counted."""
         self.stats.ignored += batch.unknown_events
@@ -100,7 +105,7 @@ class WorkerMirror:
         """Raises `IntegrityError` when blocks and index disagree. Does not mutate.
 
         With `engine_blocks`, the engine's own number of different block hashes in its cache, also when that is not
-        what its events came to. It can only be right once all of them are applied.
+        `num_engine_blocks`. Reads everything, as the index does.
         """
         self._blocks.check_integrity()
         own_hashes, holders = np.unique(self._blocks.own_hashes(), return_counts=True)

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from appliance.cache.errors import IntegrityError
 from appliance.cache.eviction import NO_BLOCK, NO_SESSION, EvictionCore, Order
-from appliance.cache.eviction_facts import Victims
 from appliance.engine.retention.arrays import Numbers
 from appliance.engine.retention.worths import Worths
 
@@ -48,10 +47,10 @@ class BlockTable:
     def __len__(self) -> int:
         return len(self.states)
 
-    def take(self, n: int) -> Victims:
-        """The next `n` to go, held and empty now."""
-        victims = self.core.take(n, self._now_ms())
-        self._states[victims.blocks] = EMPTY
+    def take(self, n: int) -> NDArray[np.int64]:
+        """The next `n` to go, held and empty now: a row for each field of `Victims`."""
+        victims = self.core.take_columns(n, self._now_ms())
+        self._states[victims[0]] = EMPTY
         return victims
 
     def hold(self, blocks: Numbers) -> None:
@@ -69,17 +68,24 @@ class BlockTable:
         if not len(blocks):
             return
         self._states[blocks] = FILLED
-        known = (parents != NO_BLOCK) & (self._states[parents] == FILLED)
         self.serials[blocks] += 1
         self.first_tokens[blocks] = first_tokens
-        self.core.fill(blocks, np.where(known, parents, NO_BLOCK), owner, self._now_ms())
+        is_known = (parents != NO_BLOCK) & (self._states[parents] == FILLED)
+        self.core.fill(blocks, np.where(is_known, parents, NO_BLOCK), owner, self._now_ms())
+
+    def are_known(self, blocks: Numbers) -> bool:
+        """Whether the core knows of all that these blocks, which can be found, hold."""
+        return self._states[blocks].tobytes().count(FILLED) == len(blocks)
+
+    def is_any_pending(self, blocks: Numbers) -> bool:
+        return PENDING in self._states[blocks]
 
     def fill_unknown(self, blocks: Numbers) -> None:
         """Tell the core of those among the blocks that can be found and that nobody has filled: they belong to none."""
         unknown = blocks[self._states[blocks] == EMPTY]
         if len(unknown):
             self.num_late_fills += len(unknown)
-            self.fill(unknown, np.full(len(unknown), NO_BLOCK, np.int64), np.zeros(len(unknown), np.int64), NO_SESSION)
+            self.fill(unknown, np.full(len(unknown), NO_BLOCK), np.zeros(len(unknown), np.int64), NO_SESSION)
 
     def hit(self, blocks: Numbers, parents: Numbers, owner: int) -> None:
         """A use of filled blocks, by nobody in particular for NO_SESSION. They follow their parents from now on: where
@@ -94,9 +100,6 @@ class BlockTable:
         """They can be found no longer."""
         self._states[blocks] = EMPTY
         self.core.drop(blocks)
-
-    def is_any_pending(self, blocks: Numbers) -> bool:
-        return PENDING in self._states[blocks]
 
     def are_filled(self, blocks: Numbers, serials: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Which still hold what they held when their serial numbers were these."""

@@ -24,6 +24,7 @@ class RetentionKVCacheManager(KVCacheManager):  # type: ignore[misc]  # vllm is 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.retention: Retention = self.block_pool.retention
+        self._reports = self.retention.reports
         self._groups = [
             manager
             for manager in self.coordinator.single_type_managers
@@ -31,6 +32,10 @@ class RetentionKVCacheManager(KVCacheManager):  # type: ignore[misc]  # vllm is 
         ]
         self._linked = [manager for manager in self._groups if isinstance(manager, FullAttentionManager)]
         self.retention.requests.linked_groups = frozenset(manager.kv_cache_group_id for manager in self._linked)
+
+    def new_step_starts(self) -> None:
+        self._reports.cause = None
+        super().new_step_starts()
 
     def allocate_slots(
         self,
@@ -40,10 +45,8 @@ class RetentionKVCacheManager(KVCacheManager):  # type: ignore[misc]  # vllm is 
         new_computed_blocks: KVCacheBlocks | None = None,
         **kwargs: Any,
     ) -> KVCacheBlocks | None:
-        reports = self.retention.reports
-        reports.cause = request
+        self._reports.cause = request
         slots = super().allocate_slots(request, num_new_tokens, num_new_computed_tokens, new_computed_blocks, **kwargs)
-        reports.cause = None
         if new_computed_blocks is not None:
             if slots is None:
                 self.await_prefix(request)

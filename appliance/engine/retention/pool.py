@@ -47,6 +47,23 @@ class RetentionBlockPool(BlockPool):  # type: ignore[misc]  # vllm is not typed
             indices = range(num_cached_blocks, num_full_blocks)
             self.retention.requests.filled(request, blocks, indices, block_size, kv_cache_group_id, block_mask)
 
+    def get_new_blocks(self, num_blocks: int) -> list[KVCacheBlock]:
+        if num_blocks > self.get_num_free_blocks():
+            raise ValueError(f"Cannot get {num_blocks} free blocks from the pool")
+        taken: list[KVCacheBlock] = self.free_block_queue.popleft_n(num_blocks)
+        if self._reuse_watchers:
+            self._notify_reuse(taken)
+        remove_hashes, collector = super()._remove_cached_block_hashes, self.metrics_collector
+        for block in taken:
+            if collector:
+                collector.on_block_evicted(block)
+            if block.block_hash is not None:
+                self._emit_block_removed_events(remove_hashes(block))
+            block.ref_cnt += 1
+            if collector:
+                collector.on_block_allocated(block)
+        return taken
+
     def touch(self, blocks: Sequence[KVCacheBlock]) -> None:
         idle = []
         collector = self.metrics_collector
@@ -66,8 +83,8 @@ class RetentionBlockPool(BlockPool):  # type: ignore[misc]  # vllm is not typed
         return is_reset
 
     def _remove_cached_block_hashes(self, block: KVCacheBlock) -> list[BlockHashWithGroupId]:
+        """Called for blocks that stay where they are: those that are given out are empty in the core already."""
         removed: list[BlockHashWithGroupId] = super()._remove_cached_block_hashes(block)
-        # Those of blocks that the core has given out are empty there already.
         if self.retention.table.states[block.block_id]:
             self.retention.drop(block.block_id)
         return removed

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
-import numpy as np
 from vllm.v1.core.kv_cache_utils import KVCacheBlock
 
 from appliance.cache.errors import IntegrityError
-from appliance.cache.eviction_facts import Victims
 from appliance.engine.retention.arrays import Numbers, numbers
-from appliance.engine.retention.blocks import EMPTY, BlockTable
+from appliance.engine.retention.blocks import BlockTable
 
-OnEvicted = Callable[[Victims, list[KVCacheBlock]], None]
+OnEvicted = Callable[[Numbers, list[KVCacheBlock]], None]
 Settle = Callable[[Numbers], None]
 
 
@@ -24,8 +22,8 @@ class RetentionQueue:
     ) -> None:
         """All blocks of the table are free.
 
-        `settle` sees to it that the table knows of all that these blocks hold. `on_evicted` is told of blocks that had
-        content when they are handed out, while they still carry their hashes.
+        `settle` sees to it that the table knows of all that these blocks hold. `on_evicted` is told of blocks that are
+        handed out and had content, as rows of `Victims` and while they still carry their hashes.
         """
         self.num_free_blocks = len(blocks)
         self._blocks = blocks
@@ -44,8 +42,9 @@ class RetentionQueue:
         victims = self._table.take(n)
         self.num_free_blocks -= n
         blocks = self._blocks
-        taken = [blocks[number] for number in victims.blocks.tolist()]
-        if victims.had_content.any():
+        numbers, had_content = victims[:2].tolist()
+        taken = [blocks[number] for number in numbers]
+        if 1 in had_content:
             self._on_evicted(victims, taken)
         return taken
 
@@ -59,21 +58,20 @@ class RetentionQueue:
     def append(self, block: KVCacheBlock) -> None:
         self.append_n([block])
 
-    def append_n(self, blocks: Iterable[KVCacheBlock]) -> None:
+    def append_n(self, blocks: Sequence[KVCacheBlock]) -> None:
         """Blocks with a hash, the one to go first in front."""
-        ids = numbers([block.block_id for block in blocks])
-        if not len(ids):
+        if not blocks:
             return
+        ids = numbers([block.block_id for block in blocks])
         self._settle(ids)
         self._release(ids[::-1])
 
-    def prepend_n(self, blocks: Iterable[KVCacheBlock]) -> None:
+    def prepend_n(self, blocks: Sequence[KVCacheBlock]) -> None:
         """Blocks without a hash: they go before all others, the first in front."""
-        ids = numbers([block.block_id for block in blocks])
-        if not len(ids):
+        if not blocks:
             return
-        states = self._table.states
-        if any(states[number] != EMPTY for number in ids.tolist()):
+        ids = numbers([block.block_id for block in blocks])
+        if any(map(self._table.states.__getitem__, ids.tolist())):
             self._table.drop(ids)
         self._release(ids)
 
@@ -102,5 +100,5 @@ class RetentionQueue:
 
     def _release(self, ids: Numbers) -> None:
         """The last becomes a candidate first."""
-        self._table.release(np.ascontiguousarray(ids))
+        self._table.release(ids)
         self.num_free_blocks += len(ids)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
-from vllm.v1.core.kv_cache_utils import KVCacheBlock, get_block_hash, maybe_convert_block_hash
+from vllm.v1.core.kv_cache_utils import BlockHashWithGroupId, KVCacheBlock, get_block_hash, maybe_convert_block_hash
 from vllm.v1.request import Request
 
 from appliance.cache.eviction_facts import Victims
@@ -20,12 +20,14 @@ MOST_KEPT: Final = 1 << 16
 
 
 class _Batch(NamedTuple):
-    victims: Victims
-    hashes: list[Any]
+    """`victims` has a row for each field of `Victims`; `owners` are its sessions' names, if they were looked up."""
+
+    victims: Numbers
+    hashes: list[BlockHashWithGroupId | None]
     first_tokens: Numbers
-    owners: dict[int, str | None]
     cause: str | None
     cause_request: str | None
+    owners: dict[int, str | None] | None = None
 
 
 class EvictionReports:
@@ -47,23 +49,20 @@ class EvictionReports:
     def __len__(self) -> int:
         return self._num_kept
 
-    def add(self, victims: Victims, blocks: list[KVCacheBlock]) -> None:
+    def add(self, victims: Numbers, blocks: list[KVCacheBlock]) -> None:
         """Blocks without content among the victims are no evictions."""
-        cause = self.cause
-        batch = _Batch(
-            victims,
-            [block.block_hash for block in blocks],
-            self._table.first_tokens[victims.blocks],
-            {slot: self._sessions.name(slot) for slot in set(victims.sessions.tolist())},
-            None if cause is None else cause.session_id,
-            None if cause is None else cause.request_id,
-        )
-        self._batches.append(batch)
-        self._num_kept += len(blocks)
+        hashes = [block.block_hash for block in blocks]
+        cause = (None, None) if self.cause is None else (self.cause.session_id, self.cause.request_id)
+        self._batches.append(_Batch(victims, hashes, self._table.first_tokens[victims[0]], *cause))
+        self._num_kept += len(hashes)
         while self._num_kept > self._most_kept and len(self._batches) > 1:
             lost = len(self._batches.popleft().hashes)
             self._num_kept -= lost
             self.num_dropped += lost
+
+    def look_up_owners(self) -> None:
+        """Slots are about to change hands."""
+        self._batches = deque(self._with_owners(batch) for batch in self._batches)
 
     def drain(self, most: int) -> list[Eviction]:
         """The oldest, in whole batches, until there are at least `most`; they are forgotten here."""
@@ -71,24 +70,30 @@ class EvictionReports:
         while self._batches and len(drained) < most:
             batch = self._batches.popleft()
             self._num_kept -= len(batch.hashes)
-            drained += self._written_out(batch)
+            drained += self._written_out(self._with_owners(batch))
         return drained
 
+    def _with_owners(self, batch: _Batch) -> _Batch:
+        if batch.owners is not None:
+            return batch
+        slots = set(Victims(*batch.victims).sessions.tolist())
+        return batch._replace(owners={slot: self._sessions.name(slot) for slot in slots})
+
     def _written_out(self, batch: _Batch) -> list[Eviction]:
-        columns = [column.tolist() for column in batch.victims]
-        rows = zip(*columns, batch.hashes, batch.first_tokens.tolist(), strict=True)
+        owners = batch.owners or {}
+        rows = zip(*batch.victims.tolist(), batch.hashes, batch.first_tokens.tolist(), strict=True)
         return [
             Eviction(
                 block=block,
                 block_hash=None if key is None else maybe_convert_block_hash(get_block_hash(key)),
                 first_token=first_token,
-                owner=batch.owners[session],
+                owner=owners.get(session),
                 cause=batch.cause,
                 cause_request=batch.cause_request,
                 priority=priority,
                 rule=self._rules.name(rule),
                 age_seconds=age_ms / 1000,
-                awaited=awaited,
+                awaited=bool(awaited),
             )
             for block, had_content, session, priority, rule, age_ms, awaited, key, first_token in rows
             if had_content

@@ -53,6 +53,8 @@ class Tagger:
 
     def settle(self, blocks: Numbers) -> None:
         """See to it that the core knows of all that these blocks, which can be found, hold."""
+        if self._table.are_known(blocks):
+            return
         if self._table.is_any_pending(blocks):
             self.settle_all()
         self._table.fill_unknown(blocks)

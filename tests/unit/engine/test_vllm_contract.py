@@ -64,8 +64,9 @@ from appliance.engine.launch import OwnEnvironmentProcManager
 from appliance.engine.parsing import AnswerParser
 from appliance.engine.plan import WorkerPlan
 from appliance.generation import FinishReason
-from appliance.router.events import AllBlocksCleared, BlockRemoved, BlockStored, KVEvent, decode_batch
-from appliance.router.mirror import _FULL_ATTENTION_KINDS, _GPU_MEDIA
+from appliance.router.events import AllBlocksCleared, Batch, BlockRemoved, BlockStored, KVEvent, decode_batch
+from appliance.router.index import PrefixIndex
+from appliance.router.mirror import _FULL_ATTENTION_KINDS, _GPU_MEDIA, WorkerMirror
 from appliance.router.subscription import END_OF_REPLAY, SEQUENCE_BYTES
 
 BLOCK_TOKENS = 2
@@ -680,7 +681,19 @@ def test_every_copy_of_a_block_is_stored_and_removed_by_itself(pool: BlockPool) 
     first, second, *removed = told(pool)
     assert isinstance(first, BlockStored)
     assert first == second, "BlockPool de-duplicates now: router/mirror.py counts copies"
-    assert removed == [BlockRemoved(list(first.block_hashes), "GPU", 0)] * 2, "a copy's removal is not told: router/mirror.py"
+    assert removed == [BlockRemoved(list(first.block_hashes), "GPU", 0)] * 2, (
+        "a copy's removal is not told: router/mirror.py"
+    )
+
+
+def test_a_mirror_of_the_events_has_as_many_blocks_as_the_pool_counts(pool: BlockPool) -> None:
+    mirror = WorkerMirror(0, PrefixIndex(), BLOCK_TOKENS)
+    for token_ids in ([1, 2], [1, 2], [1, 2, 3, 4], [5, 6]):
+        pool.free_blocks(cache(pool, token_ids))
+    pool.get_new_blocks(6)
+    mirror.apply(Batch(0.0, told(pool)))
+    assert len(pool.cached_block_hash_to_block) == mirror.num_blocks > 0, "BlockPool counts otherwise: router/mirror.py"
+    mirror.check_integrity(engine_blocks=len(pool.cached_block_hash_to_block))
 
 
 def test_a_cache_is_cleared_only_when_no_block_is_in_use(pool: BlockPool) -> None:

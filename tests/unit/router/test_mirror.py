@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from array import array
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,7 @@ def mirror(index: Index) -> WorkerMirror:
 
 
 def stored(
-    engine_hashes: list[int | bytes], token_ids: list[int], parent: int | bytes | None = None, **fields: Any
+    engine_hashes: Sequence[int | bytes], token_ids: list[int], parent: int | bytes | None = None, **fields: Any
 ) -> BlockStored:
     ours: dict[str, Any] = {
         "block_size": BLOCK_TOKENS,

@@ -21,7 +21,7 @@ def compiled() -> dict[str, int]:
     found = {}
     for module in MODULES:
         for name, value in vars(module).items():
-            if not name.startswith("_") and getattr(value, "signatures", ()) and value.__module__ == module.__name__:
+            if not name.startswith("_") and getattr(value, "signatures", None) and value.__module__ == module.__name__:
                 found[f"{module.__name__}.{name}"] = len(value.signatures)
     return found
 
