@@ -88,12 +88,12 @@ class RetentionKVCacheManager(KVCacheManager):  # type: ignore[misc]  # vllm is 
         self.retention.waiting.end(request.request_id)
         self.retention.requests.begin(request)
         for manager in self._groups:
-            count = len(hits.blocks[manager.kv_cache_group_id])
+            group = manager.kv_cache_group_id
+            count = len(hits.blocks[group])
             if count:
                 # Not the hits themselves: those outside a window were not taken, and may have been evicted by now.
                 held = manager.req_to_blocks[request.request_id][:count]
-                places = [(index, block.block_id) for index, block in enumerate(held) if block.block_hash is not None]
-                self.retention.requests.hit(request, manager.kv_cache_group_id, manager.block_size, places)
+                self.retention.requests.hit(request, held, manager.block_size, group)
 
     def _end(self, request: Request) -> None:
         self.retention.waiting.end(request.request_id)

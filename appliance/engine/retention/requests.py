@@ -10,12 +10,13 @@ from vllm.v1.request import Request
 
 from appliance.cache.errors import IntegrityError, InvalidRange
 from appliance.cache.layout import NO_BLOCK
+from appliance.engine.retention.arrays import numbers
 from appliance.engine.retention.blocks import BlockTable
 from appliance.engine.retention.keeps import Keeps
 from appliance.engine.retention.rules import RuleNumbers
 from appliance.engine.retention.sessions import ANONYMOUS, SessionSlots
 from appliance.engine.retention.tagged import Chain, TaggedRequest
-from appliance.engine.retention.tagger import Place, Tagger
+from appliance.engine.retention.tagger import Tagger
 from appliance.engine.retention.worths import GpuPlan, read_plan, retain_payload, scope_of
 
 NULL_BLOCK: Final = 0
@@ -80,10 +81,15 @@ class Requests:
         else:
             self.tagger.fill_run(tagged, chain, ids, start, blocks[start - 1].block_id if start else NO_BLOCK)
 
-    def hit(self, request: Request, group: int, block_tokens: int, places: Sequence[Place]) -> None:
-        """The request found these blocks in the cache, and holds them."""
+    def hit(self, request: Request, blocks: Sequence[KVCacheBlock], block_tokens: int, group: int) -> None:
+        """The request found these blocks of its own, from the first on, in the cache; null blocks and those without a
+        hash it did not."""
         tagged = self.begin(request)
-        self.tagger.hit(tagged, self._chain(tagged, group, block_tokens), places)
+        chain = self._chain(tagged, group, block_tokens)
+        ids = numbers([block.block_id for block in blocks])
+        if not chain.is_linked or not self.tagger.hit_run(tagged, chain, ids):
+            places = [(index, block.block_id) for index, block in enumerate(blocks) if block.block_hash is not None]
+            self.tagger.hit(tagged, chain, places)
 
     def end(self, request_id: str) -> None:
         """The request gives up its blocks. Nothing happens when it has not begun."""

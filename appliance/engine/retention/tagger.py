@@ -43,13 +43,20 @@ class Tagger:
             blocks, parents, indices = _scattered(places)
             self._fill(tagged, chain, blocks, parents, indices)
 
+    def hit_run(self, tagged: TaggedRequest, chain: Chain, blocks: Numbers) -> bool:
+        """The request found these blocks, its first ones in a linked chain, and holds them. False, and nothing
+        happened, when the core does not know of all of them: see `hit`."""
+        if not self._table.are_known(blocks):
+            return False
+        self._hit(tagged, chain, blocks, _behind(NO_BLOCK, blocks), np.arange(len(blocks)))
+        return True
+
     def hit(self, tagged: TaggedRequest, chain: Chain, places: Sequence[Place]) -> None:
         """The request found these blocks, and holds them."""
         if places:
             blocks, parents, indices = _linked(places) if chain.is_linked else _scattered(places)
             self.settle(blocks)
-            self._table.hit(blocks, parents, tagged.owner)
-            self._remember(tagged, chain, blocks, indices * chain.block_tokens)
+            self._hit(tagged, chain, blocks, parents, indices)
 
     def settle(self, blocks: Numbers) -> None:
         """See to it that the core knows of all that these blocks, which can be found, hold."""
@@ -102,8 +109,12 @@ class Tagger:
             self.settle_request(tagged)
 
     def _fill_run(self, tagged: TaggedRequest, chain: Chain, ids: list[int], start: int, parent: int) -> None:
-        parents = numbers([parent, *ids[:-1]])
-        self._fill(tagged, chain, numbers(ids), parents, np.arange(start, start + len(ids)))
+        blocks = numbers(ids)
+        self._fill(tagged, chain, blocks, _behind(parent, blocks), np.arange(start, start + len(ids)))
+
+    def _hit(self, tagged: TaggedRequest, chain: Chain, blocks: Numbers, parents: Numbers, indices: Numbers) -> None:
+        self._table.hit(blocks, parents, tagged.owner)
+        self._remember(tagged, chain, blocks, indices * chain.block_tokens)
 
     def _fill(self, tagged: TaggedRequest, chain: Chain, blocks: Numbers, parents: Numbers, indices: Numbers) -> None:
         first_tokens = indices * chain.block_tokens
@@ -123,6 +134,13 @@ class Tagger:
         blocks = part.blocks[still]
         self._table.claim(tagged.slot, blocks, tagged.plan.worths(part.first_tokens[still]))
         return len(blocks)
+
+
+def _behind(parent: int, blocks: Numbers) -> Numbers:
+    """The parents of blocks of which each comes behind the one before it."""
+    parents = np.empty_like(blocks)
+    parents[0], parents[1:] = parent, blocks[:-1]
+    return parents
 
 
 def _scattered(places: Sequence[Place]) -> tuple[Numbers, Numbers, Numbers]:
