@@ -137,7 +137,7 @@ def longest_callback() -> Iterator[list[float]]:
         run(handle)
         longest[0] = max(longest[0], time.thread_time() - began)
 
-    asyncio.Handle._run = measured  # type: ignore[method-assign]  # noqa: SLF001 – as above
+    asyncio.Handle._run = measured  # type: ignore[method-assign, assignment]  # noqa: SLF001 – as above
     try:
         yield longest
     finally:
@@ -157,7 +157,7 @@ async def turns(bench: Bench, rounds: int) -> dict[str, Any]:
             request = msgspec.json.encode(way.encode(conversation(bench.model.served_name, number + WARM_UP)))
             with longest_callback() as held:
                 began = time.process_time(), time.perf_counter()
-                num_tokens = await asyncio.create_task(way.take(request))
+                num_tokens = await asyncio.ensure_future(way.take(request))
                 cpu, clock = time.process_time() - began[0], time.perf_counter() - began[1]
             if number >= 0:
                 taken[name].append((cpu, clock, held[0]))

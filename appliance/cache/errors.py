@@ -33,7 +33,7 @@ class InvalidRange(CacheError):
 
 
 class InvalidPolicy(CacheError):
-    """Each line of the message names file, line, key and value of one thing that is wrong, and the nearest valid one."""
+    """Each line of the message names file, line, key and value of one wrong thing, and the nearest valid one."""
 
 
 class LayoutMismatch(CacheError):

@@ -50,6 +50,9 @@ Blocks = Sequence[int] | NDArray[Any]
 class EvictionCore(EvictionView):
     """All blocks start free, in the order of their numbers."""
 
+    _expired_ms = -1
+    """The time up to which this process has let claims fall: nothing that it does makes one due at that time again."""
+
     def __init__(
         self,
         num_blocks: int,
@@ -153,6 +156,9 @@ class EvictionCore(EvictionView):
 
     def expire(self, now_ms: int) -> int:
         """Let claims fall to the default whose time has passed; how many. Every call with a time does this first."""
+        if now_ms <= self._expired_ms:
+            return 0
+        self._expired_ms = now_ms
         return claim_kernels.expire(self._header, now_ms)
 
     def finish(self, session: int, priority: int = 0) -> None:

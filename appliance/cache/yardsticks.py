@@ -68,7 +68,7 @@ def _next_uses(offsets: Any, blocks: Any, block_count: int) -> Any:
 
 
 @entry
-def _replay(
+def _replay(  # noqa: C901 – one loop over flat arrays; cut up, it would hand ten of them around
     offsets: Any, blocks: Any, next_use: Any, block_count: int, events: Any, yardstick: int, capacity_blocks: int
 ) -> Any:
     hits = np.zeros(len(offsets) - 1, np.int64)

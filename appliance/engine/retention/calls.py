@@ -106,4 +106,5 @@ def add_calls() -> None:
 
 def _retention(engine: EngineCore) -> Retention:
     retention: Retention = engine.scheduler.kv_cache_manager.retention
+    retention.table.tick()
     return retention

@@ -34,6 +34,7 @@ class RetentionKVCacheManager(KVCacheManager):  # type: ignore[misc]  # vllm is 
         self.retention.requests.linked_groups = frozenset(manager.kv_cache_group_id for manager in self._linked)
 
     def new_step_starts(self) -> None:
+        self.retention.table.tick()
         self._reports.cause = None
         super().new_step_starts()
 

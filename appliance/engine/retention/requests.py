@@ -98,8 +98,6 @@ class Requests:
             return
         self.tagger.settle_request(tagged)
         self.sessions.end_request(tagged.slot)
-        for chain in tagged.chains.values():
-            chain.joined()
 
     def replan(self, session: str, payload: Mapping[str, Any]) -> int:
         """The session's claims on the blocks of its last prompt become those of this plan, as do those on what it goes

@@ -27,9 +27,9 @@ class Retention:
     """One of each: the table of blocks, the queue that vLLM takes them from, and those who say what they are worth."""
 
     def __init__(
-        self, blocks: Sequence[KVCacheBlock], num_sessions: int = NUM_SESSIONS, now_ms: Clock = monotonic_ms
+        self, blocks: Sequence[KVCacheBlock], num_sessions: int = NUM_SESSIONS, clock: Clock = monotonic_ms
     ) -> None:
-        self.table = BlockTable(len(blocks), num_sessions, now_ms)
+        self.table = BlockTable(len(blocks), num_sessions, clock)
         self.rules = RuleNumbers()
         self.requests = Requests(self.table, self.rules, num_sessions)
         self.reports = EvictionReports(self.table, self.requests.sessions, self.rules)

@@ -110,7 +110,8 @@ class Tagger:
 
     def _fill_run(self, tagged: TaggedRequest, chain: Chain, ids: list[int], start: int, parent: int) -> None:
         blocks = numbers(ids)
-        self._fill(tagged, chain, blocks, _behind(parent, blocks), np.arange(start, start + len(ids)))
+        behind = parent if self._table.is_filled(parent) else NO_BLOCK
+        self._fill(tagged, chain, blocks, _behind(behind, blocks), np.arange(start, start + len(ids)))
 
     def _hit(self, tagged: TaggedRequest, chain: Chain, blocks: Numbers, parents: Numbers, indices: Numbers) -> None:
         self._table.hit(blocks, parents, tagged.owner)

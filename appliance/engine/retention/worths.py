@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from math import ceil, inf
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from appliance.cache.plan import BlockPlan, RetentionPlan
+from appliance.cache.layout import FOREVER, MAX_DURATION_MS
+from appliance.cache.plan import Directive, RetentionPlan
 from appliance.cache.plan_wire import ACTION_TYPE, ACTION_VERSION, decode_plan
 from appliance.cache.tier import Tier
 from appliance.engine.retention.arrays import Numbers
+
+NOTHING: Final = 0
+"""What a block is worth where its plan does not allow it."""
 
 
 class Worths(NamedTuple):
@@ -26,30 +31,30 @@ class GpuPlan:
 
     def __init__(self, plan: RetentionPlan, number_of: Callable[[str], int]) -> None:
         """`number_of` gives the number of the rule that decided."""
-        directives = plan.directives
-        self._starts = np.array([each.token_start for each in directives], np.int64)
-        in_gpu = _each_directive(plan).in_tier(Tier.GPU)
-        self._worths = Worths(
-            in_gpu.priority.astype(np.int64),
-            in_gpu.duration_ms.astype(np.int64),
-            np.array([number_of(each.rule) for each in directives], np.int64),
-        )
+        rows = [_on_gpu(each, number_of) for each in plan.directives]
+        self._starts, *worths = np.array(rows, np.int64).T
+        self._worths = Worths(*worths)
 
     def worths(self, first_tokens: Numbers) -> Worths:
         """Of the blocks that start with these tokens."""
         chosen = np.searchsorted(self._starts, first_tokens, side="right") - 1
-        return Worths(*(values[chosen] for values in self._worths))
+        priorities, durations_ms, rules = self._worths
+        return Worths(priorities[chosen], durations_ms[chosen], rules[chosen])
 
 
-def _each_directive(plan: RetentionPlan) -> BlockPlan:
-    directives = plan.directives
-    durations = [np.inf if each.duration_seconds is None else each.duration_seconds for each in directives]
-    return BlockPlan(
-        np.array([each.priority for each in directives], np.uint8),
-        np.array(durations, np.float64),
-        np.array([each.tiers.value for each in directives], np.uint8),
-        np.arange(len(directives), dtype=np.int64),
-    )
+def _on_gpu(directive: Directive, number_of: Callable[[str], int]) -> tuple[int, int, int, int]:
+    """Where it starts, and what it gives."""
+    start, _, priority, duration_seconds, tiers, rule = directive
+    if not tiers & Tier.GPU:
+        return start, NOTHING, FOREVER, number_of(rule)
+    return start, priority, milliseconds(duration_seconds), number_of(rule)
+
+
+def milliseconds(duration_seconds: float | None) -> int:
+    """As the eviction core has them: at least 1, FOREVER without an end."""
+    if duration_seconds is None or duration_seconds == inf:
+        return FOREVER
+    return min(max(ceil(duration_seconds * 1000), 1), MAX_DURATION_MS)
 
 
 def retain_payload(kv_hints: Any) -> Mapping[str, Any] | None:

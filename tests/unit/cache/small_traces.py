@@ -33,7 +33,7 @@ def access(
         waits_for_tool=waits_for_tool,
         is_final=is_final,
         tool_wait_seconds=tool_wait_seconds,
-        regions=None if regions is None else np.array([REGIONS.index(name) for name in regions], dtype=np.uint8),  # type: ignore[arg-type]  # a StrEnum equals its text
+        regions=None if regions is None else np.array([REGIONS.index(name) for name in regions], dtype=np.uint8),
     )
 
 

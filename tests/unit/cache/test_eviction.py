@@ -38,7 +38,7 @@ def put(
     core.start_prompt(session)
     core.hit(known, session, now_ms)
     core.hold(known, now_ms)
-    new = core.take(n, now_ms).blocks.tolist()
+    new: list[int] = core.take(n, now_ms).blocks.tolist()
     core.fill(new, [*(known[-1:] or [NO_BLOCK]), *new[:-1]], session, now_ms)
     core.claim(session, new, priority, duration_ms, now_ms, rule)
     core.release(known + new, now_ms)
@@ -55,7 +55,8 @@ def order_of(core: EvictionCore, now_ms: int) -> list[int]:
     """All candidates with content in the order in which they go. Nothing is left afterwards."""
     victims = core.take(core.num_candidates, now_ms)
     core.check_integrity()
-    return victims.blocks[victims.had_content].tolist()
+    order: list[int] = victims.blocks[victims.had_content].tolist()
+    return order
 
 
 def test_free_blocks_go_first_in_the_order_of_their_numbers_then_the_last_one_freed(core: EvictionCore) -> None:
@@ -379,10 +380,10 @@ def test_a_call_with_a_wrong_block_changes_nothing_and_names_it(core: EvictionCo
     blocks = put(core, A, 2, 0)
     with pytest.raises(InvalidBlock, match=r"hold: block 20 \(at place 1 of 2\) is not in 0–19"):
         core.hold([0, 20], 0)
+    core.hold([0], 0)
     with pytest.raises(InvalidBlock, match=r"release: block 1 \(at place 1 of 2\) is not held"):
-        core.hold([0], 0)
         core.release([0, 1], 0)
-    with pytest.raises(InvalidBlock, match="block 5 .* has no content"):
+    with pytest.raises(InvalidBlock, match=r"block 5 .* has no content"):
         core.hit([*blocks, 5], A, 0)
     with pytest.raises(InvalidBlock, match="has no content, or its priority"):
         core.claim(A, blocks, [50, 101], FOREVER, 0)

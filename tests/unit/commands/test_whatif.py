@@ -94,7 +94,7 @@ def test_without_plotext_a_plot_says_how_to_get_it(
     trace: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     missing: ModuleType | None = None
-    monkeypatch.setitem(sys.modules, "plotext", missing)  # type: ignore[arg-type]  # None is how Python marks one missing
+    monkeypatch.setitem(sys.modules, "plotext", missing)  # None is how Python marks one missing
     assert main(["whatif", trace, "--plot", *SMALL]) == EXIT_ERROR
     assert "plotext" in capsys.readouterr().err
 
