@@ -67,7 +67,7 @@ class EvictionCore(EvictionView):
         super().__init__(create(Geometry(num_blocks, num_sessions, claims_per_block), buffer))
         self._set_limits(shares or Shares())
         self._state["is_forecast"] = order is Order.FORECAST
-        rebuild_kernels.rebuild(self._header)
+        rebuild_kernels.rebuild(self._header, 0)
 
     @classmethod
     def attach(cls, buffer: Any) -> EvictionCore:
@@ -202,7 +202,7 @@ class EvictionCore(EvictionView):
     def set_order(self, order: Order) -> None:
         """In force at once."""
         self._state["is_forecast"] = order is Order.FORECAST
-        rebuild_kernels.rebuild(self._header)
+        rebuild_kernels.rebuild(self._header, 0)
 
     # Evicting
 
@@ -226,8 +226,7 @@ class EvictionCore(EvictionView):
 
     def rebuild(self, now_ms: int) -> None:
         """Work out all lists, links and counts from the blocks' own facts, as after a crash inside a shared core."""
-        self.expire(now_ms)
-        rebuild_kernels.rebuild(self._header)
+        rebuild_kernels.rebuild(self._header, now_ms)
 
     def _set_limits(self, shares: Shares) -> None:
         for name, share in (("session_limit", shares.session), ("total_limit", shares.total)):

@@ -50,14 +50,16 @@ def reprioritise(header: Rows, priorities: Numbers, durations_ms: Numbers) -> No
 
 
 @entry
-def rebuild(header: Rows) -> None:
+def rebuild(header: Rows, now_ms: int) -> None:
     t = address_of(header)
+    state_at(t, 0).now_ms = max(state_at(t, 0).now_ms, now_ms)
     _rebuild(t)
 
 
 @kernel
 def _rebuild(t: int) -> None:
     num_blocks = header_at(t, 0).num_blocks
+    state_at(t, 0).wheel_ms = state_at(t, 0).now_ms
     _clear_lists(t)
     for block in range(num_blocks):
         _clear_links(t, block)

@@ -46,8 +46,7 @@ def start_timer(t: int, block: int) -> None:
     """See to it that the block is handed out when the first of its claims ends. Nothing happens without durations."""
     record = block_at(t, block)
     if record.duration_ms != FOREVER:
-        since_ms = state_at(t, 0).now_ms if record.holders else record.last_use_ms
-        set_timer(t, block, since_ms + record.duration_ms)
+        set_timer(t, block, record.last_use_ms + record.duration_ms)
 
 
 @kernel

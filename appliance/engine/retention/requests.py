@@ -62,21 +62,20 @@ class Requests:
         self,
         request: Request,
         blocks: Sequence[KVCacheBlock],
-        indices: range,
+        start: int,
+        stop: int,
         block_tokens: int,
         group: int,
         mask: Sequence[bool] | None,
     ) -> None:
         """The request's blocks of these indices can be found from now on, but for null blocks and those masked out."""
         tagged = self._in_flight.get(request.request_id) or self.begin(request)
-        chain = self._chain(tagged, group, block_tokens)
-        start = indices.start
-        ids = [block.block_id for block in blocks[start : indices.stop]]
+        chain = tagged.chains.get(group) or self._new_chain(tagged, group, block_tokens)
+        ids = [block.block_id for block in blocks[start:stop]]
         if not chain.is_linked or mask is not None or NULL_BLOCK in ids:
-            is_meant = [True] * len(ids) if mask is None else mask
-            places = [
-                (index, each) for index, each, meant in zip(indices, ids, is_meant, strict=True) if each and meant
-            ]
+            places = [place for place in enumerate(ids, start) if place[1] != NULL_BLOCK]
+            if mask is not None:
+                places = [place for place in places if mask[place[0] - start]]
             self.tagger.fill_scattered(tagged, chain, places)
         else:
             self.tagger.fill_run(tagged, chain, ids, start, blocks[start - 1].block_id if start else NO_BLOCK)
@@ -85,7 +84,7 @@ class Requests:
         """The request found these blocks of its own, from the first on, in the cache; null blocks and those without a
         hash it did not."""
         tagged = self.begin(request)
-        chain = self._chain(tagged, group, block_tokens)
+        chain = tagged.chains.get(group) or self._new_chain(tagged, group, block_tokens)
         ids = numbers([block.block_id for block in blocks])
         if not chain.is_linked or not self.tagger.hit_run(tagged, chain, ids):
             places = [(index, block.block_id) for index, block in enumerate(blocks) if block.block_hash is not None]
@@ -136,11 +135,9 @@ class Requests:
             self.num_bad_plans += 1
             return None
 
-    def _chain(self, tagged: TaggedRequest, group: int, block_tokens: int) -> Chain:
-        chain = tagged.chains.get(group)
-        if chain is None:
-            is_linked = self.linked_groups is None or group in self.linked_groups
-            chain = tagged.chains[group] = Chain(block_tokens, is_linked)
+    def _new_chain(self, tagged: TaggedRequest, group: int, block_tokens: int) -> Chain:
+        is_linked = self.linked_groups is None or group in self.linked_groups
+        chain = tagged.chains[group] = Chain(block_tokens, is_linked)
         return chain
 
     def _forget(self, slot: int) -> None:
