@@ -51,7 +51,7 @@ def test_nesting_ends_at_its_limit(opening: bytes, closing: bytes, piece: int, m
 
 
 def test_many_brackets_side_by_side_are_not_deep() -> None:
-    value = [[{}]] * 1000
+    value: list[object] = [[{}]] * 1000
     assert decode_json(msgspec.json.encode(value)) == value
     assert decode_json(b'"' + b"[" * 1000 + b'"') == "[" * 1000
 
