@@ -45,10 +45,10 @@ class RuleNumbers:
         return columns[:, 0], columns[:, 1]
 
     def _add(self, name: str) -> int:
-        is_policys = ":" in name and not name.endswith("+hint")
-        number = self._next[is_policys]
-        if number == (FIRST_OTHER if is_policys else LIMIT):
+        is_of_policy = ":" in name and not name.endswith("+hint")
+        number = self._next[is_of_policy]
+        if number == (FIRST_OTHER if is_of_policy else LIMIT):
             return NO_RULE
-        self._next[is_policys] += 1
+        self._next[is_of_policy] += 1
         self._numbers[name], self._names[number] = number, name
         return number
