@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+from appliance.api.call_arguments import readable
 from appliance.api.chat_files import decode_file
 from appliance.api.chat_reading import Reading
 from appliance.api.custom_tools import custom_arguments
@@ -108,7 +109,7 @@ def _arguments(function: Fields) -> str:
     arguments = function.string("arguments")
     if arguments is None:
         raise function.refuse("arguments", "JSON text in a string")
-    return arguments
+    return readable(arguments)
 
 
 Part = Text | Image | Document

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from enum import IntEnum
 from typing import Any, Final
 
+from appliance.api.call_arguments import readable
 from appliance.api.compaction import open_compaction
 from appliance.api.custom_tools import custom_arguments
 from appliance.api.fields import Fields
@@ -121,7 +122,7 @@ def _decode_function_call(fields: Fields, reading: Reading, transcript: Transcri
     arguments = fields.string("arguments")
     if arguments is None:
         raise fields.refuse("arguments", "JSON text in a string")
-    _add_call(fields, _called_name(fields), arguments, reading, transcript)
+    _add_call(fields, _called_name(fields), readable(arguments), reading, transcript)
 
 
 def _decode_custom_call(fields: Fields, reading: Reading, transcript: Transcript) -> None:
@@ -143,7 +144,7 @@ def _decode_client_call(fields: Fields, reading: Reading, transcript: Transcript
 
 def _decode_mcp_call(fields: Fields, reading: Reading, transcript: Transcript) -> None:
     """Call and result in one item."""
-    call_id, arguments = fields.required_string("id"), fields.string("arguments") or ""
+    call_id, arguments = fields.required_string("id"), readable(fields.string("arguments") or "")
     reading.call_ids.add(call_id)
     error = fields.raw("error")
     output = fields.string("output") if error is None else error if isinstance(error, str) else _as_json(error)

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from string import ascii_lowercase
 
 from appliance.cache.contender import FORECAST, read_contender
 from appliance.cache.interleave import interleave
@@ -31,6 +32,7 @@ from appliance.units import parse_bytes
 DEFAULT_POLICIES = ("coding-agent", FORECAST)
 DEFAULT_SLOTS = 32
 BAR_WIDTH = 40
+PLOT_SIZE = (100, 25)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -56,7 +58,7 @@ def run(options: argparse.Namespace) -> int:
     )
     bar.clear()
     if options.plot and not options.json:
-        _plot(outcomes)
+        print(_plot(outcomes))
     print(_json(outcomes) if options.json else outcome_table(outcomes))
     return 0
 
@@ -116,15 +118,20 @@ class _Bar:
             print("\r" + " " * (BAR_WIDTH + 6), end="\r", file=sys.stderr, flush=True)
 
 
-def _plot(outcomes: Sequence[Outcome]) -> None:
+def _plot(outcomes: Sequence[Outcome]) -> str:
+    """Hit rates over capacities; without a terminal no colours, and a letter for each contender instead."""
     import plotext
 
-    plotext.clear_figure()
-    for name in dict.fromkeys(outcome.contender for outcome in outcomes):
+    is_coloured = sys.stdout.isatty()
+    figure = plotext.figure
+    figure.clear()
+    for letter, name in zip(ascii_lowercase, dict.fromkeys(outcome.contender for outcome in outcomes), strict=False):
         points = [outcome for outcome in outcomes if outcome.contender == name]
         capacities = [outcome.capacity_bytes / 2**30 for outcome in points]
-        plotext.plot(capacities, [100 * outcome.hit_rate for outcome in points], label=name, marker="braille")
-    plotext.xlabel("GiB")
-    plotext.ylabel("% of prompt tokens read from cache")
-    plotext.plotsize(100, 25)
-    print(plotext.build() if sys.stdout.isatty() else plotext.uncolorize(plotext.build()))
+        rates = [100 * outcome.hit_rate for outcome in points]
+        line = figure.signal(capacities, rates, marker=None if is_coloured else letter)
+        figure.draw(line.lines().label(name))
+    figure.label("GiB", axis="x")
+    figure.label("% of prompt tokens read from cache", axis="y")
+    figure.plot_size(*PLOT_SIZE)
+    return str(figure.build().string(colorless=not is_coloured))

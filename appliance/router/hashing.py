@@ -62,7 +62,7 @@ def root_of(name: str) -> int:
 
 
 def flat_tokens(token_ids: Sequence[int] | Tokens) -> Tokens:
-    """`token_ids` as the one kind of array that `chain` is compiled for: contiguous, writeable, uint32."""
+    """`token_ids` as the one kind of array that `chain` is compiled for: contiguous, writable, uint32."""
     if isinstance(token_ids, np.ndarray):
         return np.require(token_ids, np.uint32, ["C", "W"])
     return np.frombuffer(array("I", token_ids), np.uint32)

@@ -34,9 +34,13 @@ class SameVictims(RuleBasedStateMachine):
     now_ms = 0
 
     @initialize(
-        claims_per_block=st.integers(2, 4), is_forecast=st.booleans(), share=shares, now_ms=st.sampled_from([0, 10**9])
+        claims_per_block=st.integers(2, 4),
+        is_forecast=st.booleans(),
+        share=shares,
+        now_ms=st.sampled_from([0, 10**9]),
+        worth=st.permutations(range(NUM_SESSIONS)),
     )
-    def make(self, claims_per_block: int, is_forecast: bool, share: Shares, now_ms: int) -> None:
+    def make(self, claims_per_block: int, is_forecast: bool, share: Shares, now_ms: int, worth: list[int]) -> None:
         self.now_ms = now_ms
         self.core = EvictionCore(
             NUM_BLOCKS,
@@ -53,6 +57,8 @@ class SameVictims(RuleBasedStateMachine):
             session_share=share.session,
             total_share=share.total,
         )
+        for session, keep in enumerate(worth):
+            self.both("set_keep", session, float(keep))
         self.take(0)
 
     def both(self, call: str, *args: Any) -> None:
@@ -84,8 +90,15 @@ class SameVictims(RuleBasedStateMachine):
         self.now_ms += ms
         assert self.core.expire(self.now_ms) == self.twin.expire(self.now_ms)
 
-    @rule(data=st.data(), session=sessions, n=st.integers(0, 5), is_released=st.booleans(), is_claimed=st.booleans())
-    def serve_a_prompt(self, data: st.DataObject, session: int, n: int, is_released: bool, is_claimed: bool) -> None:
+    @rule(data=st.data(), session=sessions, n=st.integers(0, 5), ms=times_ms)
+    def serve_a_prompt(self, data: st.DataObject, session: int, n: int, ms: int) -> None:
+        self.serve(data, session, n, ms, levels=st.just(35))
+
+    @rule(data=st.data(), session=sessions, n=st.integers(0, 5), ms=times_ms)
+    def serve_a_claimed_prompt(self, data: st.DataObject, session: int, n: int, ms: int) -> None:
+        self.serve(data, session, n, ms, levels=priorities)
+
+    def serve(self, data: st.DataObject, session: int, n: int, ms: int, levels: st.SearchStrategy[int]) -> None:
         with_content = [number for number in range(NUM_BLOCKS) if self.twin.blocks[number].content]
         tip = data.draw(st.sampled_from([NONE, *with_content]))
         prefix = self.prefix(tip)
@@ -95,10 +108,10 @@ class SameVictims(RuleBasedStateMachine):
         new = self.take(min(n, self.twin.num_candidates))
         self.both("fill", new, [tip, *new][: len(new)], session, self.now_ms)
         blocks = prefix + new
-        if is_claimed:
-            claimed = data.draw(st.lists(priorities, min_size=len(blocks), max_size=len(blocks)))
-            self.claim_all(data, session, blocks, sorted(claimed, reverse=True))
-        if is_released:
+        claimed = data.draw(st.lists(levels, min_size=len(blocks), max_size=len(blocks)))
+        self.claim_all(data, session, blocks, sorted(claimed, reverse=True))
+        self.now_ms += ms
+        if data.draw(st.sampled_from([True, True, True, False])):
             self.both("release", blocks, self.now_ms)
 
     def claim_all(self, data: st.DataObject, session: int, blocks: list[int], levels: list[int]) -> None:
@@ -115,7 +128,7 @@ class SameVictims(RuleBasedStateMachine):
         levels = data.draw(st.lists(priorities, min_size=len(blocks), max_size=len(blocks)))
         self.claim_all(data, session, blocks, levels)
 
-    @rule(n=st.integers(1, 6))
+    @rule(n=st.integers(1, 12))
     def evict(self, n: int) -> None:
         self.take(min(n, self.twin.num_candidates))
 
@@ -128,8 +141,9 @@ class SameVictims(RuleBasedStateMachine):
         parents = [data.draw(st.sampled_from([NO_BLOCK, *with_content, *blocks[:i]])) for i in range(len(blocks))]
         self.both("fill", blocks, parents, session, self.now_ms)
 
-    @rule(data=st.data(), session=st.none() | owners)
-    def hit(self, data: st.DataObject, session: int | None) -> None:
+    @rule(data=st.data(), session=st.none() | owners, ms=times_ms)
+    def hit(self, data: st.DataObject, session: int | None, ms: int) -> None:
+        self.now_ms += ms
         self.both("hit", self.some(data, lambda number: self.twin.blocks[number].content), session, self.now_ms)
 
     @rule(data=st.data())
@@ -222,5 +236,5 @@ def _seen(victim: Victim) -> Victim:
     return victim if victim.had_content else Victim(victim.block, False, NONE, 0, NONE, 0, False)
 
 
-SameVictims.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+SameVictims.TestCase.settings = settings(max_examples=50, stateful_step_count=40, deadline=None)
 TestSameVictims = SameVictims.TestCase

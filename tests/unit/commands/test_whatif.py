@@ -30,7 +30,7 @@ def test_a_table_for_each_capacity(trace: str, capsys: pytest.CaptureFixture[str
     ]
 
 
-def test_the_default_policies_are_the_boxs_own_and_the_bare_forecast(
+def test_the_default_policies_are_those_of_the_box_and_the_bare_forecast(
     trace: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["whatif", trace, "--json", *SMALL]) == 0

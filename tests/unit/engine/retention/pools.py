@@ -30,10 +30,10 @@ _names = count()
 
 
 class Clock:
-    """Milliseconds, told by the test."""
+    """Milliseconds, told by the test. They start after any that the machine's own clock can have shown."""
 
     def __init__(self) -> None:
-        self.now_ms = 1_000_000
+        self.now_ms = 10**11
 
     def __call__(self) -> int:
         return self.now_ms
@@ -88,7 +88,7 @@ def new_request(
     )
 
 
-def new_plan(*pieces: tuple[int, int] | tuple[int, int, float | None], output: int = 35) -> RetentionPlan:
+def new_plan(*pieces: tuple[int, int] | tuple[int, int, float | None], output: int = 0) -> RetentionPlan:
     """Of pieces of so many tokens: what each is worth, and for how many seconds."""
     directives, start = [], 0
     for number, (tokens, priority, *duration) in enumerate(pieces):
@@ -136,6 +136,21 @@ class Served:
             return False
         request.num_computed_tokens += tokens
         return True
+
+    def load(self, request: Request, tokens: int) -> None:
+        """Admit a request of which so many tokens come from a connector, later; `loaded` says when."""
+        slots = self.manager.allocate_slots(
+            request,
+            0,
+            new_computed_blocks=self.manager.empty_kv_cache_blocks,
+            num_external_computed_tokens=tokens,
+            delay_cache_blocks=True,
+        )
+        assert slots is not None
+        request.num_computed_tokens = tokens
+
+    def loaded(self, request: Request) -> None:
+        self.manager.cache_blocks(request, request.num_computed_tokens)
 
     def generate(self, request: Request, token_ids: Sequence[int]) -> None:
         for token in token_ids:

@@ -50,7 +50,7 @@ def test_what_is_worth_less_goes_first_within_one_prompt(cache: Served) -> None:
 def test_what_was_generated_goes_before_what_was_read(cache: Served) -> None:
     answer = range(100, 112)
     cache.serve(new_request(PROMPT, plan=new_plan((16, 35), output=10)), answer)
-    cache.flood(10)
+    cache.flood(12)
     assert cache.found([*PROMPT, *answer]) == 16
 
 
@@ -103,14 +103,14 @@ def test_a_hit_of_another_session_never_lowers_a_claim(cache: Served) -> None:
 def test_a_sessions_newest_plan_replaces_what_it_claimed_before(cache: Served) -> None:
     cache.serve(new_request(PROMPT, plan=new_plan((16, 90)), session="s"))
     cache.serve(new_request([*PROMPT, 50], plan=new_plan((17, 0)), session="s"))
-    cache.flood(12)
-    assert cache.found(PROMPT) < 16
+    cache.flood(14)
+    assert cache.found(PROMPT) == 8
 
 
 def test_what_may_not_be_on_the_gpu_is_worth_nothing_there(cache: Served) -> None:
     cache.serve(new_request(PROMPT, plan=nowhere_on_gpu(16)))
     cache.serve(new_request(range(100, 116)))
-    cache.flood(8)
+    cache.flood(12)
     assert (cache.found(PROMPT), cache.found(range(100, 116))) == (0, 16)
 
 
@@ -127,7 +127,7 @@ def test_a_prompt_read_in_chunks_is_claimed_as_one_that_is_read_at_once(cache: S
 
 
 def test_blocks_that_fill_one_by_one_are_known_to_the_core_when_they_are_released(cache: Served) -> None:
-    request = new_request(PROMPT, plan=new_plan((16, 90), output=70))
+    request = new_request(PROMPT, plan=new_plan((16, 90), output=60))
     cache.admit(request)
     cache.generate(request, range(100, 108))
     assert cache.retention.table.core.stats.fills == 4
@@ -198,7 +198,7 @@ def test_a_request_that_ends_before_it_was_admitted_leaves_nothing(cache: Served
 def test_a_plan_that_cannot_be_read_claims_nothing_and_is_counted(cache: Served) -> None:
     request = new_request(PROMPT, plan=new_plan((16, 90)), session="s")
     payload = request.kv_hints.actions[0].payload
-    payload["directives"][0]["end"] = 7
+    payload["directives"][0]["priority"] = 101
     cache.serve(request)
     assert cache.retention.stats()["bad_plans"] == 1
     cache.flood(64)
@@ -220,23 +220,33 @@ def test_all_may_be_taken_whatever_it_is_worth(cache: Served) -> None:
     cache.check()
 
 
-def test_a_copys_tail_stays_with_the_head_that_is_found_before_it() -> None:
-    """Two requests compute one prompt at the same time, and its tail goes from one copy and its head from the other."""
-    cache = served(9)
-    prompt = range(12)
-    first, second = new_request(prompt), new_request(prompt)
-    cache.admit(first)
-    cache.admit(second)
-    cache.manager.free(first)
-    cache.manager.free(second)
-    blocker = new_request(range(500, 516))
-    cache.admit(blocker)
-    third = new_request([*prompt, 50])
-    assert cache.admit(third) == 12
-    cache.manager.free(third)
-    cache.manager.free(blocker)
+def test_blocks_that_a_connector_loads_are_claimed_when_they_are_there(cache: Served) -> None:
+    request = new_request([*PROMPT, 50], plan=new_plan((17, 90)), session="s")
+    cache.load(request, 16)
     cache.check()
-    cache.flood(4)
+    assert cache.retention.stats()["fills"] == 0
+    cache.loaded(request)
+    cache.go_on(request)
+    cache.check()
+    cache.manager.free(request)
+    cache.flood(64)
+    assert cache.found(PROMPT) == 16
+
+
+def test_the_tail_of_a_copy_stays_with_the_head_that_is_found_before_it() -> None:
+    """Two requests load one prompt at the same time; later the head of one copy is found, and the tail of the other,
+    whose own head nobody uses any more and which goes first."""
+    cache = served(11)
+    prompt = range(12)
+    first, second = new_request([*prompt, 50]), new_request([*prompt, 51])
+    cache.load(first, 12)
+    cache.load(second, 12)
+    for request in (first, second):
+        cache.loaded(request)
+        cache.manager.free(request)
+    cache.serve(new_request(range(500, 521)))
+    assert cache.serve(new_request([*prompt, 52])) == 12
+    cache.flood(2)
     assert cache.found(prompt) == 12
 
 
