@@ -97,7 +97,7 @@ async def box() -> AsyncIterator[Bench]:
         cores = os.sched_getaffinity(0)
         # One core stays free for the HTTP side, as it does for a worker that waits.
         os.sched_setaffinity(0, sorted(cores)[:-1] or cores)
-        workshop = prepare(settings, folders, model)
+        workshop = await asyncio.to_thread(prepare, settings, folders, model)
         os.sched_setaffinity(0, cores)
         parts = assemble(settings, model, workshop, running)
         await parts.fleet.start(lambda: None)
