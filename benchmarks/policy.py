@@ -21,12 +21,13 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from appliance.cache.contender import Contender, read_contender
 from appliance.cache.forecast import Forecast
-from appliance.cache.interleave import interleave
+from appliance.cache.interleave import GAP_CAP_SECONDS, interleave
 from appliance.cache.recording import Recording
 from appliance.cache.region import Region
 from appliance.cache.replay import replay
@@ -42,10 +43,12 @@ LONGEST_PROMPT_TOKENS = 131_072
 SESSIONS, SLOTS = 160, 32
 TRAINING_FOLD, FOLDS = 0, 8
 HINT_SPREAD = 0.7
+FORGOTTEN_AFTER_SECONDS = 3600.0
 COPY_SHIFT = 28
 HEAD = [REGIONS.index(Region.TOOLS), REGIONS.index(Region.SYSTEM)]
 
 Session = tuple[Access, ...]
+Lessons = dict[str, Any]
 
 
 def main() -> None:
@@ -54,11 +57,14 @@ def main() -> None:
         _print_mooncake(options.mooncake)
     recording = read_recording(options.sessions)
     # Subagents have a name behind a stroke.
-    measured = _measured([one for one in recording.sessions if "/" not in one[0].session])
+    sessions = [one for one in recording.sessions if "/" not in one[0].session]
+    measured = _measured(sessions)
+    names = {one[0].session for one in measured}
+    lessons = _lessons([one for one in sessions if one[0].session not in names])
     drawn = _drawn(measured)
     if options.one_agent:
         drawn = [tuple(map(_with_common_head, session)) for session in drawn]
-    _print_policies(replace(recording, sessions=tuple(drawn)), options.seeds, options.policy)
+    _print_policies(replace(recording, sessions=tuple(drawn)), options.seeds, options.policy, lessons)
 
 
 def _options() -> argparse.Namespace:
@@ -77,6 +83,22 @@ def _measured(sessions: Sequence[Session]) -> list[Session]:
     kind = "that the shipped curves have not seen" if unseen else "all of which the shipped curves have seen"
     print(f"{len(unseen or fitting)} sessions {kind}; {SESSIONS} replayed")
     return unseen or fitting
+
+
+def _lessons(sessions: Sequence[Session]) -> Lessons:
+    """What a box would have learned from these."""
+    forecast = Forecast()
+    for number, session in enumerate(sessions):
+        now = 0.0
+        for place, one in enumerate(session):
+            gap = one.arrival_seconds - session[place - 1].end_seconds if place else 0.0
+            now += min(max(gap, 0.0), GAP_CAP_SECONDS)
+            forecast.request_arrived(number, now)
+            now += one.end_seconds - one.arrival_seconds
+            forecast.response_ended(number, now, waits_for_tool=one.waits_for_tool)
+        forecast.forget(number, now + FORGOTTEN_AFTER_SECONDS)
+    print(f"{forecast.table.observed_gaps} gaps of {len(sessions)} other sessions to learn from")
+    return forecast.to_dict()
 
 
 def _fold(session: Session) -> int:
@@ -116,13 +138,13 @@ def _with_hints(trace: Trace, seed: int, *, tools: bool) -> Trace:
     return replace(trace, is_final=is_final, tool_wait_seconds=np.where(known, said, np.nan))
 
 
-def _print_policies(recording: Recording, seeds: Sequence[int], policies: Sequence[str]) -> None:
+def _print_policies(recording: Recording, seeds: Sequence[int], policies: Sequence[str], lessons: Lessons) -> None:
     closed: dict[str, dict[int, list[float]]] = {}
     rates: dict[str, dict[int, list[float]]] = {}
     for seed in seeds:
         trace = interleave(recording.sessions, recording.block_tokens, slots=SLOTS, seed=seed)
         for capacity_gib in CAPACITIES_GIB:
-            found = dict(_rates(trace, seed, capacity_gib, policies))
+            found = dict(_rates(trace, seed, capacity_gib, policies, lessons))
             gap = found["optimum"] - found["lru"]
             for name, rate in found.items():
                 rates.setdefault(name, {}).setdefault(capacity_gib, []).append(rate)
@@ -138,11 +160,14 @@ def _cell(rates: Sequence[float], closed: Sequence[float]) -> str:
     return f"{statistics.mean(rates):.1f} ({statistics.mean(closed):.0f} ± {statistics.pstdev(closed):.0f})"
 
 
-def _rates(trace: Trace, seed: int, capacity_gib: int, policies: Sequence[str]) -> Iterator[tuple[str, float]]:
+def _rates(
+    trace: Trace, seed: int, capacity_gib: int, policies: Sequence[str], lessons: Lessons
+) -> Iterator[tuple[str, float]]:
     blocks = _blocks(capacity_gib, trace)
     ends, all_hints = (_with_hints(trace, seed, tools=tools) for tools in (False, True))
     runs = [("", trace), (" + session ends", ends), (" + session ends, tool times", all_hints)]
     yield "lru", _replayed(trace, read_contender("lru"), blocks)
+    yield "forecast, taught", _replayed(trace, read_contender("forecast"), blocks, lessons)
     for name in ("forecast", "coding-agent", *policies):
         for suffix, hinted in runs:
             yield Path(name).stem + suffix, _replayed(hinted, read_contender(name), blocks)
@@ -150,10 +175,13 @@ def _rates(trace: Trace, seed: int, capacity_gib: int, policies: Sequence[str]) 
     yield "optimum", _hit_rate(trace, hits)
 
 
-def _replayed(trace: Trace, contender: Contender, blocks: int) -> float:
+def _replayed(trace: Trace, contender: Contender, blocks: int, lessons: Lessons | None = None) -> float:
     # It does not learn: a copy of a session would be judged by what its double has taught.
+    forecast = Forecast(learns=False)
+    if lessons is not None:
+        forecast.restore(lessons)
     start = time.process_time()
-    result = replay(trace, contender, blocks, Accounting.IDLE, forecast=Forecast(learns=False))
+    result = replay(trace, contender, blocks, Accounting.IDLE, forecast=forecast)
     speed = len(trace.blocks) / (time.process_time() - start) / 1e6
     print(f"{contender.name}, {blocks} blocks: {speed:.1f} M block accesses/s", file=sys.stderr)
     return _hit_rate(trace, result.hit_blocks)

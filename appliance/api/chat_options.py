@@ -94,7 +94,7 @@ def _decode_stop_token_ids(body: Fields) -> tuple[int, ...]:
     ids = body.array("stop_token_ids") or []
     if not all(is_integer(token) and token >= 0 for token in ids):
         raise body.refuse("stop_token_ids", "an array of token ids (integers ≥ 0)")
-    return tuple(ids)
+    return tuple(map(int, ids))
 
 
 def _decode_logprobs(body: Fields) -> int | None:

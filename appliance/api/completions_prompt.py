@@ -38,7 +38,6 @@ def _text(value: Any, path: str) -> RawPrompt:
 def _tokens(value: Any, path: str) -> RawPrompt:
     if not isinstance(value, list) or not value:
         raise refusal(path, value, PROMPT_FORMS)
-    wrong = next((token for token in value if not (is_integer(token) and token >= 0)), None)
-    if wrong is not None:
-        raise refusal(path, wrong, "token ids (integers ≥ 0)")
-    return RawPrompt(token_ids=tuple(value))
+    if not all(is_integer(token) and token >= 0 for token in value):
+        raise refusal(path, value, "token ids (integers ≥ 0)")
+    return RawPrompt(token_ids=tuple(map(int, value)))

@@ -181,5 +181,5 @@ def _plain_blocks(blocks: Sequence[Block]) -> Iterator[Block]:
 
 def _hash(value: Any) -> int:
     digest = hashlib.blake2b(digest_size=8)
-    digest.update(msgspec.msgpack.encode(value))
+    digest.update(msgspec.json.encode(value))  # msgpack knows no integer of more than 64 bits, a JSON schema does
     return int.from_bytes(digest.digest(), "little")

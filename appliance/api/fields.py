@@ -135,7 +135,8 @@ def refusal(path: str, value: Any, allowed: str) -> InvalidRequest:
 
 
 def is_integer(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+    """Also of a number that is written with a fraction of zero: JSON knows no other integers."""
+    return (isinstance(value, int) and not isinstance(value, bool)) or (isinstance(value, float) and value.is_integer())
 
 
 def is_number(value: object) -> bool:

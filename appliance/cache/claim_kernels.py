@@ -6,6 +6,7 @@ from appliance.cache.buckets import forget_lowest, place_moved, withdraw
 from appliance.cache.checks import DONE, has_content
 from appliance.cache.kernel import Numbers, entry
 from appliance.cache.layout import FOREVER, MAX_PRIORITY, NO_SESSION, Rows
+from appliance.cache.prefetch import fetch_claims
 from appliance.cache.prefixes import note_change, settle, spread, take_changes
 from appliance.cache.rows import (
     address_of,
@@ -31,6 +32,7 @@ def claim(
     for i in range(len(blocks)):
         if not has_content(t, blocks[i]) or not 0 <= priorities[i] <= MAX_PRIORITY or durations_ms[i] < 0:
             return i
+        fetch_claims(t, blocks[i])
     for i in range(len(blocks) - 1, -1, -1):
         set_claim(t, blocks[i], session, priorities[i], durations_ms[i], rules[i])
         work_out_own(t, blocks[i])
@@ -94,6 +96,7 @@ def forget(header: Rows, session: int) -> None:
     session_at(t, session).keep, session_at(t, session).prompt_use = 0, 0
     forget_lowest(t)
     for i in range(take_changes(t)):
+        block_at(t, change_at(t, i).block).is_changed = 0
         if state_at(t, 0).is_forecast:
             withdraw(t, change_at(t, i).block)
             place_moved(t, change_at(t, i).block)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from appliance.cache.buckets import bucket_of, is_candidate, place_moved, withdraw
 from appliance.cache.kernel import kernel
 from appliance.cache.layout import NO_BLOCK
+from appliance.cache.prefetch import BLOCKS_AHEAD, fetch_block, fetch_neighbours
 from appliance.cache.rows import block_at, change_at, header_at, state_at
 
 _MOST_TURNS = 32
@@ -82,15 +83,26 @@ def note_change(t: int, block: int) -> None:
     """Have the block looked at by `settle`. Nothing happens when it is held, or noted already."""
     if is_candidate(t, block) and not block_at(t, block).is_changed:
         block_at(t, block).is_changed = 1
-        change_at(t, state_at(t, 0).num_changed).block = block
+        write_change(t, state_at(t, 0).num_changed, block)
         state_at(t, 0).num_changed += 1
+
+
+@kernel
+def write_change(t: int, place: int, block: int) -> None:
+    """Put the block, as it was used last, into a row of the work space."""
+    change_at(t, place).block = block
+    change_at(t, place).use = block_at(t, block).use
 
 
 @kernel
 def settle(t: int) -> None:
     """Move every candidate with a changed priority to its bucket, in order of last use."""
-    for i in range(take_changes(t)):
+    num_changed = take_changes(t)
+    for i in range(num_changed):
+        fetch_block(t, change_at(t, min(i + BLOCKS_AHEAD, num_changed - 1)).block)
+        fetch_neighbours(t, change_at(t, min(i + BLOCKS_AHEAD // 2, num_changed - 1)).block)
         block = change_at(t, i).block
+        block_at(t, block).is_changed = 0
         if block_at(t, block).bucket != bucket_of(t, block):
             withdraw(t, block)
             place_moved(t, block)
@@ -98,11 +110,11 @@ def settle(t: int) -> None:
 
 @kernel
 def take_changes(t: int) -> int:
-    """How many blocks were noted since the last call; they stand in `changes`, in order of last use."""
+    """How many blocks were noted since the last call; they stand in `changes`, in order of last use,
+    each still marked as changed.
+    """
     num_changed = state_at(t, 0).num_changed
     state_at(t, 0).num_changed = 0
-    for i in range(num_changed):
-        block_at(t, change_at(t, i).block).is_changed = 0
     sort_by_use(t, num_changed)
     return num_changed
 
@@ -112,8 +124,6 @@ def sort_by_use(t: int, n: int) -> None:
     """Sort the first `n` rows of `changes` by merging the runs that are in order already; the rows after the first
     `num_blocks` are the other half of the work space. Equal uses go in the order of the blocks' numbers.
     """
-    for i in range(n):
-        change_at(t, i).use = block_at(t, change_at(t, i).block).use
     half = header_at(t, 0).num_blocks
     for turn in range(_MOST_TURNS):
         source = turn % 2 * half

@@ -16,7 +16,7 @@ from appliance.cache.layout import (
     WHEEL_SLOTS,
     Rows,
 )
-from appliance.cache.prefixes import join, sort_by_use, spread
+from appliance.cache.prefixes import join, sort_by_use, spread, write_change
 from appliance.cache.rows import (
     address_of,
     block_at,
@@ -63,7 +63,7 @@ def _rebuild(t: int) -> None:
     _clear_lists(t)
     for block in range(num_blocks):
         _clear_links(t, block)
-        change_at(t, block).block = block
+        write_change(t, block, block)
     sort_by_use(t, num_blocks)
     for i in range(num_blocks):
         block = change_at(t, i).block

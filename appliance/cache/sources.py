@@ -14,6 +14,7 @@ from pathlib import Path
 _FILES = (
     "kernel.py",
     "rows.py",
+    "prefetch.py",
     "links.py",
     "timers.py",
     "buckets.py",

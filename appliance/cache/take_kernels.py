@@ -6,6 +6,7 @@ from appliance.cache.buckets import first_list, is_candidate, is_stale, place_fi
 from appliance.cache.checks import DONE, outside
 from appliance.cache.kernel import Numbers, entry, kernel
 from appliance.cache.layout import FREE, NO_SESSION, Rows
+from appliance.cache.prefetch import fetch_claims
 from appliance.cache.prefixes import leave, settle, spread
 from appliance.cache.rows import address_of, block_at, bucket_at, list_at, state_at
 from appliance.cache.worth import clear_claims, rule_of
@@ -23,6 +24,7 @@ def take(header: Rows, victims: Numbers) -> bool:
             bucket += 1
         block = _next_victim(t, bucket)
         _report(t, block, victims[:, i])
+        fetch_claims(t, block_at(t, block).next)
         withdraw(t, block)
         if block_at(t, block).has_content:
             state_at(t, 0).evictions += 1

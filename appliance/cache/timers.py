@@ -9,6 +9,7 @@ from __future__ import annotations
 from appliance.cache.kernel import kernel
 from appliance.cache.layout import WHEEL_LEVELS, WHEEL_SLOTS
 from appliance.cache.links import linked
+from appliance.cache.prefetch import fetch_block, fetch_claims
 from appliance.cache.rows import block_at, level_at, slot_at, state_at, timer_at
 
 append, _, unlink = linked(timer_at, slot_at)
@@ -36,6 +37,8 @@ def next_timer(t: int) -> int:
         block = slot_at(t, slot).first
         if block >= 0:
             _remove(t, block)
+            fetch_block(t, slot_at(t, slot).first)
+            fetch_claims(t, slot_at(t, slot).first)
             return block
         if state.wheel_ms >= state.now_ms:
             return -1

