@@ -8,6 +8,8 @@ from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from appliance.eviction_log import EvictionLog
+
 WINDOW_SECONDS = 60.0
 SAMPLES = 2048
 
@@ -46,6 +48,7 @@ class Accounts:
         self.completion_tokens = 0
         self.outcomes = Outcomes()
         self.stabilised: Counter[str] = Counter()
+        self.evictions = EvictionLog()
 
     def prompt_read(self, prompt_tokens: int, cached_tokens: int, ttft_seconds: float) -> None:
         self._prompt_tokens += prompt_tokens

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from appliance.box import RunningBox
 from appliance.cache.policy_source import load_policy
+from appliance.caretaker import Caretaker
 from appliance.engine.hardware import detect_hardware
 from appliance.engine.loading import load_model_side
 from appliance.engine.model import Model
@@ -19,6 +20,7 @@ from appliance.engine.plan import plan_workers
 from appliance.engine.rendering import Renderer
 from appliance.engine.worker import Worker
 from appliance.fleet import Fleet
+from appliance.forecast_file import ForecastFile
 from appliance.generation import ModelCard
 from appliance.paths import Folders
 from appliance.pipeline import Pipeline, Reading
@@ -27,6 +29,7 @@ from appliance.router.hashing import root_of
 from appliance.router.index import PrefixIndex
 from appliance.router.router import Router, RoutingPolicy
 from appliance.router.warming import warm_up
+from appliance.session_forecast import SessionForecast
 from appliance.settings import Settings
 from appliance.stabiliser.rules import select_rules
 from appliance.stabiliser.stabiliser import Stabiliser
@@ -39,11 +42,15 @@ class Workshop(NamedTuple):
     renderer: Renderer
     block_tokens: int
     keeps_thinking: bool | None
+    learned: ForecastFile
 
 
 class Parts(NamedTuple):
+    """Without retention there is no caretaker."""
+
     fleet: Fleet
     pipeline: Pipeline
+    caretaker: Caretaker | None
 
 
 def prepare(settings: Settings, folders: Folders, model: Model) -> Workshop:
@@ -56,7 +63,8 @@ def prepare(settings: Settings, folders: Folders, model: Model) -> Workshop:
     renderer, configs = load_model_side(settings, model, plans)
     workers = [Worker(plan, config) for plan, config in zip(plans, configs, strict=True)]
     block_tokens = int(configs[0].cache_config.block_size)
-    return Workshop(workers, renderer, block_tokens, asyncio.run(renderer.keeps_thinking()))
+    learned = ForecastFile(folders.data / "forecast.json")
+    return Workshop(workers, renderer, block_tokens, asyncio.run(renderer.keeps_thinking()), learned)
 
 
 def assemble(settings: Settings, model: Model, workshop: Workshop, box: RunningBox) -> Parts:
@@ -75,11 +83,15 @@ def assemble(settings: Settings, model: Model, workshop: Workshop, box: RunningB
     reading = Reading(workshop.renderer, AnswerParser, stabiliser)
     retention = _retention(settings, workshop.keeps_thinking)
     card = ModelCard(model.served_name, workshop.renderer.context_tokens, model.created)
-    return Parts(fleet, Pipeline(card, reading, router, fleet, box.accounts, retention))
+    pipeline = Pipeline(card, reading, router, fleet, box.accounts, retention)
+    if retention is None:
+        return Parts(fleet, pipeline, None)
+    return Parts(fleet, pipeline, Caretaker(retention, workshop.workers, box.accounts.evictions, workshop.learned))
 
 
 def _retention(settings: Settings, keeps_thinking: bool | None) -> Retention | None:
     """Raises `InvalidPolicy`."""
     if settings.cache.policy == "off":
         return None
-    return Retention(load_policy(settings.cache.policy), keeps_thinking=keeps_thinking)
+    policy = load_policy(settings.cache.policy)
+    return Retention(policy, keeps_thinking=keeps_thinking, forecast=SessionForecast())

@@ -10,15 +10,28 @@ from typing import TYPE_CHECKING
 
 from appliance import __version__
 from appliance.accounting import Accounts, Rate
-from appliance.api.views import BoxStatus, LatencyView, ModelView, RateView, RequestsView, WorkerView
+from appliance.api.views import (
+    BoxStatus,
+    EvictionsView,
+    EvictionView,
+    LatencyView,
+    ModelView,
+    RateView,
+    RequestsView,
+    WorkerView,
+)
+from appliance.cache.policy import Policy
 from appliance.conversation import Conversation
-from appliance.errors import NotReady
+from appliance.errors import InvalidRequest, NotReady
+from appliance.eviction_log import EvictionLog
 from appliance.generation import ModelCard
+from appliance.loop_lag import LoopLag
 from appliance.metrics import Metrics
 from appliance.pipeline import Pipeline
 from appliance.prepared_request import PreparedRequest
 
 if TYPE_CHECKING:
+    from appliance.caretaker import Caretaker
     from appliance.fleet import Fleet, Member
 
 
@@ -37,6 +50,7 @@ class RunningBox:
         self.phase = Phase.STARTUP
         self.activity: str | None = None
         self.accounts = Accounts()
+        self.loop_lag = LoopLag()
         self._model = model
         self._source = source
         self._clock = clock
@@ -44,10 +58,12 @@ class RunningBox:
         self._metrics = Metrics(self.status)
         self._pipeline: Pipeline | None = None
         self._fleet: Fleet | None = None
+        self._caretaker: Caretaker | None = None
 
-    def open(self, pipeline: Pipeline, fleet: Fleet) -> None:
+    def open(self, pipeline: Pipeline, fleet: Fleet, caretaker: Caretaker | None = None) -> None:
         """Take requests from now on."""
         self._pipeline = pipeline
+        self._caretaker = caretaker
         self._fleet = fleet
         self.phase = Phase.RUNNING
         self.activity = None
@@ -75,6 +91,12 @@ class RunningBox:
     def is_ready(self) -> bool:
         return self.phase is Phase.RUNNING and self._fleet is not None and self._fleet.ready() > 0
 
+    def policy(self) -> Policy:
+        return self._care().policy
+
+    async def apply_policy(self, policy: Policy) -> None:
+        await self._care().apply(policy)
+
     def metrics(self) -> bytes:
         return self._metrics.render()
 
@@ -101,10 +123,8 @@ class RunningBox:
             cache_last_minute=_rate_view(self.accounts.last_minute()),
             completion_tokens=self.accounts.completion_tokens,
             stabilised=dict(self.accounts.stabilised),
-            latency=LatencyView(
-                ttft_p50_ms=_milliseconds(self.accounts.ttft_quantile(0.5)),
-                ttft_p99_ms=_milliseconds(self.accounts.ttft_quantile(0.99)),
-            ),
+            latency=self._latency_view(),
+            evictions=_evictions_view(self.accounts.evictions),
         )
 
     def _opened(self) -> Pipeline:
@@ -113,6 +133,21 @@ class RunningBox:
                 raise NotReady("The box is shutting down.")
             raise NotReady(f"The box is starting{': ' + self.activity if self.activity else ''}.")
         return self._pipeline
+
+    def _care(self) -> Caretaker:
+        self._opened()
+        if self._caretaker is None:
+            raise InvalidRequest('this box keeps no policy: it was started with cache.policy = "off"', param="policy")
+        return self._caretaker
+
+    def _latency_view(self) -> LatencyView:
+        lag = self.loop_lag.last_minute()
+        return LatencyView(
+            ttft_p50_ms=_milliseconds(self.accounts.ttft_quantile(0.5)),
+            ttft_p99_ms=_milliseconds(self.accounts.ttft_quantile(0.99)),
+            loop_lag_p99_ms=_milliseconds(lag and lag.p99_seconds),
+            loop_lag_max_ms=_milliseconds(lag and lag.max_seconds),
+        )
 
     def _context_tokens(self) -> int | None:
         return self._pipeline.card.context_tokens if self._pipeline is not None else None
@@ -141,6 +176,14 @@ def _worker_view(member: Member, fleet: Fleet | None) -> WorkerView:
         event_resets=stats.resets if stats is not None else 0,
         last_error=member.last_error,
     )
+
+
+def _evictions_view(evictions: EvictionLog) -> EvictionsView:
+    by_kind = [
+        EvictionView(cause=kind.cause.value, rule=kind.rule, region=kind.region, blocks=count)
+        for kind, count in evictions.counts.most_common()
+    ]
+    return EvictionsView(by_kind=by_kind, awaited=evictions.num_awaited, dropped=evictions.num_dropped)
 
 
 def _rate_view(rate: Rate) -> RateView:

@@ -131,6 +131,8 @@ def _add_policy(commands: argparse._SubParsersAction[argparse.ArgumentParser], c
     _add(actions, "list", "the policies that come with the box, and the active one", [common])
     validate = _add(actions, "validate", "check a policy; the exit status is 1 if it is wrong", [common])
     show = _add(actions, "show", "the rules of a policy with all that it includes, in order", [common])
+    apply = _add(actions, "apply", "make a policy the active one of the running box, also for what is cached", [common])
+    apply.add_argument("policy", metavar="FILE|NAME", help="a policy file or a shipped policy")
     explain = _add(actions, "explain", "each region of a request, the rule that matches, and what it gets", [common])
     for action in (validate, show, explain):
         action.add_argument(

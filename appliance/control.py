@@ -1,4 +1,4 @@
-"""Ask a box over its control socket. Standard library only: `status` should feel instant."""
+"""Ask and tell a box over its control socket. Standard library only: `status` should feel instant."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from typing import Any
 from appliance.errors import BoxError, NotRunning
 
 TIMEOUT_SECONDS = 10.0
+CHANGE_SECONDS = 60.0
 
 
 class _UnixConnection(http.client.HTTPConnection):
-    def __init__(self, path: Path) -> None:
-        super().__init__("localhost", timeout=TIMEOUT_SECONDS)
+    def __init__(self, path: Path, timeout_seconds: float) -> None:
+        super().__init__("localhost", timeout=timeout_seconds)
         self._path = path
 
     def connect(self) -> None:
@@ -26,7 +27,7 @@ class _UnixConnection(http.client.HTTPConnection):
 
 
 class Control:
-    """Reads from the box whose control socket is at `path`."""
+    """The box whose control socket is at `path`."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -36,19 +37,31 @@ class Control:
 
         Raises `NotRunning` when nothing answers there, `BoxError` when the answer is not what was asked for.
         """
-        status, body = self._ask(route)
-        try:
-            document = json.loads(body)
-        except ValueError as error:
-            raise BoxError(f"the box at {self._path} answered {route} with status {status} and no JSON") from error
+        status, document = self._document(route, _UnixConnection(self._path, TIMEOUT_SECONDS))
         if status != http.HTTPStatus.OK:
             raise BoxError(f"the box at {self._path} answered {route} with status {status}: {_reason(document)}")
         return document
 
-    def _ask(self, route: str) -> tuple[int, bytes]:
-        connection = _UnixConnection(self._path)
+    def put(self, route: str, body: Any) -> Any:
+        """Change what is at `route`; the box's answer.
+
+        Raises `NotRunning` when nothing answers there, `BoxError` with the box's own words when it refuses.
+        """
+        status, document = self._document(route, _UnixConnection(self._path, CHANGE_SECONDS), json.dumps(body))
+        if status != http.HTTPStatus.OK:
+            raise BoxError(_reason(document))
+        return document
+
+    def _document(self, route: str, connection: _UnixConnection, body: str | None = None) -> tuple[int, Any]:
+        status, answer = self._ask(route, connection, body)
         try:
-            connection.request("GET", route)
+            return status, json.loads(answer)
+        except ValueError as error:
+            raise BoxError(f"the box at {self._path} answered {route} with status {status} and no JSON") from error
+
+    def _ask(self, route: str, connection: _UnixConnection, body: str | None) -> tuple[int, bytes]:
+        try:
+            connection.request("GET" if body is None else "PUT", route, body)
             response = connection.getresponse()
             return response.status, response.read()
         except (OSError, http.client.HTTPException) as error:

@@ -211,7 +211,8 @@ class Hints:
     """What an agent says about its request, its session and what will come next. `None` means: not said.
 
     A higher `priority` is more important, 0 is ordinary; a `strict_priority` outranks every lower one whatever the
-    cache holds. `output_tokens` is the expected length of the answer, `worker` the one that must serve it.
+    cache holds. `output_tokens` is the expected length of the answer, `worker` the one that must serve it,
+    `tool_wait_seconds` how long a tool will take that the answer may call.
     """
 
     priority: int = 0
@@ -224,6 +225,7 @@ class Hints:
     session_final: bool = False
     worker: int | None = None
     retention: tuple[RetentionDirective, ...] = ()
+    tool_wait_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,7 +66,8 @@ class TokenLogprob:
 class Delta:
     """What one step added to choice `choice` (0 … n-1). `finish` is set on the last delta of a choice.
 
-    `matched_stop` is the stop string or stop token that ended the choice, `None` for end of text.
+    `matched_stop` is the stop string or stop token that ended the choice, `None` for end of text. `tokens` counts those
+    that the choice got since its last delta, shown or not.
     """
 
     choice: int
@@ -76,6 +77,7 @@ class Delta:
     logprobs: tuple[TokenLogprob, ...] = ()
     finish: FinishReason | None = None
     matched_stop: str | int | None = None
+    tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)

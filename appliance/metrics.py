@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from appliance.api.views import BoxStatus, WorkerView
+from appliance.api.views import BoxStatus, EvictionsView, WorkerView
 
 
 class Metrics:
@@ -44,12 +44,30 @@ def _box_metrics(status: BoxStatus) -> Iterator[Metric]:
     for rule, count in sorted(status.stabilised.items()):
         changes.add_metric([rule], count)
     yield changes
+    yield from _eviction_metrics(status.evictions)
     yield GaugeMetricFamily("dynamo_box_requests_active", "Requests running or waiting.", status.requests.active)
     ttft = GaugeMetricFamily("dynamo_box_ttft_seconds", "Time to first token of recent requests.", labels=["quantile"])
     for quantile, value in (("0.5", status.latency.ttft_p50_ms), ("0.99", status.latency.ttft_p99_ms)):
         if value is not None:
             ttft.add_metric([quantile], value / 1000)
     yield ttft
+    lag = GaugeMetricFamily(
+        "dynamo_box_loop_lag_seconds", "Waits for the loop in the last minute; 1 is the longest.", labels=["quantile"]
+    )
+    for quantile, value in (("0.99", status.latency.loop_lag_p99_ms), ("1", status.latency.loop_lag_max_ms)):
+        if value is not None:
+            lag.add_metric([quantile], value / 1000)
+    yield lag
+
+
+def _eviction_metrics(evictions: EvictionsView) -> Iterator[Metric]:
+    labels = ["cause", "rule", "region"]
+    blocks = CounterMetricFamily("dynamo_box_evicted_blocks", "Blocks that had to go, and for whom.", labels=labels)
+    for kind in evictions.by_kind:
+        blocks.add_metric([kind.cause, kind.rule or "", kind.region or ""], kind.blocks)
+    yield blocks
+    yield _counter("evicted_awaited_blocks", "Evicted blocks that a waiting request wanted.", evictions.awaited)
+    yield _counter("evictions_dropped", "Evictions that were never told of.", evictions.dropped)
 
 
 def _worker_metrics(workers: list[WorkerView]) -> Iterator[Metric]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from appliance.conversation import Conversation
 from appliance.errors import BoxError, GenerationFailed, NotReady, RequestError, WorkerDied
 from appliance.generation import Delta, Event, Finished, FinishReason, Started, Timing, Usage
-from appliance.retention import Subject
+from appliance.retention import Subject, subject_of
 from appliance.router.errors import NoWorker
 from appliance.router.router import Decision
 
@@ -84,7 +84,7 @@ class PreparedRequest:
         retention, regions = self._pipeline.retention, self._prompt.regions
         if retention is None or regions is None:
             return None
-        subject = Subject(self._conversation, regions, self._prompt.marked)
+        subject = subject_of(self._conversation, regions, self._prompt.marked)
         self._prompt = replace(self._prompt, retention=retention.begin(subject))
         return subject
 

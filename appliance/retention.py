@@ -1,117 +1,183 @@
-"""What the engines are told to keep: a plan for every request, and a new one when its session changes state."""
+"""What the engines are told to keep: a plan for every request, and a new one when its session or the policy changes."""
 
 from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
-from dataclasses import replace
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+from typing import Any, Final, NamedTuple
 
 from appliance.cache.errors import InvalidRange
+from appliance.cache.plan import RetentionPlan
 from appliance.cache.plan_wire import encode_plan
 from appliance.cache.planner import MarkedPrefix, make_plan
 from appliance.cache.policy import Policy
-from appliance.cache.region_map import RegionMap
+from appliance.cache.region import Region
+from appliance.cache.region_map import RegionMap, Span
 from appliance.cache.session_context import SessionContext
 from appliance.cache.session_state import Session, SessionState
 from appliance.conversation import Conversation, Hints, Identity
+from appliance.session_forecast import SessionForecast
 
-MAX_SESSIONS = 4096
+MAX_SESSIONS: Final = 2048
 
 Payload = dict[str, Any]
 """A plan as an engine takes it: `plan_wire`'s."""
 
 
 class Subject(NamedTuple):
-    """What a plan is about: a rendered conversation."""
+    """What a plan is about: a rendered conversation, without its text."""
 
-    conversation: Conversation
+    identity: Identity
+    model: str
+    hints: Hints
     regions: RegionMap
     marked: Sequence[MarkedPrefix]
 
 
+def subject_of(conversation: Conversation, regions: RegionMap, marked: Sequence[MarkedPrefix]) -> Subject:
+    """Neighbours of one region are one: a subject is kept as long as its session is known."""
+    pieces = (list(spans) for _, spans in groupby(regions.spans, key=lambda span: span.region))
+    merged = RegionMap(Span(spans[0].start, spans[-1].end, spans[0].region) for spans in pieces)
+    return Subject(conversation.identity, conversation.model, conversation.hints, merged, marked)
+
+
+@dataclass(slots=True)
+class _Known:
+    """A session and its last prompt."""
+
+    session: Session
+    subject: Subject
+    is_over: bool = False
+    """It was told once that silence has finished it."""
+
+
 class Retention:
     """Plans by one policy for one model, whose template `keeps_thinking` of earlier turns or not. Knows the sessions
-    that asked last: at most `max_sessions`, and all that run."""
+    that asked last: at most `max_sessions`, and all that run. The `forecast`, if there is one, is told of them."""
 
     def __init__(
         self,
         policy: Policy,
         *,
         keeps_thinking: bool | None = None,
+        forecast: SessionForecast | None = None,
         clock: Callable[[], float] = time.monotonic,
         max_sessions: int = MAX_SESSIONS,
     ) -> None:
         self.policy = policy
-        self._keeps_thinking = keeps_thinking
+        """May be replaced: plans made from then on are by the new one."""
+        self.keeps_thinking = keeps_thinking
+        self.forecast = forecast
         self._clock = clock
         self._max_sessions = max_sessions
-        self._sessions: OrderedDict[str, Session] = OrderedDict()
+        self._known: OrderedDict[str, _Known] = OrderedDict()
         self.forgotten_sessions = 0
 
     def begin(self, subject: Subject) -> Payload:
         """A request of this session is about to run."""
-        session = self._session(subject.conversation.identity)
-        if session is not None:
-            session.start()
-        return self._payload(subject, session)
+        name = subject.identity.session_id
+        if name is None:
+            return self._payload(subject, None)
+        known = self._remember(name, subject)
+        known.session.start()
+        known.is_over = False
+        if self.forecast is not None:
+            self.forecast.arrived(name)
+        self._forget_oldest()
+        return self._payload(subject, known.session)
 
     def end(self, subject: Subject, stop_reason: str | None) -> Payload | None:
-        """It has ended. What its session's blocks are worth from now on; `None` when nobody can say whose they are."""
-        session = self._session(subject.conversation.identity)
-        if session is None:
+        """A request that had begun has ended. What its session's blocks are worth from now on; `None` when nobody can
+        say whose they are."""
+        name = subject.identity.session_id
+        if name is None:
             return None
-        session.stop(stop_reason)
-        if subject.conversation.hints.session_final:
-            session.finish()
-        return self._payload(subject, session)
+        known = self._remember(name, subject)
+        known.session.stop(stop_reason)
+        if subject.hints.session_final:
+            known.session.finish()
+        if self.forecast is not None:
+            self.forecast.ended(name, stop_reason, subject.hints)
+        return self._payload(subject, known.session)
 
     def session(self, session_id: str) -> Session | None:
         """To be read only; `None` for one that is not known, or not any more."""
-        return self._sessions.get(session_id)
+        known = self._known.get(session_id)
+        return None if known is None else known.session
+
+    def sessions(self) -> list[str]:
+        """All that are known, the one used longest ago first."""
+        return list(self._known)
+
+    def plan(self, session_id: str) -> Payload | None:
+        """What the session's blocks are worth now; `None` for one that is not known."""
+        known = self._known.get(session_id)
+        return None if known is None else self._payload(known.subject, known.session)
+
+    def over(self) -> Iterator[str]:
+        """Sessions that silence has finished, each once; the forecast expects nothing of them any more."""
+        for name, known in self._known.items():
+            if not known.is_over and known.session.state is SessionState.FINISHED:
+                known.is_over = True
+                if self.forecast is not None:
+                    self.forecast.forget(name)
+                yield name
+
+    def region(self, session_id: str | None, token: int) -> Region | None:
+        """Of a token of the session's last prompt, or behind it; `None` for a session that is not known."""
+        known = self._known.get(session_id) if session_id is not None else None
+        if known is None:
+            return None
+        regions = known.subject.regions
+        return regions.at(token).region if token < regions.tokens else Region.OUTPUT
 
     def check_integrity(self) -> None:
         """Raises `IntegrityError`."""
-        for session in self._sessions.values():
-            session.check_integrity()
+        for known in self._known.values():
+            known.session.check_integrity()
+        if self.forecast is not None:
+            self.forecast.check_integrity()
 
-    def _session(self, identity: Identity) -> Session | None:
-        if identity.session_id is None:
-            return None
-        session = self._sessions.get(identity.session_id)
-        if session is None:
-            session = self._sessions[identity.session_id] = Session(identity.parent_session_id, clock=self._clock)
-        self._sessions.move_to_end(identity.session_id)
-        self._forget_oldest()
-        return session
+    def _remember(self, name: str, subject: Subject) -> _Known:
+        known = self._known.get(name)
+        if known is None:
+            session = Session(subject.identity.parent_session_id, clock=self._clock)
+            known = self._known[name] = _Known(session, subject)
+        known.subject = subject
+        self._known.move_to_end(name)
+        return known
 
     def _forget_oldest(self) -> None:
         """Never one that runs: its request will end, and must find it."""
-        while len(self._sessions) > self._max_sessions:
-            quiet = (name for name, session in self._sessions.items() if session.state is not SessionState.RUNNING)
+        while len(self._known) > self._max_sessions:
+            quiet = (name for name, known in self._known.items() if known.session.state is not SessionState.RUNNING)
             oldest = next(quiet, None)
             if oldest is None:
                 return
-            del self._sessions[oldest]
+            del self._known[oldest]
             self.forgotten_sessions += 1
+            if self.forecast is not None:
+                self.forecast.forget(oldest)
 
     def _payload(self, subject: Subject, session: Session | None) -> Payload:
-        identity, hints = subject.conversation.identity, subject.conversation.hints
-        context = self._context(subject.conversation, session, hints)
         try:
-            plan = make_plan(subject.regions, self.policy, context, marks=subject.marked)
+            plan = self._plan(subject, self._context(subject, session, subject.hints))
         except InvalidRange:
             # What a client says of ranges must not fail its request: without them the policy decides.
-            context = self._context(subject.conversation, session, Hints(priority=hints.priority))
-            plan = make_plan(subject.regions, self.policy, context, marks=subject.marked)
-        return encode_plan(plan, identity.session_id)
+            plan = self._plan(subject, self._context(subject, session, Hints(priority=subject.hints.priority)))
+        return encode_plan(plan, subject.identity.session_id)
 
-    def _context(self, conversation: Conversation, session: Session | None, hints: Hints) -> SessionContext:
+    def _plan(self, subject: Subject, context: SessionContext) -> RetentionPlan:
+        return make_plan(subject.regions, self.policy, context, marks=subject.marked)
+
+    def _context(self, subject: Subject, session: Session | None, hints: Hints) -> SessionContext:
         context = SessionContext(
-            client=conversation.identity.client,
-            model=conversation.model,
-            keeps_thinking=self._keeps_thinking,
+            client=subject.identity.client,
+            model=subject.model,
+            keeps_thinking=self.keeps_thinking,
             hints=hints,
         )
         return context if session is None else replace(context, state=session.state, role=session.role)

@@ -31,6 +31,7 @@ from appliance.settings import Settings
 from appliance.warden import Warden
 
 if TYPE_CHECKING:
+    from appliance.caretaker import Caretaker
     from appliance.fleet import Fleet
 
 log = logging.getLogger("dynamo_box")
@@ -64,6 +65,7 @@ class Supervisor:
         self._stop_now = asyncio.Event()
         self._fleet: Fleet | None = None
         self._server: _Server | None = None
+        self._caretaker: Caretaker | None = None
 
     async def run(self) -> None:
         """Serve until a signal asks to stop. Raises `StartError` when the box cannot start; nothing is left then."""
@@ -94,6 +96,7 @@ class Supervisor:
         ]
         try:
             await self._until_stop(self._startup(box))
+            tasks.append(asyncio.create_task(box.loop_lag.run(), name="loop lag"))
             await self._stop_asked.wait()
             await self._drain(box)
         finally:
@@ -122,7 +125,10 @@ class Supervisor:
         box.attach(parts.fleet)
         parts.fleet.on_start = self._remember_memory
         await self._start_engines(box, parts.fleet)
-        box.open(parts.pipeline, parts.fleet)
+        self._caretaker = parts.caretaker
+        if self._caretaker is not None:
+            self._caretaker.start()
+        box.open(parts.pipeline, parts.fleet, parts.caretaker)
         self._on_running(box)
 
     def _remember_memory(self) -> None:
@@ -170,13 +176,18 @@ class Supervisor:
         box.phase = Phase.STOPPED
         if self._server is not None:
             self._server.should_exit = True
+        if self._caretaker is not None:
+            await self._caretaker.stop()
         if self._fleet is not None:
             try:
                 await asyncio.wait_for(self._fleet.stop(), STOP_SECONDS)
             except TimeoutError:
                 log.warning("engines did not end within %g s and are killed", STOP_SECONDS)
         await asyncio.to_thread(end_engines, self.tree)
-        tasks[0].cancel()
+        for task in tasks:
+            # The server ends by itself, and closes what it serves.
+            if task.get_name() != "http":
+                task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._warden.dismiss()
 

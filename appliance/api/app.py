@@ -26,6 +26,7 @@ from appliance.api.keys import Keys
 from appliance.api.messages import MessagesCodec
 from appliance.api.messages_routes import add_messages_routes
 from appliance.api.openapi.routes import add_document_routes
+from appliance.api.policy_routes import add_policy_routes
 from appliance.api.problems import MethodNotAllowed, NoSuchRoute
 from appliance.api.responses_memory import MemoryStore
 from appliance.api.responses_routes import add_responses_routes, responses_of
@@ -71,6 +72,7 @@ def create_app(  # noqa: PLR0913 – every part of the whole API that a test may
     app = FastAPI(title="dynamo-box", openapi_url=None, redirect_slashes=False, lifespan=responses.runs.lifespan)
     add_document_routes(app)
     add_operator_routes(app, box)
+    add_policy_routes(app, box, service)
     add_model_routes(app, inference)
     add_generation_route(app, "/v1/chat/completions", service, ChatCodec(diagnostics=diagnostics, documents=documents))
     add_completions_route(app, service)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Protocol
 
 from appliance.api.views import BoxStatus
+from appliance.cache.policy import Policy
 
 
 class Box(Protocol):
-    """All three answer from memory: they are called in the loop that serves tokens."""
+    """All but `apply_policy` answer from memory: they are called in the loop that serves tokens."""
 
     def status(self) -> BoxStatus: ...
 
@@ -18,4 +19,12 @@ class Box(Protocol):
 
     def metrics(self) -> bytes:
         """Prometheus text format 0.0.4."""
+        ...
+
+    def policy(self) -> Policy:
+        """The active one. Raises `NotReady`, and `InvalidRequest` for a box without retention."""
+        ...
+
+    async def apply_policy(self, policy: Policy) -> None:
+        """Make it the active one, also for what is in the cache. Raises as `policy`."""
         ...

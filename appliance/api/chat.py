@@ -14,7 +14,7 @@ from appliance.api import sse
 from appliance.api.chat_encode import encode_request
 from appliance.api.chat_files import pdf_sources
 from appliance.api.chat_messages import decode_mark, decode_messages
-from appliance.api.chat_options import decode_output_format, decode_sampling, decode_stream_options
+from appliance.api.chat_options import StreamOptions, decode_output_format, decode_sampling, decode_stream_options
 from appliance.api.chat_reading import Reading
 from appliance.api.chat_reply import StreamReply, WholeReply
 from appliance.api.chat_tools import decode_tool_choice, decode_tools
@@ -45,15 +45,18 @@ class ChatCall:
     """One decoded request."""
 
     conversation: Conversation
-    streams: bool
-    include_usage: bool
+    options: StreamOptions
     diagnostics: Diagnostics
     fingerprint: Fingerprint
+
+    @property
+    def streams(self) -> bool:
+        return self.options.streams
 
     def reply(self, stamp: Stamp) -> Reply:
         postscript = Postscript(self.conversation, stamp.id, self.diagnostics, self.fingerprint)
         if self.streams:
-            return StreamReply(stamp, self.conversation, postscript, include_usage=self.include_usage)
+            return StreamReply(stamp, self.conversation, postscript, self.options)
         return WholeReply(stamp, self.conversation, postscript)
 
 
@@ -72,7 +75,7 @@ class ChatCodec:
         pdf_texts = await self._documents.read(await offload.run(tuple, pdf_sources(fields)))
         conversation = await offload.run(decode_conversation, body, headers, pdf_texts)
         fingerprint = await offload.run(fingerprint_of, conversation)
-        return ChatCall(conversation, options.streams, options.include_usage, self._diagnostics, fingerprint)
+        return ChatCall(conversation, options, self._diagnostics, fingerprint)
 
     def problem(self, error: RequestError, request_id: str) -> Problem:
         return openai_problem(error, request_id)

@@ -33,7 +33,7 @@ class UsageBody(Struct, frozen=True):
     completion_tokens: int
     total_tokens: int
     prompt_tokens_details: PromptDetails
-    completion_tokens_details: CompletionDetails
+    completion_tokens_details: CompletionDetails | UnsetType = UNSET
 
 
 class LogprobBody(Struct, frozen=True):

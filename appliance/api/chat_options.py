@@ -17,20 +17,22 @@ INFINITY = float("inf")
 
 @dataclass(frozen=True, slots=True)
 class StreamOptions:
+    """`continuous_usage` tells the counts so far with every chunk, besides the exact ones at the end."""
+
     streams: bool
-    include_usage: bool
+    include_usage: bool = False
+    continuous_usage: bool = False
 
 
 def decode_stream_options(body: Fields) -> StreamOptions:
-    """`continuous_usage_stats` is accepted; the usage still comes once, at the end, when it is exact."""
     streams = body.flag("stream") or False
     options = body.object("stream_options")
     if options is None:
-        return StreamOptions(streams, include_usage=False)
+        return StreamOptions(streams)
     if not streams:
         raise body.refuse("stream_options", 'it only together with "stream": true')
-    options.flag("continuous_usage_stats")
-    return StreamOptions(streams, options.flag("include_usage") or False)
+    include_usage, continuous = options.flag("include_usage") or False, options.flag("continuous_usage_stats") or False
+    return StreamOptions(streams, include_usage, include_usage and continuous)
 
 
 def decode_output_format(body: Fields) -> OutputFormat:

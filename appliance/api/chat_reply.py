@@ -25,9 +25,11 @@ from appliance.api.chat_bodies import (
     usage_body,
 )
 from appliance.api.chat_calls import CallDraft, CustomCalls
+from appliance.api.chat_options import StreamOptions
 from appliance.api.codec import Stamp
 from appliance.api.custom_tools import custom_names
 from appliance.api.postscript import Postscript
+from appliance.api.usage_so_far import UsageSoFar
 from appliance.conversation import Conversation
 from appliance.errors import GenerationFailed
 from appliance.generation import Delta, Event, Finished, FinishReason, Started, Usage
@@ -45,14 +47,15 @@ class StreamReply:
     """
 
     def __init__(
-        self, stamp: Stamp, conversation: Conversation, postscript: Postscript, *, include_usage: bool
+        self, stamp: Stamp, conversation: Conversation, postscript: Postscript, options: StreamOptions
     ) -> None:
         self._stamp = stamp
         self._model = conversation.model
         self._num_choices = conversation.sampling.n
         self._customs = CustomCalls(custom_names(conversation.tools))
         self._postscript = postscript
-        self._include_usage = include_usage
+        self._include_usage = options.include_usage
+        self._usage = UsageSoFar(options)
         self._spoken: set[int] = set()
         self._finished: set[int] = set()
         self._last: list[ChunkChoice] = []
@@ -62,6 +65,7 @@ class StreamReply:
 
     def add(self, event: Event) -> bytes:
         self._postscript.add(event)
+        self._usage.add(event)
         if isinstance(event, Delta):
             return self._deltas(event)
         if isinstance(event, Started):
@@ -100,7 +104,7 @@ class StreamReply:
         return b""
 
     def _chunk(self, choice: ChunkChoice) -> bytes:
-        usage = None if self._include_usage else UNSET
+        usage = self._usage.told(choice.index)
         return sse.frame(json.encode(Chunk(self._stamp.id, self._stamp.created, self._model, [choice], usage)))
 
     def _end_of_choices(self, usage: Usage) -> bytes:

@@ -9,6 +9,7 @@ from typing import Any, Final
 from appliance.api import sse
 from appliance.api.chat_options import (
     MAX_TOP_LOGPROBS,
+    StreamOptions,
     decode_output_format,
     decode_plain_sampling,
     decode_stream_options,
@@ -33,15 +34,18 @@ class CompletionsCall:
     """One decoded request. `openings` are what the choices begin with: the prompt, where it is to be echoed."""
 
     conversation: Conversation
-    streams: bool
-    include_usage: bool
+    options: StreamOptions
     openings: list[str]
+
+    @property
+    def streams(self) -> bool:
+        return self.options.streams
 
     def reply(self, stamp: Stamp) -> Reply:
         model = self.conversation.model
         postscript = Postscript(self.conversation, stamp.id)
         if self.streams:
-            return StreamReply(stamp, model, postscript, self.openings, include_usage=self.include_usage)
+            return StreamReply(stamp, model, postscript, self.openings, self.options)
         with_logprobs = self.conversation.sampling.logprobs is not None
         return WholeReply(stamp, model, postscript, self.openings, with_logprobs=with_logprobs)
 
@@ -58,7 +62,7 @@ class CompletionsCodec:
         options = decode_stream_options(fields)
         conversation = await offload.run(decode_conversation, fields, headers)
         openings = _openings(fields, conversation)
-        return CompletionsCall(conversation, options.streams, options.include_usage, openings)
+        return CompletionsCall(conversation, options, openings)
 
     def problem(self, error: RequestError, request_id: str) -> Problem:
         return openai_problem(error, request_id)

@@ -9,10 +9,12 @@ from msgspec import UNSET, json
 
 from appliance.api import sse
 from appliance.api.chat_bodies import usage_body
+from appliance.api.chat_options import StreamOptions
 from appliance.api.chat_reply import refuse_abort, unfinished
 from appliance.api.codec import Stamp
 from appliance.api.completions_bodies import ChoiceBody, CompletionBody, LogprobsBody, logprobs_body
 from appliance.api.postscript import Postscript
+from appliance.api.usage_so_far import UsageSoFar
 from appliance.errors import GenerationFailed
 from appliance.generation import Delta, Event, Finished, FinishReason, Started, TokenLogprob, Usage
 
@@ -83,13 +85,14 @@ class StreamReply:
     """
 
     def __init__(
-        self, stamp: Stamp, model: str, postscript: Postscript, openings: list[str], *, include_usage: bool
+        self, stamp: Stamp, model: str, postscript: Postscript, openings: list[str], options: StreamOptions
     ) -> None:
         self._stamp = stamp
         self._model = model
         self._postscript = postscript
         self._openings = openings
-        self._include_usage = include_usage
+        self._include_usage = options.include_usage
+        self._usage = UsageSoFar(options)
         self._offsets = [len(opening) for opening in openings]
         self._unfinished = set(range(len(openings)))
         self._last = NO_CHOICES
@@ -99,11 +102,12 @@ class StreamReply:
 
     def add(self, event: Event) -> bytes:
         self._postscript.add(event)
+        self._usage.add(event)
         if isinstance(event, Delta):
             return self._delta(event)
         if isinstance(event, Started):
             choices = [ChoiceBody(index, opening) for index, opening in enumerate(self._openings) if opening]
-            return b"".join(self._chunk([choice]) for choice in choices)
+            return b"".join(map(self._chunk, choices))
         return self._end_of_choices(event.usage)
 
     def end(self) -> bytes:
@@ -120,10 +124,10 @@ class StreamReply:
         refuse_abort(delta)
         body = ChoiceBody(delta.choice, delta.text, self._logprobs(delta), delta.finish, delta.matched_stop)
         if delta.finish is None:
-            return self._chunk([body]) if delta.text or delta.logprobs else b""
+            return self._chunk(body) if delta.text or delta.logprobs else b""
         self._unfinished.discard(delta.choice)
         if self._include_usage or self._unfinished:
-            return self._chunk([body])
+            return self._chunk(body)
         self._last = [body]
         return b""
 
@@ -134,9 +138,9 @@ class StreamReply:
         self._offsets[delta.choice] += sum(len(entry.token) for entry in delta.logprobs)
         return logprobs_body(list(delta.logprobs), offset)
 
-    def _chunk(self, choices: list[ChoiceBody]) -> bytes:
-        usage = None if self._include_usage else UNSET
-        return sse.frame(json.encode(CompletionBody(self._stamp.id, self._stamp.created, self._model, choices, usage)))
+    def _chunk(self, choice: ChoiceBody) -> bytes:
+        usage = self._usage.told(choice.index)
+        return sse.frame(json.encode(CompletionBody(self._stamp.id, self._stamp.created, self._model, [choice], usage)))
 
     def _end_of_choices(self, usage: Usage) -> bytes:
         body = CompletionBody(

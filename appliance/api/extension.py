@@ -137,6 +137,7 @@ def _decode_hints(outer: Lenient, said: Lenient, nvext: Lenient, agent: Lenient)
         session_final=is_final or False,
         worker=_first(said.integer(WORKER_HEADER, 0), nvext.integer("backend_instance_id", 0)),
         retention=_decode_retention(nvext),
+        tool_wait_seconds=_seconds(agent.number("tool_wait_ms", 0, INT32_MAX)),
     )
 
 

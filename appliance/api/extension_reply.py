@@ -32,7 +32,6 @@ def nvext_of(conversation: Conversation, started: Started | None, finished: Fini
 
 def encode_agent_hints(hints: Hints) -> JsonObject:
     """`agent_hints` as they were understood, in the words of the request; what was not said is left out."""
-    iat_ms = None if hints.interarrival_seconds is None else _milliseconds(hints.interarrival_seconds)
     said = {
         "priority": hints.priority or None,
         "strict_priority": hints.strict_priority,
@@ -40,24 +39,24 @@ def encode_agent_hints(hints: Hints) -> JsonObject:
         "speculative_prefill": hints.speculative_prefill or None,
         "prefix_id": hints.prefix_id,
         "total_requests": hints.total_requests,
-        "iat": iat_ms,
+        "iat": _milliseconds(hints.interarrival_seconds),
         "session_final": hints.session_final or None,
+        "tool_wait_ms": _milliseconds(hints.tool_wait_seconds),
     }
     return {name: value for name, value in said.items() if value is not None}
 
 
 def encode_directive(directive: RetentionDirective) -> JsonObject:
-    duration = directive.duration_seconds
     return {
         "token_start": directive.token_start,
         "token_end": directive.token_end,
         "priority": directive.priority,
-        "duration_ms": None if duration is None else _milliseconds(duration),
+        "duration_ms": _milliseconds(directive.duration_seconds),
     }
 
 
-def _milliseconds(seconds: float) -> float:
-    return round(seconds * 1000, 3)
+def _milliseconds(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds * 1000, 3)
 
 
 def _worker_id(_: Conversation, started: Started | None, __: Finished | None) -> JsonObject | None:

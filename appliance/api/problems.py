@@ -3,6 +3,7 @@
 RequestError
 ├─ InvalidRequest
 │  ├─ BodyTooLarge        413
+│  ├─ Forbidden           403
 │  ├─ NoSuchRoute         404
 │  └─ MethodNotAllowed    405
 └─ NotReady
@@ -19,12 +20,19 @@ from msgspec import Struct, json
 from appliance.errors import InvalidRequest, NotReady, RequestError
 
 RETRY_AFTER_SECONDS = 1
+MAX_TOLD_CHARACTERS = 1_000
+"""Of a message and of the path in `param`: either may quote what the client sent, as long as that is."""
 
 Headers = list[tuple[bytes, bytes]]
 
 
 class BodyTooLarge(InvalidRequest):
     status = 413
+
+
+class Forbidden(InvalidRequest):
+    status = 403
+    type = "permission_error"
 
 
 class NoSuchRoute(InvalidRequest):
@@ -72,12 +80,18 @@ def openai_problem(error: RequestError, _request_id: str) -> Problem:
 
 
 def encode_openai_error(error: RequestError) -> bytes:
-    return json.encode(OpenAIError(OpenAIErrorBody(told(error), error.type, error.param, error.code)))
+    param = None if error.param is None else _clipped(error.param)
+    return json.encode(OpenAIError(OpenAIErrorBody(told(error), error.type, param, error.code)))
 
 
 def told(error: RequestError) -> str:
     """The whole sentence for a client, with the hint."""
-    return f"{error.message.rstrip('.')}. {error.hint}" if error.hint else error.message
+    message = _clipped(error.message)
+    return f"{message.rstrip('.')}. {error.hint}" if error.hint else message
+
+
+def _clipped(text: str) -> str:
+    return text if len(text) <= MAX_TOLD_CHARACTERS else text[:MAX_TOLD_CHARACTERS] + "…"
 
 
 def problem_headers(error: RequestError) -> Headers:

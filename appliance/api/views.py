@@ -59,14 +59,36 @@ class RequestsView(View):
 
 
 class LatencyView(View):
+    """`loop_lag` is how long others had to wait for the loop that serves everything, in the last minute."""
+
     ttft_p50_ms: float | None
     ttft_p99_ms: float | None
+    loop_lag_p99_ms: float | None = None
+    loop_lag_max_ms: float | None = None
 
 
 class ModelView(View):
     id: str
     source: str
     context_tokens: int | None
+
+
+class EvictionView(View):
+    """Blocks that had to go from engines' caches: for whom, by which rule of a policy, and what part of a prompt they
+    were. `None`: nobody had claimed them, or nobody knows."""
+
+    cause: Literal["same_session", "other_session", "unnamed"]
+    rule: str | None
+    region: str | None
+    blocks: int
+
+
+class EvictionsView(View):
+    """`awaited` counts blocks that had to go although a waiting request wanted them, `dropped` those never told of."""
+
+    by_kind: list[EvictionView] = []
+    awaited: int = 0
+    dropped: int = 0
 
 
 class BoxStatus(View):
@@ -90,3 +112,4 @@ class BoxStatus(View):
     completion_tokens: int
     stabilised: dict[str, int]
     latency: LatencyView
+    evictions: EvictionsView = EvictionsView()

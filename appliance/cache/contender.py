@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from appliance.cache.eviction_facts import Order
 from appliance.cache.policy import Policy
 from appliance.cache.policy_source import load_policy
 
@@ -24,8 +25,9 @@ class Contender:
 
 
 def read_contender(name: str, *, uses_hints: bool = True) -> Contender:
-    """`lru` and `forecast` are the bare orders; anything else is a policy by name or file, in forecast order. Raises
+    """`lru` and `forecast` are the bare orders; anything else is a policy by name or file, in its own order. Raises
     `InvalidPolicy`."""
     if name in (LRU, FORECAST):
         return Contender(name, is_forecast=name == FORECAST, uses_hints=uses_hints)
-    return Contender(Path(name).stem, load_policy(name), uses_hints=uses_hints)
+    policy = load_policy(name)
+    return Contender(Path(name).stem, policy, is_forecast=policy.order is Order.FORECAST, uses_hints=uses_hints)

@@ -92,6 +92,14 @@ class PolicyFields:
                 found.append(by_name[name])
         return None if names is None else found
 
+    def choice(self, key: str, known: Iterable[Choice]) -> Choice | None:
+        """One text, not a list."""
+        name = self.text(key)
+        found = next((choice for choice in known if choice == name), None)
+        if name is not None and found is None:
+            self.refuse(key, f"unknown {key}; {_meant(name, map(str, known))}")
+        return found
+
     def priority(self, key: str) -> int | None:
         value = self._values.get(key)
         if isinstance(value, bool) or not isinstance(value, int | float | None):

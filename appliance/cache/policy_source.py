@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from appliance.cache.errors import InvalidPolicy
+from appliance.cache.eviction_facts import Order
 from appliance.cache.policy import Policy
 from appliance.cache.policy_fields import PolicyFields
 from appliance.cache.reachability import covering
@@ -19,7 +20,7 @@ from appliance.errors import nearest
 from appliance.toml_document import TomlError, read_toml
 
 SHIPPED_FOLDER: Final = Path(__file__).with_name("policies")
-TOP_KEYS: Final = ("description", "include", "rule")
+TOP_KEYS: Final = ("description", "include", "order", "rule")
 CONDITION_KEYS: Final = ("region", "state", "role", "keeps_thinking", "client", "model", "hints")
 RESULT_KEYS: Final = ("priority", "duration", "tiers", "caps_rest")
 
@@ -30,8 +31,8 @@ def shipped_policies() -> tuple[str, ...]:
 
 
 def load_policy(name_or_path: str) -> Policy:
-    """The policy with what it includes: its own rules first, then theirs, each file once. A text with a `/` or that
-    ends in `.toml` is a path.
+    """The policy with what it includes: its own rules first, then theirs, each file once; the order is the file's own,
+    by forecast unless it says otherwise. A text with a `/` or that ends in `.toml` is a path.
 
     Raises `InvalidPolicy` with all problems at once.
     """
@@ -44,7 +45,8 @@ def load_policy(name_or_path: str) -> Policy:
         problems += _unreachable(files)
     if problems:
         raise InvalidPolicy("\n".join(problems))
-    return Policy(path.stem, tuple(rule for file in files for rule in file.rules), files[0].description)
+    rules = tuple(rule for file in files for rule in file.rules)
+    return Policy(path.stem, rules, files[0].description, files[0].order)
 
 
 class _Included(NamedTuple):
@@ -58,6 +60,7 @@ class _File(NamedTuple):
     path: Path
     rules: tuple[Rule, ...]
     description: str
+    order: Order
     by: str
 
 
@@ -84,7 +87,8 @@ class _Loader:
         rules = tuple(_read_rule(fields, path) for fields in top.tables("rule"))
         if not rules and top.raw("include") is None:
             top.tell("no rule; the least that a policy can say is [[rule]] with priority = 35")
-        file = self._read[resolved] = _File(path, rules, top.text("description") or "", by)
+        order = top.choice("order", Order) or Order.FORECAST
+        file = self._read[resolved] = _File(path, rules, top.text("description") or "", order, by)
         files = [file, *(each for included in self._included(top, path) for each in self.load(*included))]
         self._open.pop()
         return files

@@ -1,9 +1,10 @@
-"""`dynamo-box policy`: which retention policies there are, what they say, and what they give a request."""
+"""`dynamo-box policy`: which retention policies there are, what they say and give a request, and a change of them."""
 
 from __future__ import annotations
 
 import argparse
 import json
+from pathlib import Path
 
 from appliance.cache.policy_source import load_policy, shipped_policies
 from appliance.cache.rule_text import condition_text, rule_facts, tiers_text, worth_text
@@ -14,7 +15,8 @@ from appliance.commands.request_body import read_body
 
 
 def run(options: argparse.Namespace) -> int:
-    return {"list": _list, "validate": _validate, "show": _show, "explain": _explain}[options.action](options)
+    actions = {"list": _list, "validate": _validate, "show": _show, "explain": _explain, "apply": _apply}
+    return actions[options.action](options)
 
 
 def _list(options: argparse.Namespace) -> int:
@@ -41,9 +43,10 @@ def _show(options: argparse.Namespace) -> int:
     policy = load_policy(_chosen(options))
     if options.json:
         rules = [rule_facts(rule) for rule in policy.rules]
-        _print_json({"name": policy.name, "description": policy.description, "rules": rules})
+        _print_json({"name": policy.name, "description": policy.description, "order": policy.order, "rules": rules})
         return 0
     _print(f"{policy.name}: {policy.description}" if policy.description else policy.name)
+    _print(f"order: {policy.order}, among what is worth the same")
     rows = [
         (
             rule.label,
@@ -55,6 +58,22 @@ def _show(options: argparse.Namespace) -> int:
         for rule in policy.rules
     ]
     _print(*columns([("rule", "when", "worth", "tiers", ""), *rows]))
+    return 0
+
+
+def _apply(options: argparse.Namespace) -> int:
+    """The file is read here first, so that what is wrong with it is told as `validate` tells it."""
+    policy = load_policy(options.policy)
+    context = read_context(options)
+    context.running()
+    # Whatever is no name is a path, and the box has another working folder.
+    is_name = options.policy in shipped_policies()
+    chosen = options.policy if is_name else str(Path(options.policy).expanduser().resolve())
+    active = context.control.put("/box/v1/policy", {"policy": chosen})
+    if options.json:
+        _print_json(active)
+    else:
+        _print(f"active: {policy.name}, {len(active['rules'])} rules; until the box ends")
     return 0
 
 

@@ -72,6 +72,7 @@ class _Choice:
         self._bare = BareCalls(tool_names) if tool_names else None
         self._called_tools = False
         self.token_ids: list[int] = []
+        self._num_told = 0
 
     @property
     def reasoning_tokens(self) -> int:
@@ -89,7 +90,8 @@ class _Choice:
         if not (text or thinking or calls or logprobs or finished):
             return None
         finish = self._finish(step.finish) if step.finish is not None else None
-        return Delta(step.choice, text, thinking, calls, logprobs, finish, step.matched_stop)
+        tokens, self._num_told = len(self.token_ids) - self._num_told, len(self.token_ids)
+        return Delta(step.choice, text, thinking, calls, logprobs, finish, step.matched_stop, tokens)
 
     def _parse(
         self, step: Step, prompt: Prompt, prompt_token_ids: list[int], *, finished: bool

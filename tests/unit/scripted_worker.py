@@ -20,6 +20,8 @@ from appliance.cache.region import Region
 from appliance.cache.region_map import RegionMap, Span
 from appliance.conversation import Conversation, Message, Role, Text
 from appliance.engine.plan import WorkerPlan
+from appliance.engine.retention.eviction import EvictionBatch
+from appliance.engine.retention.worth import Worth
 from appliance.errors import EngineStartError, WorkerDied
 from appliance.fleet import Fleet
 from appliance.generation import Delta, Event, FinishReason, MarkedPrefix, ModelCard
@@ -191,7 +193,15 @@ class ScriptedWorker:
         self.starts: deque[asyncio.Event | Exception] = deque()
         self.hangs = False
         self.replans: list[tuple[str, dict[str, Any]]] = []
+        self.keeps: dict[str, float] | None = None
+        """As told last, session by session; `None` without a forecast."""
+        self.told_keeps: list[dict[str, float]] = []
+        self.worths: list[dict[str, Worth]] = []
+        self.evicted: deque[EvictionBatch] = deque()
+        self.gate: asyncio.Event | None = None
+        """What it is told of sessions waits for this."""
         self.calls: list[Call] = []
+        self.process = 1000 + worker_id
         self.num_open = 0
         self.num_starts = 0
         self.num_kills = 0
@@ -200,7 +210,7 @@ class ScriptedWorker:
 
     @property
     def pid(self) -> int | None:
-        return 1000 + self.plan.id if self.alive else None
+        return self.process if self.alive else None
 
     @property
     def kv_blocks(self) -> int | None:
@@ -238,6 +248,34 @@ class ScriptedWorker:
         if not self.alive:
             raise self._death()
         self.replans.append((session_id, payload))
+
+    async def replan_all(self, payloads: dict[str, dict[str, Any]]) -> int:
+        await self._answers()
+        self.replans += payloads.items()
+        return 0
+
+    async def set_keeps(self, keeps: dict[str, float], unnamed: float) -> None:
+        await self._answers()
+        self.keeps = (self.keeps or {}) | keeps
+        self.told_keeps.append(keeps)
+
+    async def clear_keeps(self) -> None:
+        await self._answers()
+        self.keeps = None
+
+    async def apply_policy(self, worths: dict[str, Worth]) -> None:
+        await self._answers()
+        self.worths.append(worths)
+
+    async def evictions(self, most: int) -> EvictionBatch:
+        await self._answers()
+        return self.evicted.popleft() if self.evicted else EvictionBatch((), 0, 0)
+
+    async def _answers(self) -> None:
+        if self.gate is not None:
+            await self.gate.wait()
+        if not self.alive:
+            raise self._death()
 
     async def generate(
         self,

@@ -8,7 +8,12 @@ from collections.abc import AsyncGenerator
 import pytest
 
 from appliance.box import Phase, RunningBox
-from appliance.errors import NotReady
+from appliance.cache.policy_source import load_policy
+from appliance.cache.region import Region
+from appliance.caretaker import Caretaker
+from appliance.engine.retention.eviction import Eviction
+from appliance.errors import InvalidRequest, NotReady
+from appliance.eviction_log import Evicted
 from appliance.generation import Event
 from appliance.router.events import Batch, BlockStored
 from tests.unit.scripted_worker import (
@@ -47,6 +52,7 @@ async def test_before_it_is_open_a_box_says_what_it_is_and_that_nothing_is_known
     assert (status.started_at, status.uptime_seconds) == (1_700_000_000.0, 5.0)
     assert (status.model.id, status.model.source, status.model.context_tokens) == (CARD.id, "demo", None)
     assert (status.cache_since_start.hit_rate, status.latency.ttft_p50_ms) == (None, None)
+    assert (status.latency.loop_lag_p99_ms, status.latency.loop_lag_max_ms) == (None, None)
     assert not box.is_ready()
     assert box.models() == ()
 
@@ -149,5 +155,41 @@ async def test_draining_refuses_new_requests_and_ends_with_the_last_running_one(
         assert answer_of(await answering) == "Hello"
 
 
+async def test_a_box_without_a_caretaker_keeps_no_policy_and_says_why() -> None:
+    box = new_box()
+    with pytest.raises(NotReady):
+        box.policy()
+    async with ScriptedBox(ScriptedWorker(0)) as parts:
+        box.open(parts.pipeline, parts.fleet)
+        with pytest.raises(InvalidRequest, match=r'cache\.policy = "off"'):
+            await box.apply_policy(load_policy("chat"))
+
+
+async def test_the_policy_is_the_caretakers() -> None:
+    box = new_box()
+    async with ScriptedBox(ScriptedWorker(0)) as parts:
+        retention = parts.pipeline.retention
+        assert retention is not None
+        box.open(parts.pipeline, parts.fleet, Caretaker(retention, (), box.accounts.evictions))
+        assert box.policy().name == "coding-agent"
+        await box.apply_policy(load_policy("chat"))
+        assert box.policy().name == retention.policy.name == "chat"
+
+
+def test_the_status_tells_what_was_evicted() -> None:
+    box = new_box()
+    eviction = Eviction(1, None, 0, "a", "b", "r", 90, "coding-agent.toml:9", 1.0, awaited=True)
+    box.accounts.evictions.add(Evicted(0.0, 0, Region.SYSTEM, eviction))
+    (kind,) = box.status().evictions.by_kind
+    assert (kind.cause, kind.rule, kind.region, kind.blocks) == ("other_session", "coding-agent.toml:9", "system", 1)
+    assert box.status().evictions.awaited == 1
+
+
 async def _collect(events: AsyncGenerator[Event]) -> list[Event]:
     return [event async for event in events]
+
+
+def test_the_longest_wait_for_the_loop_is_told_in_milliseconds() -> None:
+    box = new_box(Clock())
+    box.loop_lag.add(0.025)
+    assert box.status().latency.loop_lag_max_ms == 25.0

@@ -2,7 +2,16 @@ from __future__ import annotations
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from appliance.api.views import BoxStatus, LatencyView, ModelView, RateView, RequestsView, WorkerView
+from appliance.api.views import (
+    BoxStatus,
+    EvictionsView,
+    EvictionView,
+    LatencyView,
+    ModelView,
+    RateView,
+    RequestsView,
+    WorkerView,
+)
 from appliance.metrics import Metrics
 
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
@@ -45,7 +54,12 @@ def box_status(*workers: WorkerView, ttft_p50_ms: float | None = 40.0, ttft_p99_
         cache_last_minute=RateView(prompt_tokens=0, cached_tokens=0, hit_rate=None),
         completion_tokens=300,
         stabilised={"dates": 2},
-        latency=LatencyView(ttft_p50_ms=ttft_p50_ms, ttft_p99_ms=ttft_p99_ms),
+        latency=LatencyView(
+            ttft_p50_ms=ttft_p50_ms,
+            ttft_p99_ms=ttft_p99_ms,
+            loop_lag_p99_ms=None if ttft_p99_ms is None else 3.0,
+            loop_lag_max_ms=None if ttft_p99_ms is None else 9.0,
+        ),
     )
 
 
@@ -73,6 +87,8 @@ def test_times_are_in_seconds() -> None:
     samples = scrape(box_status())
     assert samples["dynamo_box_ttft_seconds", (("quantile", "0.5"),)] == 0.04
     assert samples["dynamo_box_ttft_seconds", (("quantile", "0.99"),)] == 0.25
+    assert samples["dynamo_box_loop_lag_seconds", (("quantile", "0.99"),)] == 0.003
+    assert samples["dynamo_box_loop_lag_seconds", (("quantile", "1"),)] == 0.009
 
 
 def test_each_worker_has_its_own_figures() -> None:
@@ -107,3 +123,15 @@ def test_every_scrape_tells_the_present() -> None:
     metrics = Metrics(lambda: next(statuses))
     assert b'worker="0"' not in metrics.render()
     assert b'worker="0"' in metrics.render()
+
+
+def test_evictions_are_counted_by_cause_rule_and_region() -> None:
+    known = EvictionView(cause="other_session", rule="coding-agent.toml:9", region="system", blocks=3)
+    unknown = EvictionView(cause="unnamed", rule=None, region=None, blocks=2)
+    evictions = EvictionsView(by_kind=[known, unknown], awaited=1, dropped=4)
+    samples = scrape(box_status().model_copy(update={"evictions": evictions}))
+    labels = (("cause", "other_session"), ("region", "system"), ("rule", "coding-agent.toml:9"))
+    assert samples["dynamo_box_evicted_blocks_total", labels] == 3
+    assert samples["dynamo_box_evicted_blocks_total", (("cause", "unnamed"), ("region", ""), ("rule", ""))] == 2
+    assert samples["dynamo_box_evicted_awaited_blocks_total", ()] == 1
+    assert samples["dynamo_box_evictions_dropped_total", ()] == 4

@@ -23,6 +23,7 @@ from appliance.errors import (
 from appliance.generation import Delta, Event, Finished, FinishReason, Started, Usage
 from appliance.router.events import Batch, BlockStored
 from appliance.router.router import RoutingPolicy
+from tests.examples import examples
 from tests.unit.scripted_worker import (
     BLOCK_TOKENS,
     CARD,
@@ -188,7 +189,7 @@ async def test_a_death_in_the_middle_goes_on_elsewhere_with_the_tokens_made_so_f
 pieces = st.lists(st.text("ab<>", min_size=1, max_size=3), min_size=1, max_size=12)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60))
 @given(pieces, st.integers(0, 11), st.integers(0, 5))
 def test_the_text_shown_is_that_of_an_uninterrupted_answer(answer: list[str], died_after: int, hold_chars: int) -> None:
     made = died_after % len(answer)
@@ -204,7 +205,7 @@ def test_the_text_shown_is_that_of_an_uninterrupted_answer(answer: list[str], di
     assert usage_of(events[-1]) == Usage(5, 0, len(answer))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(50))
 @given(pieces, st.integers(0, 5))
 def test_a_death_after_the_last_token_allowed_shows_what_was_held_back_and_ends_for_length(
     answer: list[str], hold_chars: int
@@ -389,7 +390,7 @@ async def test_a_bug_in_a_parser_ends_the_request_in_order() -> None:
 ending = st.sampled_from(["finish", "fail", "abort", "die"])
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(50))
 @given(st.lists(ending, max_size=8))
 def test_the_outcomes_add_up_to_the_requests(endings: list[str]) -> None:
     scripts: dict[str, list[Play]] = {
@@ -434,7 +435,7 @@ async def test_a_request_is_stabilised_before_it_is_rendered_and_that_is_counted
 
 
 async def test_an_engine_is_told_what_a_request_is_worth_and_what_it_is_worth_when_it_ended() -> None:
-    asked = conversation(identity=Identity("lead"))
+    asked = conversation(identity=Identity("lead"), hints=Hints(session_final=True))
     async with ScriptedBox(worker := ScriptedWorker(0, HELLO)) as box:
         await box.ask(asked)
         await until(lambda: bool(worker.replans))

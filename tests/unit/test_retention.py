@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,11 +10,11 @@ from appliance.cache.region_map import RegionMap, Span
 from appliance.cache.session_state import SessionState
 from appliance.conversation import Conversation, Hints, Identity, Message, RetentionDirective, Role, Text
 from appliance.generation import MarkedPrefix
-from appliance.retention import Retention, Subject
+from appliance.retention import Retention, Subject, subject_of
 
 CONVERSATION = Conversation("m", (Message(Role.USER, (Text("Hi"),)),), identity=Identity("lead"))
 REGIONS = RegionMap([Span(0, 64, Region.SYSTEM), Span(64, 100, Region.USER)])
-SUBJECT = Subject(CONVERSATION, REGIONS, ())
+SUBJECT = subject_of(CONVERSATION, REGIONS, ())
 
 
 def new_retention(policy: str = "coding-agent", **options: Any) -> Retention:
@@ -28,8 +27,7 @@ def priorities(payload: dict[str, Any] | None) -> list[int]:
 
 
 def asked_by(session_id: str | None, hints: Hints | None = None) -> Subject:
-    conversation = replace(CONVERSATION, identity=Identity(session_id), hints=hints or Hints())
-    return SUBJECT._replace(conversation=conversation)
+    return SUBJECT._replace(identity=Identity(session_id), hints=hints or Hints())
 
 
 def test_a_running_session_keeps_its_system_text_longest_and_its_output_shortest() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from appliance.errors import SettingsError
@@ -163,7 +163,6 @@ def test_the_command_line_beats_the_environment_beats_the_file(config: Path) -> 
 WHO = st.sets(st.sampled_from(["option", "variable", "file"]))
 
 
-@settings(deadline=None)
 @given(st.fixed_dictionaries({"server.port": WHO, "server.max_requests": WHO, "workers.restart_limit": WHO}))
 def test_each_key_goes_to_its_strongest_source(
     tmp_path_factory: pytest.TempPathFactory, who: dict[str, set[str]]

@@ -51,7 +51,7 @@ class Assembly:
 
     def assemble(self, _settings: Settings, _model: object, _workshop: None, box: RunningBox) -> Any:
         parts = ScriptedBox(*self.workers, accounts=box.accounts)
-        return SimpleNamespace(fleet=parts.fleet, pipeline=parts.pipeline)
+        return SimpleNamespace(fleet=parts.fleet, pipeline=parts.pipeline, caretaker=None)
 
 
 class Life:
@@ -135,11 +135,13 @@ async def test_a_box_goes_through_its_phases_and_answers_from_the_first_to_the_l
     assert described is not None
     assert (described.pid, described.endpoint, described.model) == (os.getpid(), status["endpoint"], "model")
     assert life.runtime.held()
+    box = life.box
+    assert box is not None
+    await until(lambda: box.status().latency.loop_lag_max_ms is not None)
 
     life.signal(signal.SIGTERM)
     await run
-    assert life.box is not None
-    assert life.box.phase is Phase.STOPPED
+    assert box.phase is Phase.STOPPED
     assert life.reports[-1].startswith("draining: 0 request(s)")
     life.check_nothing_is_left()
 

@@ -37,7 +37,7 @@ def literal(text: str) -> str:
 KEY_PART = st.one_of(BARE, TRICKY.map(basic), TRICKY.map(literal))
 DOT = st.sampled_from([".", " . ", "\t."])
 # Documents are drawn line by line through tomllib, which on a busy machine is slower than hypothesis expects.
-unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+unhurried = settings(suppress_health_check=[HealthCheck.too_slow])
 
 QUOTES = st.sampled_from(["", "x", '"', '""', "'", "''"])
 STRING = st.one_of(

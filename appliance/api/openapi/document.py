@@ -19,6 +19,7 @@ DESCRIPTIONS: Final = {
     200: "The answer",
     400: "The request is wrong; the error says where",
     401: "No key of this box's was sent",
+    403: "Not from where this was sent",
     404: "There is nothing of this name",
     413: "The body is larger than this box takes",
     500: "The engines failed at this request",

@@ -25,6 +25,7 @@ from appliance.api.openapi.responses import (
     NewMetadata,
     ResponsesRequest,
 )
+from appliance.api.policy_routes import PolicyBody, PolicyChange
 from appliance.api.problems import OpenAIError
 from appliance.api.responses_bodies import ResponseBody
 from appliance.api.responses_compact import CompactedBody
@@ -65,6 +66,14 @@ BOX_OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
     ("GET", "/ready"): Operation(Group.BOX, "200 when a request would be taken, else 503", Ready, others={503: Ready}),
     ("GET", "/metrics"): Operation(Group.BOX, "Prometheus text format", str, media_type="text/plain"),
     ("GET", "/box/v1/status"): Operation(Group.BOX, "The whole box at one moment", BoxStatus),
+    ("GET", "/box/v1/policy"): Operation(Group.BOX, "The active retention policy", PolicyBody, errors=(400, 503)),
+    ("PUT", "/box/v1/policy"): Operation(
+        Group.BOX,
+        "Change the retention policy, from the box's own machine; what is in the cache moves, nothing is dropped",
+        PolicyBody,
+        takes=PolicyChange,
+        errors=(400, 403, 413, 503),
+    ),
     ("GET", "/v1/models"): Operation(
         Group.MODELS,
         "The models that this box serves; page by page for a client that names a version of Anthropic's protocol",

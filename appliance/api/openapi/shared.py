@@ -56,7 +56,8 @@ class PromptCacheOptions(Struct):
 
 
 class AgentHints(Struct):
-    """`osl` is the expected length of the answer in tokens, `iat` the milliseconds between requests."""
+    """`osl` is the expected length of the answer in tokens, `iat` the milliseconds between requests, `tool_wait_ms` how
+    long a tool that the answer may call will take: ours, not in Dynamo."""
 
     priority: int | None = None
     strict_priority: Count | None = None
@@ -68,6 +69,7 @@ class AgentHints(Struct):
     session_id: ShortText | None = None
     parent_session_id: ShortText | None = None
     session_final: bool | None = None
+    tool_wait_ms: Annotated[float, Meta(ge=0)] | None = None
 
 
 class Directive(Struct):
@@ -121,9 +123,10 @@ class Stopping(Drawing):
 
 
 class StreamOptions(Struct):
-    """Only together with `stream`."""
+    """Only together with `stream`. `continuous_usage_stats`, beside `include_usage`, is for counts in every chunk."""
 
     include_usage: bool | None = None
+    continuous_usage_stats: bool | None = None
 
 
 class TextFormat(Struct, tag="text"):

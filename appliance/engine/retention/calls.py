@@ -35,6 +35,12 @@ def box_replan(engine: EngineCore, session: str, payload: dict[str, Any]) -> int
     return _retention(engine).requests.replan(session, payload)
 
 
+def box_replan_all(engine: EngineCore, payloads: dict[str, dict[str, Any]]) -> int:
+    """As `box_replan` for several sessions; sessions that are not known are passed over."""
+    requests = _retention(engine).requests
+    return sum(requests.replan(session, payload) for session, payload in payloads.items())
+
+
 def box_finish(engine: EngineCore, session: str, priority: int) -> bool:
     """All claims of the session become this, at most the default. False for a session that is not known."""
     return _retention(engine).requests.finish(session, priority)
@@ -89,6 +95,7 @@ CALLS: tuple[Callable[..., Any], ...] = (
     box_retention_stats,
     box_evictions,
     box_replan,
+    box_replan_all,
     box_finish,
     box_apply_policy,
     box_set_keeps,

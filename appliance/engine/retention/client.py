@@ -54,6 +54,11 @@ class RetentionClient(ABC):
         count: int = await self._ask("box_replan", session, dict(payload)) if self._has_retention else 0
         return count
 
+    async def replan_all(self, payloads: Mapping[str, Mapping[str, Any]]) -> int:
+        """As `replan` for several sessions, by name, in one call. It holds up the engine: some dozens at most."""
+        count: int = await self._ask("box_replan_all", dict(payloads)) if self._has_retention else 0
+        return count
+
     async def finish(self, session: str, priority: int = 0) -> bool:
         """All the session's claims become this, at most the default. False for a session that is not known."""
         found: bool = await self._ask("box_finish", session, priority) if self._has_retention else False

@@ -22,6 +22,7 @@ from appliance.api.views import (
     WorkerPhase,
     WorkerView,
 )
+from appliance.cache.policy import Policy
 from appliance.conversation import Conversation
 from appliance.generation import Delta, Event, Finished, FinishReason, ModelCard, Started, Usage
 
@@ -89,6 +90,7 @@ class ScriptedBox:
     def __init__(
         self, *, is_ready: bool = True, phase: BoxPhase = "running", worker_phases: Sequence[WorkerPhase] = ("running",)
     ) -> None:
+        self.active_policy = Policy("mine", ())
         self._is_ready = is_ready
         self._phase = phase
         self._workers = [worker_view(number, worker_phase) for number, worker_phase in enumerate(worker_phases)]
@@ -115,6 +117,12 @@ class ScriptedBox:
 
     def is_ready(self) -> bool:
         return self._is_ready
+
+    def policy(self) -> Policy:
+        return self.active_policy
+
+    async def apply_policy(self, policy: Policy) -> None:
+        self.active_policy = policy
 
     def metrics(self) -> bytes:
         return b"dynamo_box_up 1\n"

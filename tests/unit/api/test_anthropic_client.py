@@ -16,6 +16,7 @@ from appliance.api.problems import Overloaded
 from appliance.conversation import Conversation, Document, Role, Text, Thinking, ToolCall, ToolResult
 from appliance.errors import ContextTooLong, GenerationFailed, UnknownModel
 from appliance.generation import Delta, Event, Finished, FinishReason, Started, ToolCallDelta, Usage
+from tests.examples import examples
 from tests.unit.api.messages_requests import SEAL, messages_body, official_client
 from tests.unit.api.scripted import HELLO, STARTED, USAGE, ScriptedInference, Step, client_of, new_app
 
@@ -368,7 +369,7 @@ def deltas(draw: st.DrawFn) -> list[Delta]:
     return [*found, Delta(0, finish=draw(st.sampled_from([FinishReason.STOP, FinishReason.LENGTH])))]
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=examples(60))
 @given(deltas(), st.booleans())
 async def test_a_stream_put_together_by_the_client_is_the_whole_answer(answer: list[Delta], hidden: bool) -> None:
     script: list[Event] = [Started(40, 8, 0), *answer, Finished(Usage(40, 8, 12, 2))]

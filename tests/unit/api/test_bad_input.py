@@ -127,6 +127,40 @@ async def test_a_whole_pair_of_surrogates_is_one_character() -> None:
     assert inference.conversations[0].messages[0].blocks[0].text == "\N{GRINNING FACE}"  # type: ignore[union-attr]  # a text
 
 
+@pytest.mark.parametrize(
+    ("place", "status"),
+    [
+        ("/v1/responses/\xff", 400),
+        ("/v1/responses/\x00", 400),
+        ("/v1/responses/%ff%ed%a0%80", 404),
+        ("/v1/models/%ff", 404),
+        ("/v1/models?after_id=%ff", 400),
+        ("/v1/models?unknown=%ff", 200),
+    ],
+)
+async def test_what_is_no_text_outside_of_a_body_is_refused(place: str, status: int) -> None:
+    async with serving(new_app(ScriptedInference())) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        head = f"GET {place} HTTP/1.1\r\nhost: box\r\nanthropic-version: 1\r\nconnection: close\r\n\r\n"
+        writer.write(head.encode("latin-1"))
+        answer = await asyncio.wait_for(reader.read(), 10)
+        writer.close()
+    assert int(answer.split(b" ", 2)[1]) == status
+
+
+@pytest.mark.parametrize("name", ["x-session-id", "user-agent", "x-request-id", "x-dynamo-session-id"])
+async def test_a_header_of_any_bytes_is_read_or_refused(name: str) -> None:
+    async with serving(new_app(ScriptedInference())) as port:
+        for value in (b"\xff\xfe", b"\xed\xa0\x80", b"x" * 30_000):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            body = msgspec.json.encode(chat_body())
+            head = f"POST {CHAT} HTTP/1.1\r\nhost: box\r\nconnection: close\r\ncontent-length: {len(body)}\r\n{name}: "
+            writer.write(head.encode() + value + b"\r\n\r\n" + body)
+            answer = await asyncio.wait_for(reader.read(), 10)
+            writer.close()
+            assert answer.startswith((b"HTTP/1.1 200 ", b"HTTP/1.1 400 ")), answer[:200]
+
+
 # Values that are too deep or go round in circles
 
 
@@ -179,6 +213,8 @@ async def test_a_schema_that_refers_to_itself_goes_through_as_it_is(path: str, s
 
 # Results without calls
 
+UNCALLED = {"type": "function_call_output", "call_id": "c", "output": "x"}
+
 
 @pytest.mark.parametrize(
     ("path", "body", "field"),
@@ -192,7 +228,10 @@ async def test_a_schema_that_refers_to_itself_goes_through_as_it_is(path: str, s
             },
             "messages[0].content[0]",
         ),
-        (RESPONSES, {"input": [{"type": "function_call_output", "call_id": "c", "output": "x"}]}, "call_id c"),
+        (RESPONSES, {"input": [UNCALLED]}, "call_id c"),
+        ("/v1/responses/input_tokens", {"input": [UNCALLED]}, "call_id c"),
+        ("/v1/responses/compact", {"input": [UNCALLED]}, "call_id c"),
+        ("/v1/conversations", {"items": [UNCALLED]}, "call_id c"),
     ],
 )
 async def test_a_result_without_its_call_is_refused(path: str, body: dict[str, Any], field: str) -> None:
@@ -223,6 +262,7 @@ class Spout(ScriptedRequest):
         self._fountain = fountain
 
     async def events(self) -> AsyncGenerator[Event]:
+        self._fountain.opened.set()
         try:
             yield STARTED
             while True:
@@ -235,6 +275,7 @@ class Spout(ScriptedRequest):
 
 STREAMS = {
     CHAT: chat_body(stream=True),
+    "/v1/completions": {"model": "m", "prompt": "Hi", "stream": True},
     MESSAGES: {"model": "m", "max_tokens": 5, "messages": [USER], "stream": True},
     RESPONSES: {"model": "m", "input": "Hi", "stream": True},
 }
@@ -288,4 +329,14 @@ async def test_a_client_that_leaves_frees_its_engine(path: str) -> None:
             assert answer.status_code == 200
             async for _ in answer.aiter_bytes():
                 break
+        await asyncio.wait_for(fountain.freed.wait(), 10)
+
+
+@pytest.mark.parametrize("path", STREAMS)
+async def test_a_client_that_leaves_before_a_whole_answer_frees_its_engine(path: str) -> None:
+    fountain = Fountain()
+    async with serving(new_app(fountain)) as port:
+        with SlowClient(port) as client:
+            await client.send(request_bytes(path, msgspec.json.encode(STREAMS[path] | {"stream": False})))
+            await asyncio.wait_for(fountain.opened.wait(), 10)
         await asyncio.wait_for(fountain.freed.wait(), 10)

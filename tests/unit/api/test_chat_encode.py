@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from appliance.api.chat import decode_conversation, encode_request
@@ -145,6 +145,7 @@ hints = st.builds(
     session_final=st.booleans(),
     worker=maybe(st.integers(0, 9)),
     retention=st.lists(directives, max_size=2).map(tuple),
+    tool_wait_seconds=maybe(st.integers(0, 10**6).map(lambda milliseconds: milliseconds / 1000)),
 )
 reasonings = st.builds(Reasoning, flags, st.sampled_from([None, "none", "low", "max"]), maybe(st.integers(0, 2**31)))
 reportings = st.builds(
@@ -177,14 +178,12 @@ def conversations(draw: Callable[[st.SearchStrategy[Any]], Any]) -> Conversation
     )
 
 
-@settings(deadline=None)
 @given(conversations())
 def test_what_is_encoded_decodes_to_the_same_conversation(conversation: Conversation) -> None:
     wire = msgspec.json.decode(msgspec.json.encode(encode_request(conversation)))
     assert decode_conversation(wire, {}) == conversation
 
 
-@settings(deadline=None)
 @given(conversations())
 def test_encoding_is_a_fixed_point(conversation: Conversation) -> None:
     wire = encode_request(conversation)

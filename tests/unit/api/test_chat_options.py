@@ -123,9 +123,11 @@ def test_a_wrong_output_format_is_named(wanted: Any, param: str) -> None:
 
 def test_stream_options_go_with_a_stream_only() -> None:
     options = {"include_usage": True, "continuous_usage_stats": True}
-    assert decode_stream_options(Fields({"stream": True, "stream_options": options})) == StreamOptions(True, True)
-    assert decode_stream_options(Fields({"stream": True})) == StreamOptions(True, False)
-    assert decode_stream_options(Fields({"stream_options": None})) == StreamOptions(False, False)
+    assert decode_stream_options(Fields({"stream": True, "stream_options": options})) == StreamOptions(True, True, True)
+    assert decode_stream_options(Fields({"stream": True})) == StreamOptions(True)
+    assert decode_stream_options(Fields({"stream_options": None})) == StreamOptions(False)
+    alone = {"stream": True, "stream_options": {"continuous_usage_stats": True}}
+    assert decode_stream_options(Fields(alone)) == StreamOptions(True)
     with pytest.raises(InvalidRequest) as caught:
         decode_stream_options(Fields({"stream_options": options}))
     assert caught.value.param == "stream_options"

@@ -3,9 +3,10 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from appliance.api.chat_options import StreamOptions
 from appliance.api.chat_reply import StreamReply, WholeReply
 from appliance.api.codec import Stamp
 from appliance.api.custom_tools import custom_tool
@@ -43,7 +44,7 @@ def choice_deltas(draw: st.DrawFn, choice: int) -> list[Delta]:
             name = draw(st.sampled_from(["read", "patch"])) if is_first else None
             pieces.append(ToolCallDelta(index, call_id, name, draw(st.one_of(short, json_pieces))))
         entries = tuple(draw(st.lists(logprobs, max_size=2)))
-        deltas.append(Delta(choice, draw(short), draw(short), tuple(pieces), entries))
+        deltas.append(Delta(choice, draw(short), draw(short), tuple(pieces), entries, tokens=draw(st.integers(0, 3))))
     last = deltas.pop()
     stop = draw(st.one_of(st.none(), st.integers(0, 9), short))
     deltas.append(Delta(choice, last.text, last.thinking, last.tool_calls, last.logprobs, draw(reasons), stop))
@@ -73,11 +74,16 @@ def asking(num_choices: int, reporting: Reporting | None = None) -> Conversation
 
 
 def streamed(
-    num_choices: int, events: list[Event], *, include_usage: bool = True, reporting: Reporting | None = None
+    num_choices: int,
+    events: list[Event],
+    *,
+    include_usage: bool = True,
+    continuous_usage: bool = False,
+    reporting: Reporting | None = None,
 ) -> list[dict[str, Any]]:
     conversation = asking(num_choices, reporting)
     postscript = Postscript(conversation, STAMP.id, Diagnostics(4))
-    reply = StreamReply(STAMP, conversation, postscript, include_usage=include_usage)
+    reply = StreamReply(STAMP, conversation, postscript, StreamOptions(True, include_usage, continuous_usage))
     frames = b"".join(reply.add(event) for event in events) + reply.end()
     *payloads, done, nothing = frames.split(b"\n\n")
     assert (done, nothing) == (b"data: [DONE]", b"")
@@ -120,7 +126,6 @@ def _accumulate(message: dict[str, Any], delta: dict[str, Any]) -> None:
             body[name] = body.get(name, "") + text
 
 
-@settings(deadline=None)
 @given(answers())
 def test_the_chunks_of_a_stream_put_together_are_the_whole_answer(answer: tuple[int, list[Event]]) -> None:
     chunks = streamed(*answer)
@@ -139,7 +144,6 @@ def test_the_chunks_of_a_stream_put_together_are_the_whole_answer(answer: tuple[
     assert chunks[-1]["usage"] == body["usage"]
 
 
-@settings(deadline=None)
 @given(answers())
 def test_usage_is_in_the_last_chunk_only_and_only_when_wanted(answer: tuple[int, list[Event]]) -> None:
     *before, last = streamed(*answer, include_usage=True)
@@ -148,7 +152,24 @@ def test_usage_is_in_the_last_chunk_only_and_only_when_wanted(answer: tuple[int,
     assert not any("usage" in chunk for chunk in streamed(*answer, include_usage=False))
 
 
-@settings(deadline=None)
+@given(answers())
+def test_where_counts_are_wanted_all_along_every_chunk_has_those_of_its_choice(
+    answer: tuple[int, list[Event]],
+) -> None:
+    *before, last = streamed(*answer, continuous_usage=True)
+    counted: dict[int, list[int]] = {}
+    for chunk in before:
+        usage, (piece,) = chunk["usage"], chunk["choices"]
+        counted.setdefault(piece["index"], []).append(usage["completion_tokens"])
+        assert (usage["prompt_tokens"], usage["prompt_tokens_details"]) == (9, {"cached_tokens": 8})
+        assert usage["total_tokens"] == 9 + usage["completion_tokens"]
+    for choice, counts in counted.items():
+        made = [event.tokens for event in answer[1] if isinstance(event, Delta) and event.choice == choice]
+        assert counts == sorted(counts)
+        assert (counts[0], counts[-1]) == (0, sum(made))
+    assert last == streamed(*answer)[-1]
+
+
 @given(answers())
 def test_every_choice_begins_with_its_role_and_finishes_once(answer: tuple[int, list[Event]]) -> None:
     num_choices, _ = answer

@@ -4,9 +4,10 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from appliance.api.chat_options import StreamOptions
 from appliance.api.codec import Stamp
 from appliance.api.completions_reply import StreamReply, WholeReply
 from appliance.api.postscript import Postscript
@@ -32,9 +33,14 @@ def postscript(*fields: str) -> Postscript:
 
 
 def streamed(
-    openings: list[str], events: list[Event], *fields: str, include_usage: bool = True
+    openings: list[str],
+    events: list[Event],
+    *fields: str,
+    include_usage: bool = True,
+    continuous_usage: bool = False,
 ) -> list[dict[str, Any]]:
-    reply = StreamReply(STAMP, "m", postscript(*fields), openings, include_usage=include_usage)
+    options = StreamOptions(True, include_usage, continuous_usage)
+    reply = StreamReply(STAMP, "m", postscript(*fields), openings, options)
     frames = b"".join(reply.add(event) for event in events) + reply.end()
     *payloads, done, nothing = frames.split(b"\n\n")
     assert (done, nothing) == (b"data: [DONE]", b"")
@@ -65,7 +71,6 @@ def answers(draw: st.DrawFn) -> tuple[list[str], list[Event]]:
     return openings, [*events, Finished(USAGE)]
 
 
-@settings(deadline=None)
 @given(answers(), st.booleans())
 def test_the_chunks_of_a_stream_put_together_are_the_whole_answer(
     answer: tuple[list[str], list[Event]], include_usage: bool
@@ -86,13 +91,23 @@ def test_the_chunks_of_a_stream_put_together_are_the_whole_answer(
     assert chunks[-1].get("usage") == (body["usage"] if include_usage else None)
 
 
-@settings(deadline=None)
 @given(answers())
 def test_only_a_chunk_with_usage_has_no_choice(answer: tuple[list[str], list[Event]]) -> None:
     assert all(len(chunk["choices"]) == 1 for chunk in streamed(*answer, include_usage=False))
     *chunks, last = streamed(*answer)
     assert all(len(chunk["choices"]) == 1 for chunk in chunks)
     assert (last["choices"], last["usage"]["prompt_tokens_details"]) == ([], {"cached_tokens": 8})
+
+
+def test_where_counts_are_wanted_all_along_every_chunk_has_those_of_its_choice() -> None:
+    made = [Delta(0, "a", tokens=2), Delta(1, "b", tokens=1), Delta(0, "", tokens=1)]
+    ends = [Delta(choice, finish=FinishReason.STOP, tokens=1) for choice in (1, 0)]
+    events: list[Event] = [Started(9, 8, 0), *made, *ends, Finished(USAGE)]
+    *before, last = streamed(["Hi", ""], events, continuous_usage=True)
+    told = [(chunk["choices"][0]["index"], chunk["usage"]["completion_tokens"]) for chunk in before]
+    assert told == [(0, 0), (0, 2), (1, 1), (1, 2), (0, 4)]
+    assert {chunk["usage"]["total_tokens"] - chunk["usage"]["completion_tokens"] for chunk in before} == {9}
+    assert last["usage"]["completion_tokens"] == USAGE.completion_tokens
 
 
 def test_alternatives_include_the_token_and_offsets_begin_after_the_echo() -> None:

@@ -66,6 +66,7 @@ def test_every_field_is_read_and_nothing_is_ignored() -> None:
                 "session_id": "s",
                 "parent_session_id": "p",
                 "session_final": True,
+                "tool_wait_ms": 1500,
             },
             "retention": [{"token_start": 0, "token_end": 17, "priority": 100, "duration_ms": 30_000}],
             "cache_control": {"type": "ephemeral", "ttl": "30m"},
@@ -76,7 +77,7 @@ def test_every_field_is_read_and_nothing_is_ignored() -> None:
         }
     )
     assert said == Extension(
-        Hints(7, 2, 512, True, "agent-1", 10, 0.25, True, 1, (RetentionDirective(0, 17, 100, 30.0),)),
+        Hints(7, 2, 512, True, "agent-1", 10, 0.25, True, 1, (RetentionDirective(0, 17, 100, 30.0),), 1.5),
         Reporting(frozenset(REPORTABLE)),
         CacheMark(1800.0),
         "tenant",

@@ -15,6 +15,7 @@ from appliance.api.documents import DocumentError, Documents
 from appliance.api.messages import MessagesCall, MessagesCodec
 from appliance.conversation import Conversation, Document, Hints, Identity, Message, Role, Sampling, Text
 from appliance.errors import GenerationFailed, InvalidRequest
+from tests.examples import examples
 from tests.unit.api.messages_requests import SEAL, decode, messages_body
 from tests.unit.api.scripted import ScriptedInference, client_of, new_app
 
@@ -186,7 +187,7 @@ async def test_a_request_with_everything_is_read() -> None:
     ]
 
 
-@settings(deadline=None, max_examples=400)
+@settings(max_examples=examples(400))
 @given(st.sampled_from(PLACES), junk)
 async def test_any_value_in_any_place_is_read_or_refused(path: tuple[str | int, ...], value: Any) -> None:
     await decoded_or_refused(replaced(EVERYTHING, path, value))

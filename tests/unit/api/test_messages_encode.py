@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import Any
 
 import msgspec
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from appliance.api.messages import decode_conversation
@@ -146,7 +146,6 @@ def conversations(draw: Callable[[st.SearchStrategy[Any]], Any]) -> Conversation
     )
 
 
-@settings(deadline=None)
 @given(conversations())
 def test_what_is_encoded_decodes_to_the_same_conversation(conversation: Conversation) -> None:
     wire = msgspec.json.decode(msgspec.json.encode(encode_request(conversation)))
@@ -155,7 +154,6 @@ def test_what_is_encoded_decodes_to_the_same_conversation(conversation: Conversa
     assert replace(decoded, reporting=conversation.reporting) == conversation
 
 
-@settings(deadline=None)
 @given(conversations())
 def test_encoding_is_a_fixed_point(conversation: Conversation) -> None:
     wire = encode_request(conversation)

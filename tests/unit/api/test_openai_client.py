@@ -97,6 +97,24 @@ async def test_a_stream() -> None:
     assert len({chunk.id for chunk in chunks}) == 1
 
 
+async def test_a_stream_that_counts_along() -> None:
+    script: list[Step] = [
+        STARTED,
+        Delta(0, "Hel", tokens=2),
+        Delta(0, "lo", finish=FinishReason.STOP, tokens=3),
+        Finished(USAGE),
+    ]
+    wanted: Any = {"include_usage": True, "continuous_usage_stats": True}
+    async with client_for(ScriptedInference(script)) as client:
+        chat = await client.chat.completions.create(
+            model="m", messages=[{"role": "user", "content": "Hi"}], stream=True, stream_options=wanted
+        )
+        counts = [chunk.usage and chunk.usage.completion_tokens async for chunk in chat]
+        plain = await client.completions.create(model="m", prompt="Hi", stream=True, stream_options=wanted)
+        counts_of_plain = [chunk.usage and chunk.usage.completion_tokens async for chunk in plain]
+    assert (counts, counts_of_plain) == ([0, 2, 5, 5, 7], [2, 5, 7])
+
+
 async def test_the_stream_helper_puts_tool_calls_together() -> None:
     inference = ScriptedInference(CALLS)
     async with client_for(inference) as client:

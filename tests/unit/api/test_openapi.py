@@ -88,7 +88,7 @@ def map_body(context: Any, body: Any) -> Any:
 
 
 @described.parametrize()
-@settings(max_examples=NUM_EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=NUM_EXAMPLES, suppress_health_check=list(HealthCheck))
 def test_every_answer_is_one_that_is_described(case: Any) -> None:
     case.call_and_validate(checks=CHECKS)
 

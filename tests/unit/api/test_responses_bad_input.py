@@ -6,7 +6,7 @@ import copy
 from typing import Any
 
 import msgspec
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.api.scripted import ScriptedInference, client_of, new_app
@@ -89,7 +89,6 @@ async def test_the_request_with_every_field_is_answered() -> None:
         assert await status_of(path, EVERY_FIELD) == 200
 
 
-@settings(deadline=None, max_examples=100)
 @given(st.sampled_from(PATHS), values, st.booleans())
 async def test_any_value_anywhere_is_answered_or_refused(path: tuple[Any, ...], value: Any, store: bool) -> None:
     assert await status_of("/v1/responses", replaced(path, value) | {"store": store}) in (200, 400, 404)

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 import msgspec
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from appliance.api.custom_tools import custom_arguments, custom_tool
@@ -135,7 +135,6 @@ def conversations(draw: Callable[[st.SearchStrategy[Any]], Any]) -> Conversation
     )
 
 
-@settings(deadline=None)
 @given(conversations())
 async def test_what_is_encoded_decodes_to_the_same_conversation(conversation: Conversation) -> None:
     wire = msgspec.json.decode(msgspec.json.encode(encode_request(conversation)))

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from appliance.api.responses_memory import MemoryStore
@@ -85,7 +85,6 @@ steps = st.one_of(
 )
 
 
-@settings(deadline=None)
 @given(st.lists(steps, max_size=30), st.integers(1, 6), st.sampled_from([1500, 4000, 10**6]))
 async def test_the_store_is_a_bounded_version_of_a_plain_dictionary(
     script: list[tuple[str, int, Any]], max_entries: int, max_bytes: int

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from openai import omit
 from openai.lib.streaming.responses._responses import ResponseStreamState
@@ -270,7 +270,6 @@ scripts = st.builds(
 styles = st.sampled_from([{}, {"reasoning": {"summary": "auto"}}, {"include": ["reasoning.encrypted_content"]}])
 
 
-@settings(deadline=None)
 @given(scripts, styles)
 async def test_a_stream_ends_in_the_answer_that_comes_whole_without_one(script: list[Event], style: Json) -> None:
     events = await streamed(script, **style)
@@ -281,7 +280,6 @@ async def test_a_stream_ends_in_the_answer_that_comes_whole_without_one(script: 
         STREAM_EVENT.validate_python(event)
 
 
-@settings(deadline=None)
 @given(scripts, styles)
 async def test_deltas_put_together_are_the_items_of_the_answer(script: list[Event], style: Json) -> None:
     events = await streamed(script, **style)
@@ -296,7 +294,6 @@ async def test_deltas_put_together_are_the_items_of_the_answer(script: list[Even
     assert done == events[-1]["response"]["output"]
 
 
-@settings(deadline=None)
 @given(scripts)
 async def test_the_official_accumulator_takes_every_stream(script: list[Event]) -> None:
     state: Any = ResponseStreamState(input_tools=omit, text_format=omit)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from hypothesis import given, settings
+from hypothesis import given
 
 from appliance.api.diagnostics import fingerprint_of
 from appliance.conversation import Conversation
 from tests.unit.api.common_conversations import common_part, conversations, told_by_each
 
 
-@settings(deadline=None)
 @given(conversations())
 async def test_a_conversation_arrives_the_same_through_each_protocol(conversation: Conversation) -> None:
     expected = common_part(conversation)
@@ -18,7 +17,6 @@ async def test_a_conversation_arrives_the_same_through_each_protocol(conversatio
         assert [entry.field for entry in arrived.reporting.ignored] == []
 
 
-@settings(deadline=None)
 @given(conversations())
 async def test_its_parts_have_the_same_fingerprints(conversation: Conversation) -> None:
     prints = [fingerprint_of(common_part(arrived)) for arrived in (await told_by_each(conversation)).values()]

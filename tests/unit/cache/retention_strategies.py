@@ -16,9 +16,10 @@ from appliance.cache.session_context import SessionContext
 from appliance.cache.session_state import SessionRole, SessionState
 from appliance.cache.tier import Tier
 from appliance.conversation import Hints, RetentionDirective
+from tests.examples import examples
 
 # Prompts, policies and wishes take long to draw on a busy machine.
-unhurried = settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow])
+unhurried = settings(max_examples=examples(50), suppress_health_check=[HealthCheck.too_slow])
 
 
 @dataclass(frozen=True, slots=True)

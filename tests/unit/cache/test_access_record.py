@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from appliance.cache.access_record import read_accesses, write_accesses
 from appliance.cache.errors import TraceError
 from appliance.cache.trace import REGIONS, UNKNOWN_REGION, Access
+from tests.examples import examples
 from tests.unit.cache.small_traces import access
 
 HEADER = '{"format": "dynamo-box-accesses", "version": 1, "block_tokens": 64}'
@@ -43,7 +44,7 @@ def accesses(draw: st.DrawFn) -> Access:
     return Access(**({name: getattr(one, name) for name in Access.__slots__} | {"regions": regions}))
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(st.lists(accesses(), max_size=8))
 def test_what_is_written_is_read_back(many: list[Access]) -> None:
     block_tokens, read = read_accesses(FILE, write_accesses(many, 64))

@@ -9,6 +9,7 @@ from appliance.cache.contender import Contender, read_contender
 from appliance.cache.interleave import interleave
 from appliance.cache.queue_order import QueueOrder
 from appliance.cache.trace import Trace
+from tests.examples import examples
 from tests.unit.cache.small_traces import BLOCK_TOKENS, access, trace_of, traces
 
 LRU = read_contender("lru")
@@ -70,7 +71,7 @@ def test_blocks_of_a_waiting_request_go_last() -> None:
     assert protected.hit_tokens >= bare.hit_tokens
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=examples(60))
 @given(
     trace=traces(),
     capacity=st.integers(1, 12),

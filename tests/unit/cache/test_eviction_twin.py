@@ -11,6 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from appliance.cache.eviction import NO_BLOCK, NO_SESSION, EvictionCore, Order, Shares
 from appliance.cache.eviction_facts import Claim
+from tests.examples import examples
 from tests.unit.cache.eviction_twin import NONE, EvictionTwin, Victim
 
 NUM_BLOCKS = 14
@@ -236,5 +237,5 @@ def _seen(victim: Victim) -> Victim:
     return victim if victim.had_content else Victim(victim.block, False, NONE, 0, NONE, 0, False)
 
 
-SameVictims.TestCase.settings = settings(max_examples=50, stateful_step_count=40, deadline=None)
+SameVictims.TestCase.settings = settings(max_examples=examples(50), stateful_step_count=40)
 TestSameVictims = SameVictims.TestCase

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from appliance.cache.errors import InvalidPolicy
+from appliance.cache.eviction_facts import Order
 from appliance.cache.policy import Policy
 from appliance.cache.policy_source import SHIPPED_FOLDER, load_policy, shipped_policies
 from appliance.cache.region import Region
@@ -246,3 +247,16 @@ def test_every_shipped_policy_is_valid_and_says_what_it_is_for(name: str) -> Non
     policy = load_policy(name)
     assert policy.name == name
     assert policy.description
+
+
+def test_the_order_is_by_forecast_unless_the_file_itself_says_otherwise(tmp_path: Path) -> None:
+    rule = "[[rule]]\npriority = 9"
+    assert load(tmp_path, rule).order is Order.FORECAST
+    assert load(tmp_path, f'order = "lru"\n{rule}').order is Order.LRU
+    assert load(tmp_path, f'include = "lru"\n{rule}\nstate = "idle"').order is Order.FORECAST
+    assert load_policy("lru").order is Order.LRU
+
+
+def test_an_order_that_there_is_not_is_refused(tmp_path: Path) -> None:
+    told = problems(tmp_path, 'order = "lur"\n[[rule]]\npriority = 9')
+    assert told == ['mine.toml:1: order = "lur": unknown order; did you mean lru?']

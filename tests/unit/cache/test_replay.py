@@ -15,6 +15,7 @@ from appliance.cache.replay import PROGRESS_EVERY, replay
 from appliance.cache.simulated_pool import SimulatedPool
 from appliance.cache.timeline import Accounting, most_running_blocks, timeline
 from appliance.cache.trace import Trace
+from tests.examples import examples
 from tests.unit.cache.small_traces import access, trace_of, traces
 
 CONTENDERS = [read_contender(name) for name in ("lru", "forecast", "coding-agent", "chat")]
@@ -43,14 +44,14 @@ def plain_lru(trace: Trace, capacity: int, accounting: Accounting) -> list[int]:
     return found
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=examples(150))
 @given(trace=traces(), capacity=st.integers(1, 12))
 def test_lru_is_an_ordered_dictionary_in_idle_accounting(trace: Trace, capacity: int) -> None:
     result = replay(trace, read_contender("lru"), capacity, Accounting.IDLE)
     assert result.hit_blocks.tolist() == plain_lru(trace, capacity, Accounting.IDLE)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=examples(150))
 @given(trace=traces(), capacity=st.integers(8, 16))
 def test_lru_is_an_ordered_dictionary_when_all_blocks_count(trace: Trace, capacity: int) -> None:
     if capacity >= most_running_blocks(trace, timeline(trace, Accounting.ALL)):
@@ -95,14 +96,14 @@ def growing(trace: Trace) -> bool:
     )
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=examples(150))
 @given(trace=traces(share_head=False).filter(growing), capacity=st.integers(1, 12))
 def test_forecast_takes_the_tail_of_the_session_that_is_worth_least(trace: Trace, capacity: int) -> None:
     result = replay(trace, read_contender("forecast"), capacity, Accounting.IDLE)
     assert result.hit_blocks.tolist() == plain_forecast(trace, capacity)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=examples(60))
 @given(
     trace=traces(),
     capacity=st.integers(1, 12),
@@ -189,7 +190,7 @@ def test_a_tool_that_will_take_long_makes_room_if_that_is_believed() -> None:
     assert ignored != believed
 
 
-@settings(deadline=None, max_examples=10)
+@settings(max_examples=10)
 @given(st.integers(1, 3 * PROGRESS_EVERY))
 def test_progress_adds_up_to_all_requests(requests: int) -> None:
     trace = trace_of(*(access("a", float(number), [1]) for number in range(requests)))

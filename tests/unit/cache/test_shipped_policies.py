@@ -58,7 +58,7 @@ def test_an_idle_conversation_stays_on_host_and_disk(region: Region) -> None:
     assert Tier.HOST | Tier.DISK in decide(CODING_AGENT, region, SessionState.IDLE).tiers
 
 
-@pytest.mark.parametrize("state", {*SessionState} - {SessionState.FINISHED})
+@pytest.mark.parametrize("state", [state for state in SessionState if state is not SessionState.FINISHED])
 def test_thoughts_and_what_is_generated_go_first(state: SessionState) -> None:
     first = [decide(CODING_AGENT, region, state).priority for region in (Region.THINKING, Region.OUTPUT)]
     assert max(first) < min(decide(CODING_AGENT, region, state).priority for region in SPOKEN)

@@ -12,6 +12,7 @@ from appliance.cache.queue_order import QueueOrder
 from appliance.cache.timeline import Accounting
 from appliance.cache.trace import Trace, build_trace
 from appliance.cache.whatif import Machine, steps, what_if, what_if_in_a_loop
+from tests.examples import examples
 from tests.unit.cache.small_traces import BLOCK_TOKENS, access, trace_of, traces
 
 MACHINE = Machine(kv_bytes_per_token=1, prefill_tokens_per_second=2.0)
@@ -19,7 +20,7 @@ CONTENDERS = [read_contender("forecast"), read_contender("lru"), read_contender(
 TRACE = trace_of(*(access(f"s{number % 3}", 10.0 * number, [number % 3, 10 + number % 3]) for number in range(12)))
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=examples(50))
 @given(trace=traces(), blocks=st.integers(1, 12), accounting=st.sampled_from(Accounting))
 def test_everyone_is_between_nothing_and_the_cache_without_end(
     trace: Trace, blocks: int, accounting: Accounting

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from appliance.cache.timeline import Accounting, timeline
 from appliance.cache.trace import Trace
 from appliance.cache.yardsticks import Yardstick, unbounded_hits, yardstick_hits
+from tests.examples import examples
 from tests.unit.cache.small_traces import access, trace_of, traces
 
 
@@ -31,7 +32,7 @@ def most_hits(trace: Trace, capacity: int) -> int:
     return max(reached.values())
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60))
 @given(trace=traces(most_requests=6), capacity=st.integers(1, 4))
 def test_no_choice_of_victims_beats_the_optimum(trace: Trace, capacity: int) -> None:
     hits = yardstick_hits(trace, timeline(trace, Accounting.ALL), Yardstick.OPTIMUM, capacity)
@@ -51,14 +52,12 @@ def fifo_hits(trace: Trace, capacity: int) -> list[int]:
     return found
 
 
-@settings(deadline=None)
 @given(trace=traces(), capacity=st.integers(1, 10))
 def test_first_in_goes_first_out_and_a_tail_before_its_head(trace: Trace, capacity: int) -> None:
     hits = yardstick_hits(trace, timeline(trace, Accounting.ALL), Yardstick.FIFO, capacity)
     assert hits.tolist() == fifo_hits(trace, capacity)
 
 
-@settings(deadline=None)
 @given(trace=traces(), accounting=st.sampled_from(Accounting), yardstick=st.sampled_from(Yardstick))
 def test_with_room_for_everything_each_is_the_cache_without_end(
     trace: Trace, accounting: Accounting, yardstick: Yardstick
@@ -67,7 +66,6 @@ def test_with_room_for_everything_each_is_the_cache_without_end(
     assert hits.tolist() == unbounded_hits(trace).tolist()
 
 
-@settings(deadline=None)
 @given(trace=traces(), accounting=st.sampled_from(Accounting))
 def test_more_room_never_hurts_the_optimum(trace: Trace, accounting: Accounting) -> None:
     events = timeline(trace, accounting)

@@ -30,16 +30,25 @@ def status() -> BoxStatus:
 
 
 def documents() -> dict[str, Any]:
-    return {"/box/v1/status": status().model_dump(), "/v1/models": MODELS}
+    applied = {"PUT /box/v1/policy": lambda sent: {"name": sent["policy"], "rules": [{}, {}]}}
+    return {"/box/v1/status": status().model_dump(), "/v1/models": MODELS, **applied}
 
 
 @contextmanager
 def answering(path: Path, answers: Mapping[str, Any], code: int = 200) -> Iterator[None]:
-    """Serve on a Unix socket; a `bytes` answer is sent as it is, any other as JSON."""
+    """Serve on a Unix socket; a `bytes` answer is sent as it is, any other as JSON. What answers `PUT /path` may be a
+    function of what was sent."""
 
     class Handler(BaseHTTPRequestHandler):
+        def do_PUT(self) -> None:
+            sent = json.loads(self.rfile.read(int(self.headers["content-length"])))
+            answer = answers[f"PUT {self.path}"]
+            self._send(answer(sent) if callable(answer) else answer)
+
         def do_GET(self) -> None:
-            answer = answers[self.path]
+            self._send(answers[self.path])
+
+        def _send(self, answer: Any) -> None:
             body = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
             self.send_response(code)
             self.send_header("content-length", str(len(body)))

@@ -9,6 +9,7 @@ import pytest
 
 from appliance import cli
 from appliance.cache.session_state import SessionRole, SessionState
+from appliance.runtime import Runtime
 from tests.unit.commands.conftest import Place
 
 MARK = {"type": "ephemeral", "ttl": "1h"}
@@ -85,10 +86,10 @@ def test_show_prints_every_rule_in_order_with_its_place(place: Place) -> None:
     rule = "state = 'idle'\npriority = 9\nduration = '90s'\ntiers = 'gpu'\ncaps_rest = true\n"
     path = write(place, f"description = 'mine'\ninclude = 'lru'\n[[rule]]\n{rule}", "mine.toml")
     lines = place.command("policy", "show", path).out.splitlines()
-    assert lines[0] == "mine: mine"
-    assert [re.split(r"\s{2,}", line) for line in lines[2:]] == [
+    assert lines[:2] == ["mine: mine", "order: forecast, among what is worth the same"]
+    assert [re.split(r"\s{2,}", line) for line in lines[3:]] == [
         ["mine.toml:3", "state idle", "9 for 90s", "gpu", "caps what is behind"],
-        ["lru.toml:3", "anything", "35", "all"],
+        ["lru.toml:4", "anything", "35", "all"],
     ]
     assert place.command("policy", "show", path, "--json").json["rules"][0] == {
         "rule": "mine.toml:3",
@@ -181,3 +182,24 @@ def test_a_picture_has_a_place_but_no_characters(place: Place, tmp_path: Path) -
     content = [{"type": "image_url", "image_url": {"url": url}}, {"type": "text", "text": "What is it?"}]
     regions = explain(place, {"model": "m", "messages": [{"role": "user", "content": content}]})
     assert [(each["region"], each["characters"]) for each in regions] == [("image", 0), ("user", 11), ("output", 0)]
+
+
+def test_apply_tells_the_running_box_the_name_or_the_whole_path(
+    place: Place, box: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert place.command("policy", "apply", "chat", "--json").json["name"] == "chat"
+    path = write(place, "[[rule]]\npriority = 1", "mine.toml")
+    monkeypatch.chdir(place.home)
+    assert place.command("policy", "apply", "mine.toml", "--json").json["name"] == path
+    assert place.command("policy", "apply", "mine.toml").out == "active: mine, 2 rules; until the box ends\n"
+
+
+def test_apply_refuses_a_wrong_policy_before_it_asks_the_box(place: Place, box: Runtime) -> None:
+    path = write(place, "[[rule]]\npriority = 101", "mine.toml")
+    refused = place.command("policy", "apply", path)
+    assert (refused.code, refused.out) == (1, "")
+    assert "mine.toml:2: priority = 101" in refused.err
+
+
+def test_apply_needs_a_running_box(place: Place) -> None:
+    assert place.command("policy", "apply", "chat").code == 3

@@ -17,6 +17,7 @@ from appliance.engine.prompt import Prompt
 from appliance.engine.rendering import Renderer
 from appliance.engine.worker import Step
 from appliance.generation import Delta, FinishReason
+from tests.examples import examples
 from tests.unit.engine.conversations import CLOCK, WEATHER, conversation
 
 # vLLM reads a field of its own request that it calls deprecated.
@@ -25,7 +26,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:max_tokens is deprecated:Depreca
 CALLS: tuple[tuple[str, dict[str, Any]], ...] = (("weather", {"city": "Oslo", "days": 3}), ("clock", {}))
 THOUGHT, ANSWER = "The user wants rain. ", "It rains in Oslo."
 cuts = st.lists(st.integers(1, 9), max_size=40)
-for_each_cut = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
+for_each_cut = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=examples(40))
 
 
 @pytest.fixture
@@ -218,6 +219,12 @@ def test_tokens_are_counted_over_all_choices(plain_renderer: Renderer, plain_pro
     feed(parser, [step("a", [1]), step("b", [2, 3], choice=1), step("c", [4])])
     assert (parser.completion_tokens, parser.reasoning_tokens) == (4, 0)
     assert (parser.generated(), parser.generated(1), parser.generated(2)) == ([1, 4], [2, 3], [])
+
+
+def test_a_delta_tells_its_tokens_and_those_of_what_was_held_back_before_it(renderer: Renderer, prompt: Prompt) -> None:
+    made = [step("Hi", [4]), step("<tool", [5, 7]), step("box>", [6]), step("", [8], finish="stop")]
+    deltas = feed(AnswerParser(renderer, prompt), made)
+    assert [(delta.text, delta.tokens) for delta in deltas] == [("Hi", 1), ("<toolbox>", 3), ("", 1)]
 
 
 def test_the_tokens_of_the_thought_are_counted_without_its_markers(

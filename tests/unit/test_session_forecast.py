@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from appliance.conversation import Hints
+from appliance.session_forecast import UNNAMED_AGE_SECONDS, SessionForecast, batches
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.seconds = 1000.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def forecast(clock: Clock) -> SessionForecast:
+    return SessionForecast(clock=clock)
+
+
+def ask(forecast: SessionForecast, name: str, stop_reason: str | None = "stop", **hints: Any) -> None:
+    forecast.arrived(name)
+    forecast.ended(name, stop_reason, Hints(**hints))
+    forecast.check_integrity()
+
+
+def test_a_session_with_a_request_is_not_among_the_idle_ones(forecast: SessionForecast) -> None:
+    ask(forecast, "a")
+    forecast.arrived("b")
+    forecast.arrived("b")
+    forecast.ended("b", "stop", Hints())
+    assert forecast.keeps().keys() == {"a"}
+    forecast.ended("b", "stop", Hints())
+    assert forecast.keeps().keys() == {"a", "b"}
+
+
+def test_a_session_that_waits_for_a_tool_is_worth_more_than_one_that_waits_for_a_human(
+    forecast: SessionForecast, clock: Clock
+) -> None:
+    ask(forecast, "tool", "tool_calls")
+    ask(forecast, "human", "stop")
+    clock.seconds += 5
+    keeps = forecast.keeps()
+    assert keeps["tool"] > keeps["human"] > 0
+
+
+def test_a_session_that_said_it_is_final_is_worth_nothing_until_it_asks_again(forecast: SessionForecast) -> None:
+    ask(forecast, "a", session_final=True)
+    assert forecast.keeps() == {"a": 0.0}
+    ask(forecast, "a")
+    assert forecast.keeps()["a"] > 0
+
+
+def test_a_tool_that_takes_long_makes_its_session_worth_less_at_first(forecast: SessionForecast, clock: Clock) -> None:
+    ask(forecast, "short", "tool_calls", tool_wait_seconds=3.0)
+    ask(forecast, "long", "tool_calls", tool_wait_seconds=300.0)
+    ask(forecast, "human", "stop", tool_wait_seconds=3.0)
+    ask(forecast, "silent", "stop")
+    clock.seconds += 1
+    keeps = forecast.keeps()
+    assert keeps["short"] > keeps["long"]
+    assert keeps["human"] == keeps["silent"]
+
+
+def test_what_is_forgotten_is_gone_and_its_number_is_used_again(forecast: SessionForecast) -> None:
+    ask(forecast, "a", session_final=True)
+    forecast.arrived("b")
+    forecast.forget("a")
+    forecast.forget("b")
+    forecast.forget("never known")
+    forecast.ended("b", "stop", Hints())
+    assert ("a" in forecast, len(forecast), forecast.keeps()) == (False, 0, {})
+    ask(forecast, "c")
+    ask(forecast, "d")
+    assert min(forecast.keeps().values()) > 0
+
+
+def test_blocks_of_no_session_are_worth_what_those_of_an_unknown_one_are_after_a_minute(
+    forecast: SessionForecast, clock: Clock
+) -> None:
+    ask(forecast, "new")
+    assert forecast.unnamed() < forecast.keeps()["new"]
+    clock.seconds += UNNAMED_AGE_SECONDS
+    assert forecast.unnamed() == forecast.keeps()["new"]
+
+
+def test_what_was_learned_outlives_the_process(forecast: SessionForecast, clock: Clock) -> None:
+    for _ in range(200):
+        ask(forecast, "a")
+        clock.seconds += 2
+    other = SessionForecast(clock=clock)
+    other.restore(forecast.learned())
+    assert other.observed_gaps == forecast.observed_gaps == 199
+    assert other.learned() == forecast.learned() != SessionForecast().learned()
+
+
+def test_keeps_are_told_in_pieces_and_at_least_once() -> None:
+    assert list(batches({}, 2)) == [{}]
+    assert list(batches({"a": 1.0, "b": 2.0}, 2)) == [{"a": 1.0, "b": 2.0}]
+    assert list(batches({"a": 1.0, "b": 2.0, "c": 3.0}, 2)) == [{"a": 1.0, "b": 2.0}, {"c": 3.0}]
