@@ -54,6 +54,7 @@ class Bench(NamedTuple):
     pipeline: Any
     llm: Any
     port: int
+    running: Any
 
 
 def body_of(model: str, text: str, max_tokens: int) -> dict[str, Any]:
@@ -74,8 +75,11 @@ def words(seed: int, count: int = PROMPT_WORDS) -> str:
 
 
 @asynccontextmanager
-async def box() -> AsyncIterator[Bench]:
-    """The parts of `dynamo-box serve`, without its process tree: one fleet, one pipeline, one HTTP server."""
+async def box(**options: Any) -> AsyncIterator[Bench]:
+    """The parts of `dynamo-box serve`, without its process tree: one fleet, one pipeline, one HTTP server.
+
+    `options` are settings, two underscores for a dot.
+    """
     import uvicorn
 
     from appliance.api.app import create_app
@@ -86,7 +90,8 @@ async def box() -> AsyncIterator[Bench]:
     from appliance.paths import resolve_folders
     from appliance.settings import load_settings
 
-    settings = load_settings(options={"workers.count": 1}, config=None).settings
+    set_keys = {name.replace("__", "."): value for name, value in options.items()}
+    settings = load_settings(options={"workers.count": 1, **set_keys}, config=None).settings
     prepare_process("error", settings.workers.start_timeout)
     from appliance.assembly import assemble, prepare
 
@@ -101,17 +106,21 @@ async def box() -> AsyncIterator[Bench]:
         os.sched_setaffinity(0, cores)
         parts = assemble(settings, model, workshop, running)
         await parts.fleet.start(lambda: None)
-        running.open(parts.pipeline, parts.fleet)
+        if parts.caretaker is not None:
+            parts.caretaker.start()
+        running.open(parts.pipeline, parts.fleet, parts.caretaker)
         listener = bind_tcp("127.0.0.1", 0)
         app = create_app(running, running, max_body_bytes=1 << 24, max_requests=256)
         server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, lifespan="on"))
         serving = asyncio.create_task(server.serve([listener]))
         try:
             llm = parts.fleet.worker(0)._llm  # noqa: SLF001 – the engine itself is what the box is held against
-            yield Bench(model.served_name, parts.pipeline, llm, listener.getsockname()[1])
+            yield Bench(model.served_name, parts.pipeline, llm, listener.getsockname()[1], running)
         finally:
             server.should_exit = True
             await serving
+            if parts.caretaker is not None:
+                await parts.caretaker.stop()
             await parts.fleet.stop()
 
 
