@@ -30,8 +30,8 @@ check: env ## ruff, mypy, import contracts, spelling
 	$(BIN)/lint-imports
 	$(BIN)/typos
 
-unit: env ## Unit tests (ARGS: options of pytest)
-	$(BIN)/python -m pytest tests/unit -q $(ARGS)
+unit: env ## Unit tests (ARGS: options of pytest; HYPOTHESIS_PROFILE=thorough: more examples)
+	$(BIN)/python -m pytest tests/unit -q -n auto --maxprocesses 4 --dist worksteal $(ARGS)
 
 integration: env ## Tests with real vLLM workers (ARGS: options of pytest)
 	$(BIN)/python -m pytest tests/integration -q -m engine --durations=5 $(ARGS)

@@ -41,6 +41,16 @@ examples:
 
 exit status: 0 done, 1 could not be done, 2 wrong usage or settings, 3 no box is running"""
 
+WHATIF_EXAMPLES = """\
+A trace is the box's own record, or one of kv-cache-tester, Mooncake, pi or mini-swe-agent, plain or .gz. The first half
+of its requests fills the caches, the second half counts. Beside the policies stand lru, fifo, the optimum, which knows
+the future, and unbounded, a cache without end; "LRU to optimum" is how far a policy gets from one to the other.
+
+examples:
+  dynamo-box whatif trace.jsonl                           the shipped policy at 16 and 64 GiB
+  dynamo-box whatif sessions/ --policy chat --policy mine.toml --capacity 32GiB,96GiB --plot
+  dynamo-box whatif sessions/ --slots 8 --queue in-turn   eight users who wait for their answers"""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status. `up` is the command when none is named."""
@@ -151,6 +161,7 @@ def _add_policy(commands: argparse._SubParsersAction[argparse.ArgumentParser], c
 
 def _add_whatif(commands: argparse._SubParsersAction[argparse.ArgumentParser], common: argparse.ArgumentParser) -> None:
     whatif = _add(commands, "whatif", "replay a recorded trace with other policies and capacities", [common])
+    whatif.epilog = WHATIF_EXAMPLES
     whatif.add_argument("trace", metavar="TRACE", help="a recorded trace: a file, or a folder of sessions")
     whatif.add_argument(
         "--policy",

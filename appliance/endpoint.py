@@ -15,6 +15,7 @@ UNIX_PATH_BYTES = 108
 def bind_tcp(host: str, port: int) -> socket.socket:
     """A listening socket on `host:port`; port 0 takes any free one. Raises `StartError` naming what is wrong."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # asyncio sends small pieces at once only where the protocol is named; without, each SSE frame may wait 40 ms.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:

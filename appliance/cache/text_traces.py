@@ -5,8 +5,6 @@ A token is taken to be four characters where the record does not say how many th
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
 from datetime import datetime
 from hashlib import blake2b
 from typing import Any
@@ -16,6 +14,7 @@ from numpy.typing import NDArray
 
 from appliance.cache.recording import Recording, by_session
 from appliance.cache.trace import Access
+from appliance.cache.trace_lines import at_line, numbered_rows
 
 BLOCK_TOKENS = 64
 CHARACTERS_PER_TOKEN = 4
@@ -23,28 +22,32 @@ DECODE_TOKENS_PER_SECOND = 40.0
 """Where the record does not say when a response ended."""
 
 
-def _lines(text: str) -> Iterator[Any]:
-    return (json.loads(line) for line in text.splitlines() if line.strip())
-
-
 def read_mini_swe(text: str) -> Recording:
-    rows = sorted(_lines(text), key=lambda row: int(row["timestamp"]))
-    starts = [row["timestamp"] / 1e6 for row in rows]
+    """A response ends when its tokens are decoded, at the latest with the next request."""
+    starts = []
+    for number, row in numbered_rows(text):
+        with at_line(number):
+            starts.append((row["timestamp"] / 1e6, number, row))
+    starts.sort()
+    limits = [*(start for start, _, _ in starts[1:]), float("inf")]
     accesses = []
-    for row, start, limit in zip(rows, starts, [*starts[1:], float("inf")], strict=True):
-        output_tokens = len(row["output"]) // CHARACTERS_PER_TOKEN
-        accesses.append(
-            Access(
-                session=row["session_id"],
-                arrival_seconds=start,
-                end_seconds=min(limit, start + output_tokens / DECODE_TOKENS_PER_SECOND),
-                prompt_tokens=len(row["input"]) // CHARACTERS_PER_TOKEN,
-                output_tokens=output_tokens,
-                block_keys=_hash_text(row["input"]),
-                waits_for_tool=limit < float("inf"),
-            )
-        )
+    for (start, number, row), limit in zip(starts, limits, strict=True):
+        with at_line(number):
+            accesses.append(_mini_swe_access(row, start, limit))
     return Recording(BLOCK_TOKENS, by_session(accesses))
+
+
+def _mini_swe_access(row: dict[str, Any], start_seconds: float, limit_seconds: float) -> Access:
+    output_tokens = len(row["output"]) // CHARACTERS_PER_TOKEN
+    return Access(
+        session=row["session_id"],
+        arrival_seconds=start_seconds,
+        end_seconds=min(limit_seconds, start_seconds + output_tokens / DECODE_TOKENS_PER_SECOND),
+        prompt_tokens=len(row["input"]) // CHARACTERS_PER_TOKEN,
+        output_tokens=output_tokens,
+        block_keys=_hash_text(row["input"]),
+        waits_for_tool=limit_seconds < float("inf"),
+    )
 
 
 def _hash_text(text: str) -> NDArray[np.int64]:
@@ -60,28 +63,33 @@ def _hash_text(text: str) -> NDArray[np.int64]:
 def read_pi(text: str) -> Recording:
     """The record says how many tokens a prompt had, not which. A prompt that is shorter than the one before it comes
     after a compaction, and is taken to be new."""
-    entries = [entry for entry in _lines(text) if entry["type"] in ("session", "message")]
-    name = str(entries[0]["id"])
-    answers = [entry for entry in entries[1:] if _prompt_tokens(entry)]
-    accesses, previous_tokens = [], 0
-    namespace = int.from_bytes(blake2b(name.encode(), digest_size=4).digest(), signed=True) << 8
-    for entry in answers:
-        message, tokens = entry["message"], _prompt_tokens(entry)
-        namespace += tokens < previous_tokens
-        previous_tokens = tokens
-        start = message["timestamp"] / 1000
-        accesses.append(
-            Access(
-                session=name,
-                arrival_seconds=start,
-                end_seconds=max(start, datetime.fromisoformat(entry["timestamp"]).timestamp()),
-                prompt_tokens=tokens,
-                output_tokens=message["usage"]["output"],
-                block_keys=np.arange(tokens // BLOCK_TOKENS, dtype=np.int64) + (namespace << 23),
-                waits_for_tool=message["stopReason"] == "toolUse",
-            )
-        )
+    name, previous_tokens, namespace = "", 0, 0
+    accesses = []
+    for number, entry in numbered_rows(text):
+        with at_line(number):
+            if entry["type"] == "session" and not name:
+                name = str(entry["id"])
+                namespace = int.from_bytes(blake2b(name.encode(), digest_size=4).digest(), signed=True) << 8
+            tokens = _prompt_tokens(entry) if entry["type"] == "message" else 0
+            if tokens:
+                namespace += tokens < previous_tokens
+                previous_tokens = tokens
+                accesses.append(_pi_access(entry, name, tokens, namespace))
     return Recording(BLOCK_TOKENS, by_session(accesses))
+
+
+def _pi_access(entry: dict[str, Any], session: str, tokens: int, namespace: int) -> Access:
+    message = entry["message"]
+    start = message["timestamp"] / 1000
+    return Access(
+        session=session,
+        arrival_seconds=start,
+        end_seconds=max(start, datetime.fromisoformat(entry["timestamp"]).timestamp()),
+        prompt_tokens=tokens,
+        output_tokens=message["usage"]["output"],
+        block_keys=np.arange(tokens // BLOCK_TOKENS, dtype=np.int64) + (namespace << 23),
+        waits_for_tool=message["stopReason"] == "toolUse",
+    )
 
 
 def _prompt_tokens(entry: dict[str, Any]) -> int:

@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Callable, Mapping
+import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,9 @@ from appliance.cache.errors import TraceError
 from appliance.cache.mooncake_trace import read_mooncake
 from appliance.cache.recording import Recording, by_session
 from appliance.cache.text_traces import read_mini_swe, read_pi
+from appliance.cache.trace_lines import MALFORMED, LineError, problem_of
+
+KNOWN_FORMATS = "the box's own record, kv-cache-tester, Mooncake, pi, mini-swe-agent"
 
 
 def read_recording(path: Path) -> Recording:
@@ -40,23 +44,34 @@ def read_recording(path: Path) -> Recording:
 
 
 def _read_file(path: Path) -> Recording:
-    try:
-        data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-        text = data.decode()
-    except (OSError, EOFError, UnicodeDecodeError) as error:
-        raise TraceError(f"{path}: cannot be read: {error}") from error
+    text = _read_text(path)
     try:
         first, _ = json.JSONDecoder().raw_decode(text.lstrip())
-        if first.get("format") == FORMAT:
+        if isinstance(first, dict) and first.get("format") == FORMAT:
             block_tokens, accesses = read_accesses(path, text.splitlines())
             return Recording(block_tokens, by_session(accesses), has_local_keys=True)
         return _reader_of(first)(text)
-    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
-        raise TraceError(f"{path}: not as its format has it: {type(error).__name__} {error}") from error
+    except LineError as error:
+        raise TraceError(f"{path}:{error.line}: {error}") from error
+    except MALFORMED as error:
+        raise TraceError(f"{path}: {problem_of(error)}") from error
 
 
-def _reader_of(first: Mapping[str, Any]) -> Callable[[str], Recording]:
+def _read_text(path: Path) -> str:
+    try:
+        data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        text = data.decode()
+    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
+        raise TraceError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    if not text.strip():
+        raise TraceError(f"{path}: the file is empty")
+    return text
+
+
+def _reader_of(first: Any) -> Callable[[str], Recording]:
     """By what only this format has in its first object."""
+    if not isinstance(first, dict):
+        raise TypeError(f"a trace begins with an object, not with {first!r:.40}; known formats: {KNOWN_FORMATS}")
     if "hash_id_scope" in first:
         return read_claude_code
     if "input_length" in first:
@@ -65,4 +80,4 @@ def _reader_of(first: Mapping[str, Any]) -> Callable[[str], Recording]:
         return read_mini_swe
     if first.get("type") == "session":
         return read_pi
-    raise ValueError(f"a trace that begins with {', '.join(list(first)[:6])} is of no known format")
+    raise ValueError(f"an object with {', '.join(list(first)[:6])} begins none of the known formats: {KNOWN_FORMATS}")

@@ -17,6 +17,7 @@ from appliance.cache.replay import Progress, replay
 from appliance.cache.timeline import Accounting, timeline
 from appliance.cache.trace import Trace
 from appliance.cache.yardsticks import Yardstick, unbounded_hits, yardstick_hits
+from appliance.units import format_bytes
 
 FIFO, OPTIMUM, UNBOUNDED = "fifo", "optimum", "unbounded"
 
@@ -30,9 +31,11 @@ class Machine:
 
     def capacity_blocks(self, capacity_bytes: int, block_tokens: int) -> int:
         """Raises `TraceError` where not even one block fits."""
-        blocks = capacity_bytes // (self.kv_bytes_per_token * block_tokens)
+        block_bytes = self.kv_bytes_per_token * block_tokens
+        blocks = capacity_bytes // block_bytes
         if blocks == 0:
-            raise TraceError(f"a block of {block_tokens} tokens does not fit into {capacity_bytes} bytes")
+            need = f"a block of {block_tokens} tokens takes {format_bytes(block_bytes)}"
+            raise TraceError(f"a capacity of {format_bytes(capacity_bytes)} is too small: {need}")
         return blocks
 
 
@@ -46,7 +49,7 @@ class Outcome:
     hit_tokens: int
     prefill_seconds_saved: float
     gap_closed: float | None
-    """The share of the way from LRU to the optimum; `None` where they are the same."""
+    """The share of the way from LRU to the optimum; `None` where they are the same, and of a cache without end."""
     evictions_by_region: dict[str, int] | None = None
     """Blocks; `None` for a yardstick."""
 
@@ -118,7 +121,7 @@ def _at_capacity(
             prompt_tokens=int(trace.prompt_tokens[measured].sum()),
             hit_tokens=hit_tokens,
             prefill_seconds_saved=hit_tokens / machine.prefill_tokens_per_second,
-            gap_closed=(hit_tokens - found[LRU]) / gap if gap > 0 else None,
+            gap_closed=(hit_tokens - found[LRU]) / gap if gap > 0 and name != UNBOUNDED else None,
             evictions_by_region=evictions.get(name),
         )
         for name, hit_tokens in found.items()

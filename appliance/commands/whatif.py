@@ -32,14 +32,17 @@ from appliance.units import parse_bytes
 DEFAULT_POLICIES = ("coding-agent", FORECAST)
 DEFAULT_SLOTS = 32
 BAR_WIDTH = 40
+CLEAR_LINE = "\r\x1b[K"
 PLOT_SIZE = (100, 25)
 
 
 def run(options: argparse.Namespace) -> int:
     contenders = [read_contender(name, uses_hints=not options.no_hints) for name in options.policy or DEFAULT_POLICIES]
     capacities_bytes = _capacities(options.capacity)
-    machine = Machine(_size("--kv-bytes-per-token", options.kv_bytes_per_token), options.prefill_rate)
-    trace = read_trace(Path(options.trace), options.slots, options.seed)
+    machine = _machine(options)
+    if options.slots is not None and options.slots < 1:
+        raise SettingsError(f"--slots: {options.slots} users cannot play anything; at least 1")
+    trace = _read_aloud(options)
     bar = _Bar(steps(trace, contenders, capacities_bytes))
     if options.queue is not None:
         in_loop = what_if_in_a_loop(
@@ -74,6 +77,26 @@ def read_trace(path: Path, slots: int | None, seed: int) -> Trace:
 
 def _interleaved(recording: Recording, slots: int, seed: int) -> Trace:
     return interleave(recording.sessions, recording.block_tokens, slots=slots, seed=seed)
+
+
+def _read_aloud(options: argparse.Namespace) -> Trace:
+    """Says on a terminal what takes its time: a folder of sessions takes seconds."""
+    if sys.stderr.isatty():
+        print(f"reading {options.trace} …", end="\r", file=sys.stderr, flush=True)
+    try:
+        return read_trace(Path(options.trace), options.slots, options.seed)
+    finally:
+        if sys.stderr.isatty():
+            print(CLEAR_LINE, end="", file=sys.stderr, flush=True)
+
+
+def _machine(options: argparse.Namespace) -> Machine:
+    kv_bytes = _size("--kv-bytes-per-token", options.kv_bytes_per_token)
+    if kv_bytes == 0:
+        raise SettingsError("--kv-bytes-per-token: a token takes at least one byte")
+    if not 0 < options.prefill_rate < float("inf"):
+        raise SettingsError(f"--prefill-rate: {options.prefill_rate:g} tokens/s is not a positive number")
+    return Machine(kv_bytes, options.prefill_rate)
 
 
 def _capacities(text: str) -> list[int]:
@@ -115,7 +138,7 @@ class _Bar:
 
     def clear(self) -> None:
         if self._is_shown:
-            print("\r" + " " * (BAR_WIDTH + 6), end="\r", file=sys.stderr, flush=True)
+            print(CLEAR_LINE, end="", file=sys.stderr, flush=True)
 
 
 def _plot(outcomes: Sequence[Outcome]) -> str:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import socket
 import stat
 from pathlib import Path
@@ -15,6 +16,22 @@ def test_port_0_takes_a_free_one_and_the_url_reaches_it() -> None:
         port = listener.getsockname()[1]
         assert url_of(listener, "127.0.0.1") == f"http://127.0.0.1:{port}"
         socket.create_connection(("127.0.0.1", port), timeout=5).close()
+
+
+async def test_small_pieces_are_sent_at_once() -> None:
+    """Without waiting for the client to confirm the piece before, which takes it 40 ms."""
+    delays: asyncio.Queue[bool] = asyncio.Queue()
+
+    async def serve(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        sock = writer.get_extra_info("socket")
+        delays.put_nowait(not sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+        writer.close()
+
+    listener = bind_tcp("127.0.0.1", 0)
+    async with await asyncio.start_server(serve, sock=listener):
+        _, writer = await asyncio.open_connection(*listener.getsockname())
+        assert not await asyncio.wait_for(delays.get(), 10)
+        writer.close()
 
 
 def test_a_taken_port_is_named_with_a_way_out() -> None:

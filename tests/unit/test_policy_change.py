@@ -20,7 +20,7 @@ def load(folder: Path, text: str) -> Policy:
 def test_a_policys_own_rules_are_worth_what_they_say() -> None:
     worths = worths_under(CHAT, (), None)
     assert worths.keys() == {rule.label for rule in CHAT.rules}
-    assert worths[CHAT.rules[0].label] == Worth(90, 3_600_000)
+    assert worths[CHAT.rules[0].label] == Worth(90, 300_000)
 
 
 def test_old_rules_are_worth_what_their_regions_get_now() -> None:
@@ -32,7 +32,7 @@ def test_old_rules_are_worth_what_their_regions_get_now() -> None:
 
 def test_an_old_rule_for_several_regions_becomes_worth_the_most_of_them() -> None:
     (everything,) = LRU.rules
-    assert worths_under(CODING_AGENT, [LRU], None)[everything.label] == Worth(90, 3_600_000)
+    assert worths_under(CODING_AGENT, [LRU], None)[everything.label] == Worth(90, 30_000)
 
 
 def test_an_end_is_less_than_none_and_what_may_not_be_on_the_gpu_is_worth_nothing(tmp_path: Path) -> None:

@@ -6,11 +6,12 @@ import pytest
 
 from appliance.cache.policy_source import load_policy
 from appliance.cache.region import Region
-from appliance.cache.region_map import RegionMap, Span
+from appliance.cache.region_map import Origin, RegionMap, Span
 from appliance.cache.session_state import SessionState
 from appliance.conversation import Conversation, Hints, Identity, Message, RetentionDirective, Role, Text
 from appliance.generation import MarkedPrefix
 from appliance.retention import Retention, Subject, subject_of
+from appliance.session_forecast import SessionForecast
 
 CONVERSATION = Conversation("m", (Message(Role.USER, (Text("Hi"),)),), identity=Identity("lead"))
 REGIONS = RegionMap([Span(0, 64, Region.SYSTEM), Span(64, 100, Region.USER)])
@@ -84,3 +85,68 @@ def test_the_sessions_asked_for_longest_ago_are_forgotten_but_none_that_runs() -
     assert [retention.session(name) is not None for name in ("runs", "a", "b", "c")] == [True, False, False, True]
     assert retention.forgotten_sessions == 2
     retention.check_integrity()
+
+
+def test_a_new_session_is_kept_though_all_others_run() -> None:
+    retention = new_retention(max_sessions=1)
+    for name in ("a", "b"):
+        retention.begin(asked_by(name))
+    for name in ("a", "b"):
+        assert retention.end(asked_by(name), "stop") is not None
+    retention.check_integrity()
+
+
+def test_neighbours_of_one_region_are_kept_as_one() -> None:
+    spans = [Span(0, 4, Region.SYSTEM, Origin(0, 0)), Span(4, 9, Region.SYSTEM, Origin(0, 1)), Span(9, 12, Region.USER)]
+    merged = subject_of(CONVERSATION, RegionMap(spans), ()).regions
+    assert merged.spans == (Span(0, 9, Region.SYSTEM), Span(9, 12, Region.USER))
+
+
+def test_a_token_is_of_the_region_that_it_has_in_its_sessions_last_prompt() -> None:
+    retention = new_retention()
+    retention.begin(SUBJECT)
+    tokens = (0, 63, 64, 99, 100, 5000)
+    assert [retention.region("lead", token) for token in tokens] == [
+        *[Region.SYSTEM] * 2,
+        *[Region.USER] * 2,
+        *[Region.OUTPUT] * 2,
+    ]
+    assert (retention.region("unknown", 0), retention.region(None, 0)) == (None, None)
+
+
+def test_a_session_is_planned_anew_by_the_policy_and_the_state_of_that_moment() -> None:
+    retention = new_retention()
+    retention.begin(SUBJECT)
+    waiting = retention.end(SUBJECT, "tool_calls")
+    assert retention.plan("lead") == waiting
+    retention.policy = load_policy("lru")
+    assert set(priorities(retention.plan("lead"))) == {35}
+    assert retention.plan("unknown") is None
+    assert retention.sessions() == ["lead"]
+
+
+def test_a_session_is_over_once_after_an_hour_of_silence_and_nothing_is_expected_of_it() -> None:
+    now = [1000.0]
+    forecast = SessionForecast(clock=lambda: now[0])
+    retention = new_retention(forecast=forecast, clock=lambda: now[0])
+    retention.begin(SUBJECT)
+    now[0] += 3600
+    assert list(retention.over()) == []
+    retention.end(SUBJECT, "stop")
+    assert "lead" in forecast
+    now[0] += 3600
+    assert list(retention.over()) == ["lead"]
+    assert list(retention.over()) == []
+    assert "lead" not in forecast
+    retention.check_integrity()
+
+
+def test_the_forecast_forgets_with_the_sessions() -> None:
+    forecast = SessionForecast()
+    retention = new_retention(forecast=forecast, max_sessions=1)
+    for name in ("a", "b"):
+        retention.begin(asked_by(name))
+        retention.end(asked_by(name), "stop")
+    assert ("a" in forecast, "b" in forecast) == (False, True)
+    retention.begin(asked_by(None))
+    assert len(forecast) == 1

@@ -57,7 +57,10 @@ class BlockTable:
     def take(self, n: int) -> NDArray[np.int64]:
         """The next `n` to go, held and empty now: a row for each field of `Victims`."""
         victims = self.core.take_columns(n, self.now_ms)
-        self._states[victims[0]] = EMPTY
+        if n == 1:
+            self.states[victims.item(0)] = EMPTY
+        else:
+            self._states[victims[0]] = EMPTY
         return victims
 
     def hold(self, blocks: Numbers) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from vllm.v1.core.kv_cache_utils import BlockHashWithGroupId, KVCacheBlock, get_block_hash, maybe_convert_block_hash
@@ -24,7 +25,7 @@ class _Batch(NamedTuple):
 
     victims: Numbers
     hashes: list[BlockHashWithGroupId | None]
-    first_tokens: Numbers
+    first_tokens: Sequence[int] | Numbers
     cause: str | None
     cause_request: str | None
     owners: dict[int, str | None] | None = None
@@ -53,7 +54,12 @@ class EvictionReports:
         """Blocks without content among the victims are no evictions."""
         hashes = [block.block_hash for block in blocks]
         cause = (None, None) if self.cause is None else (self.cause.session_id, self.cause.request_id)
-        self._batches.append(_Batch(victims, hashes, self._table.first_tokens[victims[0]], *cause))
+        first_tokens = self._table.first_tokens
+        if len(hashes) == 1:
+            firsts: Sequence[int] | Numbers = (first_tokens.item(victims.item(0)),)
+        else:
+            firsts = first_tokens[victims[0]]
+        self._batches.append(_Batch(victims, hashes, firsts, *cause))
         self._num_kept += len(hashes)
         while self._num_kept > self._most_kept and len(self._batches) > 1:
             lost = len(self._batches.popleft().hashes)
@@ -81,7 +87,7 @@ class EvictionReports:
 
     def _written_out(self, batch: _Batch) -> list[Eviction]:
         owners = batch.owners or {}
-        rows = zip(*batch.victims.tolist(), batch.hashes, batch.first_tokens.tolist(), strict=True)
+        rows = zip(*batch.victims.tolist(), batch.hashes, map(int, batch.first_tokens), strict=True)
         return [
             Eviction(
                 block=block,

@@ -45,7 +45,7 @@ class GpuPlan:
 def _on_gpu(directive: Directive, number_of: Callable[[str], int]) -> tuple[int, int, int, int]:
     """Where it starts, and what it gives."""
     start, _, priority, duration_seconds, tiers, rule = directive
-    if not tiers & Tier.GPU:
+    if Tier.GPU not in tiers:
         return start, NOTHING, FOREVER, number_of(rule)
     return start, priority, milliseconds(duration_seconds), number_of(rule)
 

@@ -30,6 +30,7 @@ from appliance.api.openapi.operations import OPERATIONS
 from appliance.conversation import Conversation
 from appliance.errors import GenerationFailed
 from appliance.generation import Delta, Finished, FinishReason, ToolCallDelta
+from tests.examples import examples
 from tests.unit.api.scripted import (
     STARTED,
     USAGE,
@@ -41,7 +42,7 @@ from tests.unit.api.scripted import (
     new_app,
 )
 
-NUM_EXAMPLES = int(os.environ.get("OPENAPI_EXAMPLES", "5"))
+NUM_EXAMPLES = int(os.environ.get("OPENAPI_EXAMPLES") or examples(20))
 IS_THOROUGH = NUM_EXAMPLES > 100
 EVERYTHING: list[Step] = [
     STARTED,

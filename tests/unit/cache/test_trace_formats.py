@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -141,27 +142,48 @@ def test_a_folder_is_all_its_traces_and_nothing_else(tmp_path: Path) -> None:
     assert len(np.unique(np.concatenate(keys))) == sum(len(part) for part in keys)
 
 
+MOONCAKE = '{"timestamp": 0, "input_length": 5, "output_length": 1, "hash_ids": [1]}\n'
+MINI_SWE = '{"timestamp": 0, "session_id": "s", "input": "in", "output": "out"}\n'
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("", "Expecting value"),
-        ("[1]", "AttributeError"),
-        ('{"a": 1, "b": 2}', "begins with a, b is of no known format"),
-        ('{"hash_id_scope": "local"}', "KeyError 'id'"),
-        ('{"timestamp": 0, "input_length": 5}', "KeyError 'hash_ids'"),
+        ("", ": the file is empty"),
+        ("hello", ": no JSON: Expecting value, at character 1"),
+        (
+            "[1]",
+            r": not as its format has it: a trace begins with an object, not with \[1\]; known formats: .*Mooncake",
+        ),
+        ('{"a": 1, "b": 2}', ": not as its format has it: an object with a, b begins none of the known formats"),
+        ('{"hash_id_scope": "local"}', ": there is no 'id'"),
+        ('{"timestamp": 0, "input_length": 5}', ":1: there is no 'hash_ids'"),
+        (MOONCAKE + '\n{"timestamp": 0, "input', ":3: no JSON: Unterminated string starting at, at character 18"),
+        (MOONCAKE + MOONCAKE.replace("0", '"then"', 1), ":2: not as its format has it: unsupported operand"),
+        (MINI_SWE + "[]", ":2: not as its format has it: list indices"),
+        (MINI_SWE + MINI_SWE.replace("output", "out"), ":2: there is no 'output'"),
+        ('{"type": "session", "id": "p"}\n{"id": 1}', ":2: there is no 'type'"),
     ],
 )
-def test_a_file_that_is_no_trace_is_named(tmp_path: Path, text: str, says: str) -> None:
+def test_what_is_wrong_with_a_file_is_told_with_its_line(tmp_path: Path, text: str, says: str) -> None:
     (tmp_path / "bad.json").write_text(text)
-    with pytest.raises(TraceError, match=f"bad.json: .*{says}"):
+    with pytest.raises(TraceError, match=f"bad.json{says}"):
         read_recording(tmp_path / "bad.json")
 
 
 def test_what_cannot_be_opened_is_named(tmp_path: Path) -> None:
-    with pytest.raises(TraceError, match=r"nothing.json: cannot be read"):
+    with pytest.raises(TraceError, match=r"nothing.json: cannot be read: No such file or directory$"):
         read_recording(tmp_path / "nothing.json")
     with pytest.raises(TraceError, match=r"no \.json or \.jsonl file"):
         read_recording(tmp_path)
+
+
+@pytest.mark.parametrize("spoil", [lambda data: data[:-9], lambda data: data[:12] + b"?" * 40, lambda _: b"plain"])
+def test_a_file_that_was_cut_or_spoilt_is_named(tmp_path: Path, spoil: Callable[[bytes], bytes]) -> None:
+    path = tmp_path / "bad.json.gz"
+    path.write_bytes(spoil(gzip.compress(json.dumps(claude_code()).encode())))
+    with pytest.raises(TraceError, match=r"bad.json.gz: cannot be read: \w"):
+        read_recording(path)
 
 
 def test_files_of_different_kinds_do_not_make_one_recording(tmp_path: Path) -> None:

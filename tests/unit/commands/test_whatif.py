@@ -87,7 +87,11 @@ def test_a_document_is_not_mixed_with_a_plot(trace: str, capsys: pytest.CaptureF
         (["nothing.jsonl"], EXIT_ERROR, "nothing.jsonl: cannot be read"),
         (["TRACE", "--capacity", "16GiBs"], EXIT_USAGE, "--capacity: '16GiBs' is not a size"),
         (["TRACE", "--kv-bytes-per-token", "x"], EXIT_USAGE, "--kv-bytes-per-token: 'x' is not a size"),
-        (["TRACE", "--capacity", "1"], EXIT_ERROR, "a block of 4 tokens does not fit into 1 bytes"),
+        (["TRACE", "--kv-bytes-per-token", "0"], EXIT_USAGE, "--kv-bytes-per-token: a token takes at least one byte"),
+        (["TRACE", "--prefill-rate", "0"], EXIT_USAGE, "--prefill-rate: 0 tokens/s is not a positive number"),
+        (["TRACE", "--prefill-rate", "nan"], EXIT_USAGE, "--prefill-rate: nan tokens/s is not a positive number"),
+        (["TRACE", "--slots", "0"], EXIT_USAGE, "--slots: 0 users cannot play anything; at least 1"),
+        (["TRACE", "--capacity", "1"], EXIT_ERROR, "a capacity of 1B is too small: a block of 4 tokens takes 512KiB"),
         (["TRACE", "--policy", "coding-agnt"], EXIT_ERROR, "coding-agnt"),
     ],
 )

@@ -69,6 +69,9 @@ class SameAsStock(RuleBasedStateMachine):
             found = cache.admit(request, chunk)
             if found is not None:
                 requests[name] = request
+            else:
+                # One that went on waiting would have its prefix kept, which vLLM's pool does not do.
+                cache.manager.free(request)
             return found
 
         if self.ask(enter) is not None:
