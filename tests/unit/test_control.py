@@ -55,12 +55,12 @@ def test_an_answer_that_is_no_json_is_told(path: Path) -> None:
         Control(path).get("/metrics")
 
 
-def test_what_is_changed_is_sent_and_the_answer_is_the_boxs(path: Path) -> None:
+def test_what_is_changed_is_sent_and_so_is_its_answer_told(path: Path) -> None:
     with answering(path, {"PUT /box/v1/policy": lambda sent: {"sent": sent}}):
         assert Control(path).put("/box/v1/policy", {"policy": "chat"}) == {"sent": {"policy": "chat"}}
 
 
-def test_a_refused_change_is_told_in_the_boxs_own_words(path: Path) -> None:
+def test_a_refused_change_is_told_in_the_words_of_the_box(path: Path) -> None:
     refusal = {"error": {"message": "mine.toml:1: no rule"}}
     with answering(path, {"PUT /box/v1/policy": refusal}, code=400), pytest.raises(BoxError) as refused:
         Control(path).put("/box/v1/policy", {"policy": "mine.toml"})

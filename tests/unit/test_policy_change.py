@@ -17,7 +17,7 @@ def load(folder: Path, text: str) -> Policy:
     return load_policy(str(path))
 
 
-def test_a_policys_own_rules_are_worth_what_they_say() -> None:
+def test_rules_of_a_policy_are_worth_what_they_say() -> None:
     worths = worths_under(CHAT, (), None)
     assert worths.keys() == {rule.label for rule in CHAT.rules}
     assert worths[CHAT.rules[0].label] == Worth(90, 300_000)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from vllm.v1.request import Request
 
+from tests.examples import examples
 from tests.unit.engine.retention.pools import (
     BLOCK_TOKENS,
     Clock,
@@ -261,7 +262,7 @@ class AnythingGoes(RuleBasedStateMachine):
         assert held + pool.get_num_free_blocks() == NUM_BLOCKS - 1
 
 
-SameAsStock.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
-AnythingGoes.TestCase.settings = settings(max_examples=60, stateful_step_count=50, deadline=None)
+SameAsStock.TestCase.settings = settings(max_examples=examples(60), stateful_step_count=40, deadline=None)
+AnythingGoes.TestCase.settings = settings(max_examples=examples(60), stateful_step_count=50, deadline=None)
 TestSameAsStock = SameAsStock.TestCase
 TestAnythingGoes = AnythingGoes.TestCase
