@@ -113,14 +113,23 @@ def vllm_way(bench: Bench) -> Way:
     return Way(encode_request, take)
 
 
+class Counting:
+    """What a codec asks of an inference before anything is generated."""
+
+    def __init__(self, bench: Bench) -> None:
+        self._bench = bench
+
+    async def count_tokens(self, conversation: Conversation) -> int:
+        return int(await self._bench.renderer.count(conversation))
+
+
 def new_token() -> str:
     return uuid.uuid4().hex
 
 
 def ways_of(bench: Bench) -> dict[str, Way]:
     seal, diagnostics = Seal(bytes(KEY_BYTES)), Diagnostics(64)
-    # Nothing is generated, and no request asks for its tokens to be counted.
-    inference = cast("Inference", None)
+    inference = cast("Inference", Counting(bench))  # nothing is generated
     service = Service(inference, Admission(1), 2**24, 15.0, 60.0, time.time, new_token)
     responses = ResponsesCodec(MemoryStore(), seal=seal, diagnostics=diagnostics, new_token=new_token, clock=time.time)
     messages = MessagesCodec(inference, seal=seal, diagnostics=diagnostics)
