@@ -90,17 +90,15 @@ class Supervisor:
         box = RunningBox(url_of(tcp, self.settings.server.host), model.public_name, model.name)
         os.environ[MARK] = self.tree
         await self._warden.start()
-        tasks = [
-            asyncio.create_task(self._warden.watch(), name="warden"),
-            asyncio.create_task(self._serve(box, [tcp, unix]), name="http"),
-        ]
+        serving = asyncio.create_task(self._serve(box, [tcp, unix]), name="http")
+        watching = [asyncio.create_task(self._warden.watch(), name="warden")]
         try:
             await self._until_stop(self._startup(box))
-            tasks.append(asyncio.create_task(box.loop_lag.run(), name="loop lag"))
+            watching.append(asyncio.create_task(box.loop_lag.run(), name="loop lag"))
             await self._stop_asked.wait()
             await self._drain(box)
         finally:
-            await self._stopped(box, tasks)
+            await self._stopped(box, serving, watching)
 
     async def _startup(self, box: RunningBox) -> None:
         """Everything between an open socket and the first request."""
@@ -172,7 +170,7 @@ class Supervisor:
         for task in (drained, hurry):
             task.cancel()
 
-    async def _stopped(self, box: RunningBox, tasks: list[asyncio.Task[None]]) -> None:
+    async def _stopped(self, box: RunningBox, serving: asyncio.Task[None], watching: list[asyncio.Task[None]]) -> None:
         box.phase = Phase.STOPPED
         if self._server is not None:
             self._server.should_exit = True
@@ -184,11 +182,9 @@ class Supervisor:
             except TimeoutError:
                 log.warning("engines did not end within %g s and are killed", STOP_SECONDS)
         await asyncio.to_thread(end_engines, self.tree)
-        for task in tasks:
-            # The server ends by itself, and closes what it serves.
-            if task.get_name() != "http":
-                task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        for task in watching:
+            task.cancel()
+        await asyncio.gather(serving, *watching, return_exceptions=True)
         await self._warden.dismiss()
 
     async def _serve(self, box: RunningBox, sockets: list[socket.socket]) -> None:

@@ -18,7 +18,7 @@ from appliance.cache.rows import block_at, claim_at, claimed_at, header_at, time
 BLOCKS_AHEAD = 8
 
 _INT32 = ir.IntType(32)
-_FOR_WRITING, _KEEP, _DATA = 1, 3, 1
+_FOR_WRITING, _KEEP, _DATA = _INT32(1), _INT32(3), _INT32(1)
 
 
 @intrinsic  # type: ignore[untyped-decorator]  # numba ships no types
@@ -27,13 +27,10 @@ def _fetch(_typing: Any, row: Any) -> Any:
 
     def generate(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
         pointer = builder.inttoptr(args[0], ir.IntType(8).as_pointer())
-        kinds = [ir.IntType(32)] * 3
         function = builder.module.declare_intrinsic(
-            "llvm.prefetch", [pointer.type], ir.FunctionType(ir.VoidType(), [pointer.type, *kinds])
+            "llvm.prefetch", [pointer.type], ir.FunctionType(ir.VoidType(), [pointer.type, _INT32, _INT32, _INT32])
         )
-        builder.call(
-            function, [pointer, *(kind(value) for kind, value in zip(kinds, (_FOR_WRITING, _KEEP, _DATA), strict=True))]
-        )
+        builder.call(function, [pointer, _FOR_WRITING, _KEEP, _DATA])
         return context.get_dummy_value()
 
     return types.void(row), generate
