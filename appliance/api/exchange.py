@@ -21,7 +21,7 @@ from appliance.api.output import Output
 from appliance.api.problems import internal_error
 from appliance.api.sse import KEEP_ALIVE
 from appliance.errors import GenerationFailed, RequestError
-from appliance.generation import Event, Finished, Inference
+from appliance.generation import Delta, Event, Finished, Inference
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +61,10 @@ class Service:
 
 
 class Exchange(Response):
-    """A response that reads its request itself, so that nothing is parsed, validated or copied before or between."""
+    """A response that reads its request itself, so that nothing is parsed, validated or copied before or between.
+
+    It keeps nothing of a request: one may answer all of a route's.
+    """
 
     def __init__(self, service: Service, codec: Codec) -> None:
         super().__init__()
@@ -153,18 +156,23 @@ def request_errors_only(request_id: str) -> Iterator[None]:
 
 
 async def fold(events: AsyncGenerator[Event, None], reply: Reply, stream: Output | None) -> bytes:
-    """Feed `reply` with every event and send what it says to `stream`. Returns the end of the answer, unsent."""
+    """Feed `reply` with every event and send what it says to `stream`. Returns the end of the answer, unsent.
+
+    What the start says goes with the first delta, which follows at once: every write is a call of the system.
+    """
     event: Event | None = None
     if stream is not None and (opening := reply.begin()):
         await stream.write(opening)
+    frames = b""
     async with aclosing(events):
         async for event in events:
-            frames = reply.add(event)
-            if frames and stream is not None:
+            frames += reply.add(event)
+            if frames and stream is not None and isinstance(event, Delta):
                 await stream.write(frames)
+                frames = b""
     if not isinstance(event, Finished):
         raise GenerationFailed("the engine ended this request before it was finished", code="unfinished")
-    return reply.end()
+    return frames + reply.end()
 
 
 def report(error: RequestError, request_id: str) -> None:

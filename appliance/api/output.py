@@ -41,18 +41,20 @@ class Output:
 
     async def write(self, frames: bytes) -> None:
         """Send whole frames; the first ones start the stream. Two tasks may write, frames are never mixed."""
-        async with self._turn:
-            if not self.started:
-                self.started = True
-                await self._send({"type": "http.response.start", "status": 200, "headers": list(STREAM_HEADERS)})
-            await self._send({"type": "http.response.body", "body": frames, "more_body": True})
-            self._quiet_since = self._clock()
+        await self._write(frames, more=True)
 
     async def close(self, frames: bytes) -> None:
         """Send the last frames and end the stream."""
-        await self.write(frames)
-        await self._send({"type": "http.response.body", "body": b""})
+        await self._write(frames, more=False)
 
     async def whole(self, status: int, body: bytes, headers: Headers | None = None) -> None:
         self.started = True
         await send_whole(self._send, status, body, headers=headers)
+
+    async def _write(self, frames: bytes, *, more: bool) -> None:
+        async with self._turn:
+            if not self.started:
+                self.started = True
+                await self._send({"type": "http.response.start", "status": 200, "headers": list(STREAM_HEADERS)})
+            await self._send({"type": "http.response.body", "body": frames, "more_body": more})
+            self._quiet_since = self._clock()

@@ -24,7 +24,7 @@ from appliance.api.responses_compact import CompactCodec
 from appliance.api.responses_exchange import Following, ResponsesExchange
 from appliance.api.responses_keeping import Keeper
 from appliance.api.responses_store import Deleted, ResponseStore, StoredResponse, required_response
-from appliance.api.routes import add_generation_route
+from appliance.api.routes import add_exchange, add_generation_route
 from appliance.api.seal import Seal
 from appliance.errors import InvalidRequest
 
@@ -103,9 +103,8 @@ def add_responses_routes(app: FastAPI, responses: Responses) -> None:
 def _add_making(app: FastAPI, responses: Responses) -> None:
     service = responses.service
 
-    @app.post("/v1/responses")
-    async def create(_: Request) -> Response:
-        return ResponsesExchange(service, responses.codec, responses.keeper, responses.runs)
+    making = ResponsesExchange(service, responses.codec, responses.keeper, responses.runs)
+    add_exchange(app, "/v1/responses", making)
 
     @app.post("/v1/responses/input_tokens")
     async def input_tokens(request: Request) -> Response:
