@@ -94,6 +94,7 @@ async def box(**options: Any) -> AsyncIterator[Bench]:
     settings = load_settings(options={"workers.count": 1, **set_keys}, config=None).settings
     prepare_process("error", settings.workers.start_timeout)
     from appliance.assembly import assemble, prepare
+    from appliance.supervisor import keep_what_stands
 
     with tempfile.TemporaryDirectory() as scratch:
         folders = resolve_folders(os.environ, data=Path(scratch), cache=None, runtime=Path(scratch))
@@ -106,6 +107,7 @@ async def box(**options: Any) -> AsyncIterator[Bench]:
         os.sched_setaffinity(0, cores)
         parts = assemble(settings, model, workshop, running)
         await parts.fleet.start(lambda: None)
+        keep_what_stands()
         if parts.caretaker is not None:
             parts.caretaker.start()
         running.open(parts.pipeline, parts.fleet, parts.caretaker)
