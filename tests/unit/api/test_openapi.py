@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 import schemathesis
 from fastapi import FastAPI
-from starlette.routing import Route
 from hypothesis import HealthCheck, settings
 from schemathesis.checks import not_a_server_error
 from schemathesis.config import SchemathesisConfig
@@ -25,6 +24,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
     unsupported_method,
 )
+from starlette.routing import Route
 
 from appliance.api.openapi.operations import OPERATIONS
 from appliance.conversation import Conversation
