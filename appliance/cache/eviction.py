@@ -38,6 +38,7 @@ from appliance.cache.layout import (
     NO_BLOCK,
     NO_RULE,
     NO_SESSION,
+    NOBODY,
     UNKNOWN,
 )
 from appliance.cache.tables import Geometry, attach, create
@@ -227,6 +228,25 @@ class EvictionCore(EvictionView):
     def rebuild(self, now_ms: int) -> None:
         """Work out all lists, links and counts from the blocks' own facts, as after a crash inside a shared core."""
         rebuild_kernels.rebuild(self._header, now_ms)
+
+    def restore(self, has_content: NDArray[np.bool_], holders: NDArray[np.int64], now_ms: int) -> None:
+        """Make these the facts of all blocks and work out the rest: somebody died in the middle of a call on a shared
+        core. What else is known of a block stays as far as it can be right.
+        """
+        blocks, claims = self._tables.blocks, self._tables.claims
+        blocks["has_content"], blocks["holders"] = has_content, holders
+        is_lost = (blocks["parent"] >= self.num_blocks) | (blocks["parent"] == np.arange(self.num_blocks))
+        blocks["parent"][is_lost] = NO_BLOCK
+        blocks["owner"][~self._are_sessions(blocks["owner"])] = NO_SESSION
+        is_wrong = ~self._are_sessions(claims["session"]) & (claims["session"] != NOBODY)
+        is_wrong |= (claims["priority"] > MAX_PRIORITY) | (claims["duration_ms"] < 0)
+        claims["session"][is_wrong] = NO_SESSION
+        used = claims["session"].reshape(self.num_blocks, -1) != NO_SESSION
+        blocks["num_claims"] = used.sum(axis=1)
+        self.rebuild(now_ms)
+
+    def _are_sessions(self, numbers: NDArray[Any]) -> NDArray[np.bool_]:
+        return (numbers >= 0) & (numbers < self.num_sessions)
 
     def _set_limits(self, shares: Shares) -> None:
         for name, share in (("session_limit", shares.session), ("total_limit", shares.total)):

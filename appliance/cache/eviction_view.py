@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from appliance.cache.errors import IntegrityError
 from appliance.cache.eviction_facts import BlockFacts, Claim, EvictionStats, Order
 from appliance.cache.eviction_integrity import check_tables
 from appliance.cache.layout import AWAITED, FOREVER, FREE, NO_BLOCK, NO_SESSION, NOBODY, NOWHERE, STATS
@@ -92,6 +93,17 @@ class EvictionView:
             effective_priority=int(record["effective"]),
             claims=tuple(_claim(slot) for slot in slots if slot["session"] != NO_SESSION),
         )
+
+    def check_facts(self, has_content: NDArray[np.bool_], holders: NDArray[np.int64]) -> None:
+        """Raises `IntegrityError` when these are not the facts of all blocks. Does not mutate."""
+        for name, wanted in (("has_content", has_content), ("holders", holders)):
+            differs = np.flatnonzero(self._tables.blocks[name] != wanted)
+            if differs.size:
+                block = int(differs[0])
+                raise IntegrityError(
+                    f"{name} of {block} is {self._tables.blocks[name][block]}, not {int(wanted[block])} "
+                    f"({differs.size} differ)"
+                )
 
     def check_integrity(self) -> None:
         """Raises `IntegrityError` when facts, lists, links and counts disagree. Does not mutate."""
