@@ -22,8 +22,10 @@ from appliance.engine.worker import Worker
 from appliance.fleet import Fleet
 from appliance.forecast_file import ForecastFile
 from appliance.generation import ModelCard
+from appliance.host_arena import HostArena, arena_place
 from appliance.paths import Folders
 from appliance.pipeline import Pipeline, Reading
+from appliance.process_tree import SHARED_MEMORY
 from appliance.retention import Retention
 from appliance.router.hashing import root_of
 from appliance.router.index import PrefixIndex
@@ -43,14 +45,16 @@ class Workshop(NamedTuple):
     block_tokens: int
     keeps_thinking: bool | None
     learned: ForecastFile
+    arena: HostArena | None
 
 
 class Parts(NamedTuple):
-    """Without retention there is no caretaker."""
+    """Without retention there is no caretaker, without a host tier no arena."""
 
     fleet: Fleet
     pipeline: Pipeline
     caretaker: Caretaker | None
+    arena: HostArena | None
 
 
 def prepare(settings: Settings, folders: Folders, model: Model) -> Workshop:
@@ -59,12 +63,14 @@ def prepare(settings: Settings, folders: Folders, model: Model) -> Workshop:
     Raises `StartError` for a model that vLLM refuses or a machine that is too small.
     """
     warm_up()
-    plans = plan_workers(settings, detect_hardware(), folders.runtime, folders.data / "logs")
+    place = arena_place(SHARED_MEMORY, folders.runtime) if settings.cache.host.bytes else None
+    arena = HostArena(place) if place is not None else None
+    plans = plan_workers(settings, detect_hardware(), folders.runtime, folders.data / "logs", place)
     renderer, configs = load_model_side(settings, model, plans)
     workers = [Worker(plan, config) for plan, config in zip(plans, configs, strict=True)]
     block_tokens = int(configs[0].cache_config.block_size)
     learned = ForecastFile(folders.data / "forecast.json")
-    return Workshop(workers, renderer, block_tokens, asyncio.run(renderer.keeps_thinking()), learned)
+    return Workshop(workers, renderer, block_tokens, asyncio.run(renderer.keeps_thinking()), learned, arena)
 
 
 def assemble(settings: Settings, model: Model, workshop: Workshop, box: RunningBox) -> Parts:
@@ -85,8 +91,9 @@ def assemble(settings: Settings, model: Model, workshop: Workshop, box: RunningB
     card = ModelCard(model.served_name, workshop.renderer.context_tokens, model.created)
     pipeline = Pipeline(card, reading, router, fleet, box.accounts, retention)
     if retention is None:
-        return Parts(fleet, pipeline, None)
-    return Parts(fleet, pipeline, Caretaker(retention, workshop.workers, box.accounts.evictions, workshop.learned))
+        return Parts(fleet, pipeline, None, workshop.arena)
+    caretaker = Caretaker(retention, workshop.workers, box.accounts.evictions, workshop.learned)
+    return Parts(fleet, pipeline, caretaker, workshop.arena)
 
 
 def _retention(settings: Settings, keeps_thinking: bool | None) -> Retention | None:

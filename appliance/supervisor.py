@@ -34,6 +34,7 @@ from appliance.warden import Warden
 if TYPE_CHECKING:
     from appliance.caretaker import Caretaker
     from appliance.fleet import Fleet
+    from appliance.host_arena import HostArena
 
 log = logging.getLogger("dynamo_box")
 
@@ -67,6 +68,7 @@ class Supervisor:
         self._fleet: Fleet | None = None
         self._server: _Server | None = None
         self._caretaker: Caretaker | None = None
+        self._arena: HostArena | None = None
 
     async def run(self) -> None:
         """Serve until a signal asks to stop. Raises `StartError` when the box cannot start; nothing is left then."""
@@ -120,10 +122,12 @@ class Supervisor:
         assembly = await asyncio.to_thread(import_module, "appliance.assembly")
         workshop = await asyncio.to_thread(assembly.prepare, self.settings, self.folders, model)
         parts = assembly.assemble(self.settings, model, workshop, box)
-        self._fleet = parts.fleet
+        self._fleet, self._arena = parts.fleet, parts.arena
         box.attach(parts.fleet)
         parts.fleet.on_start = self._remember_memory
         await self._start_engines(box, parts.fleet)
+        if self._arena is not None:
+            self._arena.open()
         keep_what_stands()
         self._caretaker = parts.caretaker
         if self._caretaker is not None:
@@ -184,6 +188,8 @@ class Supervisor:
             except TimeoutError:
                 log.warning("engines did not end within %g s and are killed", STOP_SECONDS)
         await asyncio.to_thread(end_engines, self.tree)
+        if self._arena is not None:
+            self._arena.close()
         for task in watching:
             task.cancel()
         await asyncio.gather(serving, *watching, return_exceptions=True)

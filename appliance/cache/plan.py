@@ -83,7 +83,10 @@ class RetentionPlan:
         A block is worth what the most valuable of its tokens is, and that is its first.
         """
         stop = -(-self.tokens // block_tokens) if stop is None else stop
-        first_tokens = np.arange(start, stop, dtype=np.int64) * block_tokens
+        return self.for_first_tokens(np.arange(start, stop, dtype=np.int64) * block_tokens)
+
+    def for_first_tokens(self, first_tokens: NDArray[np.int64]) -> BlockPlan:
+        """For the blocks that start with these tokens."""
         starts = np.array([each.token_start for each in self.directives])
         chosen = np.searchsorted(starts, first_tokens, side="right") - 1
         durations = [NO_END if each.duration_seconds is None else each.duration_seconds for each in self.directives]

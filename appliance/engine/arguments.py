@@ -7,9 +7,11 @@ from typing import Any
 from vllm.config import KVEventsConfig, KVTransferConfig, VllmConfig
 from vllm.engine.arg_utils import AsyncEngineArgs
 
+from appliance.cache.arena.place import ArenaPlace
 from appliance.engine.hardware import has_native_bfloat16
 from appliance.engine.model import Model
 from appliance.engine.plan import CPU_KV_BYTES, WorkerPlan
+from appliance.engine.weights import weights_digest
 from appliance.settings import Settings
 
 CPU_BLOCK_TOKENS = 32
@@ -18,10 +20,8 @@ GPU_BLOCK_TOKENS = 16
 CPU_BATCH_TOKENS = 512
 
 
-def engine_config(
-    settings: Settings, model: Model, plan: WorkerPlan, *, workers: int, reasoning_parser: str | None
-) -> VllmConfig:
-    """The configuration of one of `workers` workers.
+def engine_config(settings: Settings, model: Model, plan: WorkerPlan, *, reasoning_parser: str | None) -> VllmConfig:
+    """The configuration of one worker.
 
     Raises what vLLM raises on a model that it can't serve (`ValueError`, `OSError`)."""
     arguments: dict[str, Any] = {
@@ -40,7 +40,9 @@ def engine_config(
     }
     if model.hf_overrides:
         arguments["hf_overrides"] = model.hf_overrides
-    arguments |= _on_gpu(settings, plan, workers) if plan.gpus else _on_cpu(settings)
+    arguments |= _on_gpu(settings, plan) if plan.gpus else _on_cpu(settings)
+    if plan.arena is not None:
+        arguments["kv_transfer_config"] = _host_tier(settings, model, plan.arena)
     return AsyncEngineArgs(**arguments).create_engine_config()
 
 
@@ -70,7 +72,7 @@ def _cpu_dtype() -> str:
     return "auto" if has_native_bfloat16() else "float32"
 
 
-def _on_gpu(settings: Settings, plan: WorkerPlan, workers: int) -> dict[str, Any]:
+def _on_gpu(settings: Settings, plan: WorkerPlan) -> dict[str, Any]:
     kv_bytes, block = settings.cache.gpu.bytes, settings.cache.gpu.block_size
     arguments: dict[str, Any] = {
         "block_size": GPU_BLOCK_TOKENS if block == "auto" else block,
@@ -80,16 +82,25 @@ def _on_gpu(settings: Settings, plan: WorkerPlan, workers: int) -> dict[str, Any
     }
     if isinstance(kv_bytes, int) and kv_bytes:
         arguments["kv_cache_memory_bytes"] = kv_bytes
-    if settings.cache.host.bytes:
-        arguments["kv_transfer_config"] = _host_tier(settings.cache.host.bytes // workers)
     return arguments
 
 
-def _host_tier(share_bytes: int) -> KVTransferConfig:
-    """vLLM's own host tier, private to each worker. Decoded tokens go down too: the next turn's prompt holds them."""
+def _host_tier(settings: Settings, model: Model, arena: ArenaPlace) -> KVTransferConfig:
+    """vLLM's connector over the arena of all workers. Decoded tokens go down too: the next turn's prompt holds them.
+
+    A block a row: a longer chunk would have to be complete before any of it could be kept.
+    """
     return KVTransferConfig(
         kv_connector="OffloadingConnector",
         kv_role="kv_both",
         kv_load_failure_policy="recompute",
-        kv_connector_extra_config={"cpu_bytes_to_use": share_bytes, "offload_prompt_only": False},
+        kv_connector_extra_config={
+            "spec_name": "ArenaSpec",
+            "spec_module_path": "appliance.engine.host_tier.spec",
+            "offload_prompt_only": False,
+            "arena_memory": str(arena.memory),
+            "arena_locks": str(arena.locks),
+            "arena_bytes": settings.cache.host.bytes,
+            "weights": weights_digest(model.source, settings.model.load_format),
+        },
     )

@@ -19,13 +19,10 @@ from appliance.settings import ModelSettings, Settings
 def load_model_side(settings: Settings, model: Model, plans: Sequence[WorkerPlan]) -> tuple[Renderer, list[VllmConfig]]:
     """Raises `StartError` with vLLM's reason for a model it cannot serve."""
     try:
-        config = engine_config(settings, model, plans[0], workers=len(plans), reasoning_parser=None)
+        config = engine_config(settings, model, plans[0], reasoning_parser=None)
         base = renderer_from_config(config)
         parsers = choose_parsers(settings.model, config, base)
-        configs = [
-            engine_config(settings, model, plan, workers=len(plans), reasoning_parser=parsers.reasoning_parser)
-            for plan in plans
-        ]
+        configs = [engine_config(settings, model, plan, reasoning_parser=parsers.reasoning_parser) for plan in plans]
         renderer = Renderer(configs[0], base, parsers, chat_template=_template(settings.model))
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise StartError(f"model.name = {settings.model.name!r}: {_reason(error)}", hint=_hint(error)) from error

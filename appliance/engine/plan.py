@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
+from appliance.cache.arena.place import ArenaPlace
 from appliance.engine.hardware import Hardware
 from appliance.errors import StartError
 from appliance.settings import Settings
@@ -18,7 +19,8 @@ CPU_KV_BYTES = 1 << 30
 class WorkerPlan:
     """Where one worker runs. Exactly one of `cpus` and `gpus` is non-empty.
 
-    With `retention` its blocks are evicted in our order, without it the engine is vLLM as it comes.
+    With `retention` its blocks are evicted in our order, without it the engine is vLLM as it comes. `arena` is where
+    all workers keep blocks below their own memory.
     """
 
     id: int
@@ -28,13 +30,16 @@ class WorkerPlan:
     replay: str
     log: Path
     retention: bool = False
+    arena: ArenaPlace | None = None
 
     @property
     def devices(self) -> list[str]:
         return [f"cuda:{gpu}" for gpu in self.gpus] or [f"cpu:{cpu}" for cpu in self.cpus]
 
 
-def plan_workers(settings: Settings, hardware: Hardware, sockets: Path, logs: Path) -> tuple[WorkerPlan, ...]:
+def plan_workers(
+    settings: Settings, hardware: Hardware, sockets: Path, logs: Path, arena: ArenaPlace | None = None
+) -> tuple[WorkerPlan, ...]:
     """One plan a worker; raises `StartError` when the machine has fewer GPUs than asked for.
 
     `sockets` must be a short path: Unix socket names end at 107 characters.
@@ -53,6 +58,7 @@ def plan_workers(settings: Settings, hardware: Hardware, sockets: Path, logs: Pa
             replay=f"ipc://{sockets}/replay.{worker}",
             log=logs / f"worker-{worker}.log",
             retention=settings.cache.policy != "off" and settings.cache.gpu.bytes != 0,
+            arena=arena,
         )
         for worker, (cpus, gpus) in enumerate(shares)
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import uuid
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
@@ -88,6 +89,9 @@ class Worker(RetentionClient):
         self._died = asyncio.Event()
         # A config must not be used twice: the engine adds what it measured, and a second start would add to that.
         self.config.cache_config.num_gpu_blocks = None
+        if self.config.kv_transfer_config is not None:
+            # To the arena each start is somebody new: processes of the last one may still be writing.
+            self.config.kv_transfer_config.kv_connector_extra_config["incarnation"] = uuid.uuid4().hex
         try:
             self._llm = await asyncio.to_thread(launch, self.config, worker_environment(self.plan), self._stat_logger)
         except Exception as error:

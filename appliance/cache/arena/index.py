@@ -144,10 +144,14 @@ class ArenaIndex:
             self._hold(found[:count][found[:count] >= 0])
         return found[:count]
 
-    def lease(self, rows: Numbers) -> None:
-        """Once more each; this owner must hold them."""
+    def lease(self, rows: Numbers, session: str | None, worth: Worth) -> None:
+        """Once more each; this owner must hold them. The session reads these blocks: it owns them from now on and
+        claims this."""
         with self._change():
             self._hold(rows)
+            slot, now_ms = self._slot(session), _now_ms()
+            self._core.hit(rows, slot, now_ms)
+            self._core.claim(slot, rows, worth.priorities, worth.durations_ms, now_ms)
 
     def release(self, rows: Numbers) -> None:
         """Once each. They are given in the order of their prompt, the head of which goes last."""
@@ -155,12 +159,12 @@ class ArenaIndex:
             kernels.change_leases(self._tables, self._owner, rows, -1)
             self._core.release(rows, _now_ms())
 
-    def use(self, rows: Numbers, session: str | None, worth: Worth) -> None:
-        """The session reads these blocks, which somebody holds: it owns them from now on and claims this."""
+    def rows_of(self, keys: Keys) -> Numbers:
+        """The row of each key, or MISS. Only rows that this owner holds are sure to stay."""
+        found = np.empty(len(keys), np.int64)
         with self._change():
-            slot = self._slot(session)
-            self._core.hit(rows, slot, _now_ms())
-            self._core.claim(slot, rows, worth.priorities, worth.durations_ms, _now_ms())
+            kernels.find_rows(self._tables, keys, found)
+        return found
 
     def begin_store(self, keys: Keys) -> Numbers:
         """A row to write for each key, or MISS where the block is there or being written already, or there is no room.
