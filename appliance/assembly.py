@@ -10,6 +10,7 @@ import random
 from typing import NamedTuple
 
 from appliance.box import RunningBox
+from appliance.cache.arena.place import ArenaPlace
 from appliance.cache.policy_source import load_policy
 from appliance.caretaker import Caretaker
 from appliance.engine.hardware import detect_hardware
@@ -28,8 +29,9 @@ from appliance.pipeline import Pipeline, Reading
 from appliance.process_tree import SHARED_MEMORY
 from appliance.retention import Retention
 from appliance.router.hashing import root_of
-from appliance.router.index import PrefixIndex
+from appliance.router.index import PrefixIndex, Tier
 from appliance.router.router import Router, RoutingPolicy
+from appliance.router.shared_tier import SharedTier
 from appliance.router.warming import warm_up
 from appliance.session_forecast import SessionForecast
 from appliance.settings import Settings
@@ -45,7 +47,7 @@ class Workshop(NamedTuple):
     block_tokens: int
     keeps_thinking: bool | None
     learned: ForecastFile
-    arena: HostArena | None
+    arena: ArenaPlace | None
 
 
 class Parts(NamedTuple):
@@ -64,13 +66,12 @@ def prepare(settings: Settings, folders: Folders, model: Model) -> Workshop:
     """
     warm_up()
     place = arena_place(SHARED_MEMORY, folders.runtime) if settings.cache.host.bytes else None
-    arena = HostArena(place) if place is not None else None
     plans = plan_workers(settings, detect_hardware(), folders.runtime, folders.data / "logs", place)
     renderer, configs = load_model_side(settings, model, plans)
     workers = [Worker(plan, config) for plan, config in zip(plans, configs, strict=True)]
     block_tokens = int(configs[0].cache_config.block_size)
     learned = ForecastFile(folders.data / "forecast.json")
-    return Workshop(workers, renderer, block_tokens, asyncio.run(renderer.keeps_thinking()), learned, arena)
+    return Workshop(workers, renderer, block_tokens, asyncio.run(renderer.keeps_thinking()), learned, place)
 
 
 def assemble(settings: Settings, model: Model, workshop: Workshop, box: RunningBox) -> Parts:
@@ -88,12 +89,23 @@ def assemble(settings: Settings, model: Model, workshop: Workshop, box: RunningB
     stabiliser = Stabiliser(select_rules(settings.stabiliser.rules))
     reading = Reading(workshop.renderer, AnswerParser, stabiliser)
     retention = _retention(settings, workshop.keeps_thinking)
+    arena = _host_arena(workshop.arena, fleet, index, retention)
     card = ModelCard(model.served_name, workshop.renderer.context_tokens, model.created)
     pipeline = Pipeline(card, reading, router, fleet, box.accounts, retention)
     if retention is None:
-        return Parts(fleet, pipeline, None, workshop.arena)
+        return Parts(fleet, pipeline, None, arena)
     caretaker = Caretaker(retention, workshop.workers, box.accounts.evictions, workshop.learned)
-    return Parts(fleet, pipeline, caretaker, workshop.arena)
+    return Parts(fleet, pipeline, caretaker, arena)
+
+
+def _host_arena(
+    place: ArenaPlace | None, fleet: Fleet, index: PrefixIndex, retention: Retention | None
+) -> HostArena | None:
+    if place is None:
+        return None
+    mirrors = [member.mirror for member in fleet.members.values()]
+    forecast = retention.forecast if retention is not None else None
+    return HostArena(place, SharedTier(index, Tier.HOST, mirrors), forecast.keeps if forecast is not None else dict)
 
 
 def _retention(settings: Settings, keeps_thinking: bool | None) -> Retention | None:

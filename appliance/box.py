@@ -14,6 +14,7 @@ from appliance.api.views import (
     BoxStatus,
     EvictionsView,
     EvictionView,
+    HostTierView,
     LatencyView,
     ModelView,
     RateView,
@@ -33,6 +34,7 @@ from appliance.prepared_request import PreparedRequest
 if TYPE_CHECKING:
     from appliance.caretaker import Caretaker
     from appliance.fleet import Fleet, Member
+    from appliance.host_arena import HostArena
 
 
 class Phase(StrEnum):
@@ -59,9 +61,17 @@ class RunningBox:
         self._pipeline: Pipeline | None = None
         self._fleet: Fleet | None = None
         self._caretaker: Caretaker | None = None
+        self._arena: HostArena | None = None
 
-    def open(self, pipeline: Pipeline, fleet: Fleet, caretaker: Caretaker | None = None) -> None:
+    def open(
+        self,
+        pipeline: Pipeline,
+        fleet: Fleet,
+        caretaker: Caretaker | None = None,
+        arena: HostArena | None = None,
+    ) -> None:
         """Take requests from now on."""
+        self._arena = arena
         self._pipeline = pipeline
         self._caretaker = caretaker
         self._fleet = fleet
@@ -125,6 +135,7 @@ class RunningBox:
             stabilised=dict(self.accounts.stabilised),
             latency=self._latency_view(),
             evictions=_evictions_view(self.accounts.evictions),
+            host=_host_view(self._arena),
         )
 
     def _opened(self) -> Pipeline:
@@ -184,6 +195,14 @@ def _evictions_view(evictions: EvictionLog) -> EvictionsView:
         for kind, count in evictions.counts.most_common()
     ]
     return EvictionsView(by_kind=by_kind, awaited=evictions.num_awaited, dropped=evictions.num_dropped)
+
+
+def _host_view(arena: HostArena | None) -> HostTierView | None:
+    stats = arena.stats if arena is not None else None
+    if arena is None or stats is None:
+        return None
+    num_bytes = stats.rows * arena.row_bytes
+    return HostTierView(bytes=num_bytes, indexed=len(arena.tier), **stats._asdict())
 
 
 def _rate_view(rate: Rate) -> RateView:

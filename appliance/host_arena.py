@@ -2,29 +2,50 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import mmap
+from collections.abc import Awaitable, Callable
 from hashlib import blake2b
 from pathlib import Path
+from typing import Final
+
+import numpy as np
 
 from appliance.cache.arena.index import ArenaIndex, ArenaStats
 from appliance.cache.arena.place import ArenaPlace
-from appliance.cache.arena.tables import mapped
+from appliance.cache.arena.tables import Keys, mapped
+from appliance.router.shared_tier import SharedTier
+
+INTERVAL_SECONDS: Final = 0.1
+"""So long the router may not know what has come or gone; a worker that loads looks for itself."""
+TEND_EVERY: Final = 10
+"""Rounds after which the dead are looked for, and keeps told."""
+
+
+log = logging.getLogger("dynamo_box.host_arena")
 
 
 class HostArena:
     """Of one box: whoever makes it holds the box's runtime folder. What a box that was killed left is removed."""
 
-    def __init__(self, place: ArenaPlace) -> None:
+    def __init__(
+        self,
+        place: ArenaPlace,
+        tier: SharedTier,
+        keeps: Callable[[], dict[str, float]],
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        """`keeps` says what keeping the blocks of sessions is worth."""
         place.remove()
-        self._place = place
+        self.place = place
+        self.tier = tier
+        self._keeps = keeps
+        self._sleep = sleep
         self._index: ArenaIndex | None = None
         self._rows: mmap.mmap | None = None
-
-    def open(self) -> None:
-        """Once an engine has made it. With its memory mapped here too it outlives every engine."""
-        self._index = ArenaIndex.open(self._place)
-        geometry = self._index.geometry
-        self._rows = mapped(self._place.rows_file, geometry.num_rows * geometry.row_bytes)
+        self._position = 0
+        self._task: asyncio.Task[None] | None = None
 
     @property
     def stats(self) -> ArenaStats | None:
@@ -35,19 +56,70 @@ class HostArena:
     def row_bytes(self) -> int:
         return self._index.geometry.row_bytes if self._index is not None else 0
 
-    def tend(self, keeps: dict[str, float]) -> None:
-        """Each second: take back what dead engines hold, and say what sessions are worth keeping. No-op until open."""
-        if self._index is not None:
-            self._index.reap()
-            if keeps:
-                self._index.set_keeps(keeps)
+    def open(self) -> None:
+        """Once an engine has made it. With its memory mapped here too it outlives every engine."""
+        self._index = ArenaIndex.open(self.place)
+        geometry = self._index.geometry
+        self._rows = mapped(self.place.rows_file, geometry.num_rows * geometry.row_bytes)
 
-    def close(self) -> None:
+    def start(self) -> None:
+        """Open it, and from now on keep the router in step and tend the arena, in the running loop; to be ended with
+        `stop`."""
+        self.open()
+        self._task = asyncio.create_task(self._run(), name="host arena")
+        self._task.add_done_callback(_report_end)
+
+    async def stop(self) -> None:
         """When no engine runs any more. Idempotent."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
         if self._index is not None:
             self._index.close()
-        self._index = self._rows = None
-        self._place.remove()
+        self._task = self._index = self._rows = None
+        self.place.remove()
+
+    async def _run(self) -> None:
+        number = 0
+        while True:
+            self.tell()
+            if number % TEND_EVERY == 0:
+                self.tend()
+            number += 1
+            await self._sleep(INTERVAL_SECONDS)
+
+    def tell(self) -> None:
+        """What has come and gone since the last time. No-op until open."""
+        if self._index is None:
+            return
+        told = self._index.changes_since(self._position)
+        self._position = told.position
+        if told.is_whole:
+            self.tier.follow(zip(self._short(told.keys), told.is_stored.tolist(), strict=True))
+        else:
+            keys, self._position = self._index.stored_keys()
+            self.tier.restart(self._short(keys))
+
+    def tend(self) -> None:
+        """Take back what dead engines hold, say what sessions are worth keeping, and tell workers again that forgot.
+        No-op until open."""
+        if self._index is not None:
+            self._index.reap()
+            self._index.set_keeps(self._keeps())
+            self.tier.refresh()
+
+    def _short(self, keys: Keys) -> list[int]:
+        """As KV events name blocks: the hash's last eight bytes, read from the left."""
+        if self._index is None:
+            return []
+        hashes: list[int] = np.ascontiguousarray(self._index.block_hashes(keys)[:, -1]).byteswap().tolist()
+        return hashes
+
+
+def _report_end(task: asyncio.Task[None]) -> None:
+    """It ends by being stopped; any other end is logged, since nobody waits for it."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.error("%s ended", task.get_name(), exc_info=error)
 
 
 def arena_place(shared_memory: Path, runtime: Path) -> ArenaPlace:

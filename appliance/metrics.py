@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from appliance.api.views import BoxStatus, EvictionsView, WorkerView
+from appliance.api.views import BoxStatus, EvictionsView, HostTierView, WorkerView
 
 
 class Metrics:
@@ -45,6 +45,8 @@ def _box_metrics(status: BoxStatus) -> Iterator[Metric]:
         changes.add_metric([rule], count)
     yield changes
     yield from _eviction_metrics(status.evictions)
+    if status.host is not None:
+        yield from _host_metrics(status.host)
     yield GaugeMetricFamily("dynamo_box_requests_active", "Requests running or waiting.", status.requests.active)
     ttft = GaugeMetricFamily("dynamo_box_ttft_seconds", "Time to first token of recent requests.", labels=["quantile"])
     for quantile, value in (("0.5", status.latency.ttft_p50_ms), ("0.99", status.latency.ttft_p99_ms)):
@@ -68,6 +70,20 @@ def _eviction_metrics(evictions: EvictionsView) -> Iterator[Metric]:
     yield blocks
     yield _counter("evicted_awaited_blocks", "Evicted blocks that a waiting request wanted.", evictions.awaited)
     yield _counter("evictions_dropped", "Evictions that were never told of.", evictions.dropped)
+
+
+def _host_metrics(host: HostTierView) -> Iterator[Metric]:
+    rows = GaugeMetricFamily("dynamo_box_host_rows", "Rows of the host tier, a block each.", labels=["state"])
+    for state in ("used", "held", "indexed"):
+        rows.add_metric([state], getattr(host, state))
+    yield rows
+    yield GaugeMetricFamily("dynamo_box_host_capacity_rows", "Rows there are in the host tier.", host.rows)
+    yield GaugeMetricFamily("dynamo_box_host_bytes", "Memory of the host tier.", host.bytes)
+    yield _counter("host_stored_blocks", "Blocks stored in the host tier.", host.stored)
+    yield _counter("host_evicted_blocks", "Blocks that had to go from the host tier.", host.evicted)
+    yield _counter("host_dropped_stores", "Blocks not stored there for want of room.", host.dropped_stores)
+    yield _counter("host_reaped_rows", "Rows taken back from engines that died.", host.reaped_rows)
+    yield _counter("host_rebuilds", "Times its index was mended after a death.", host.rebuilds)
 
 
 def _worker_metrics(workers: list[WorkerView]) -> Iterator[Metric]:

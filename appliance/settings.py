@@ -201,7 +201,7 @@ class HostCacheSettings(Table):
     """The key-value cache in main memory, below the GPUs."""
 
     bytes: Bytes = 0
-    """Cache for the whole box, only on machines with a GPU; 0 switches it off."""
+    """One cache for all workers, in shared memory: what one has computed another reads; 0 switches it off."""
 
 
 class CacheSettings(Table):

@@ -127,12 +127,12 @@ class Supervisor:
         parts.fleet.on_start = self._remember_memory
         await self._start_engines(box, parts.fleet)
         if self._arena is not None:
-            self._arena.open()
+            self._arena.start()
         keep_what_stands()
         self._caretaker = parts.caretaker
         if self._caretaker is not None:
             self._caretaker.start()
-        box.open(parts.pipeline, parts.fleet, parts.caretaker)
+        box.open(parts.pipeline, parts.fleet, parts.caretaker, parts.arena)
         self._on_running(box)
 
     def _remember_memory(self) -> None:
@@ -189,7 +189,7 @@ class Supervisor:
                 log.warning("engines did not end within %g s and are killed", STOP_SECONDS)
         await asyncio.to_thread(end_engines, self.tree)
         if self._arena is not None:
-            self._arena.close()
+            await self._arena.stop()
         for task in watching:
             task.cancel()
         await asyncio.gather(serving, *watching, return_exceptions=True)

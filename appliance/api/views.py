@@ -91,10 +91,28 @@ class EvictionsView(View):
     dropped: int = 0
 
 
+class HostTierView(View):
+    """The arena of all workers. `rows` hold a block each: `used` have one, `held` cannot go now, `indexed` are known to
+    the router. The rest counts since the box started: stores dropped for want of room, rows and leases taken back from
+    dead engines, and how often the index was mended after a death in the middle of a change."""
+
+    bytes: int
+    rows: int
+    used: int
+    held: int
+    indexed: int
+    stored: int
+    evicted: int
+    dropped_stores: int
+    reaped_rows: int
+    reaped_leases: int
+    rebuilds: int
+
+
 class BoxStatus(View):
     """The whole box at one moment. `started_at` is in seconds since 1970; `activity` says what a start is busy with.
 
-    `stabilised` counts, for each rule of the stabiliser, what it changed.
+    `stabilised` counts, for each rule of the stabiliser, what it changed; `host` is `None` without a host tier.
     """
 
     version: str
@@ -113,3 +131,4 @@ class BoxStatus(View):
     stabilised: dict[str, int]
     latency: LatencyView
     evictions: EvictionsView = EvictionsView()
+    host: HostTierView | None = None

@@ -28,6 +28,7 @@ from appliance.router.kernels import (
     enter_all,
     find,
     first_wrong_row,
+    mark_blocks,
     match_blocks,
     number_needed,
     remove_blocks,
@@ -71,6 +72,11 @@ class Index(Protocol):
         They are consecutive blocks of one prompt behind `parent` (`None`: its first ones), a block that was stored
         before and that some worker holds still. Raises `UnknownParent` or `IndexFull`, and stores nothing then.
         """
+        ...
+
+    def mark(self, worker: int, hashes: Hashes, tier: Tier) -> int:
+        """`worker` holds these blocks, of any prompts, in this tier too. How many are not known, of which nothing is
+        kept: those that nobody holds any more are forgotten in time. Idempotent."""
         ...
 
     def remove(self, worker: int, hashes: Hashes, *, tier: Tier = Tier.GPU) -> None:
@@ -142,6 +148,9 @@ class PrefixIndex:
         is_new = np.empty(hashes.size, np.bool_)
         store_blocks(*arrays, hashes, parent_row, worker * TIERS + tier, is_new)
         return is_new
+
+    def mark(self, worker: int, hashes: Hashes, tier: Tier) -> int:
+        return int(mark_blocks(*self._arrays, hashes, worker * TIERS + tier))
 
     def remove(self, worker: int, hashes: Hashes, *, tier: Tier = Tier.GPU) -> None:
         self.unknown_removals += remove_blocks(*self._arrays, hashes, worker * TIERS + tier)

@@ -226,6 +226,21 @@ def store_blocks(
 
 
 @kernel
+def mark_blocks(slots: Slots, rows: Rows, links: Links, state: State, hashes: Hashes, bit: int) -> int:
+    """Set `bit` of each block that has a row. How many have none."""
+    mask = _ONE << np.uint64(bit)
+    unknown = 0
+    for row in _find_all(slots, rows, hashes):
+        if row == NONE:
+            unknown += 1
+        elif rows[row, HELD] & mask == 0:
+            rows[row, HELD] |= mask
+            state[COUNTS + bit] += 1
+            _update_reach(rows, links, row)
+    return unknown
+
+
+@kernel
 def remove_blocks(slots: Slots, rows: Rows, links: Links, state: State, hashes: Hashes, bit: int) -> int:
     """Clear `bit` of each block. Returns how many did not have it."""
     mask = _ONE << np.uint64(bit)

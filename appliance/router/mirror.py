@@ -80,6 +80,10 @@ class WorkerMirror:
         """Different engine hashes known: the engine's own count, as soon as all its events are applied."""
         return len(self._blocks)
 
+    def own_hash(self, engine_hash: int) -> int | None:
+        """The router's hash of a block that the engine holds now."""
+        return self._blocks.own_hash(engine_hash)
+
     def apply(self, batch: Batch) -> None:
         """Apply all events in order. Never raises for what an engine may say: what cannot be used is counted."""
         self.stats.ignored += batch.unknown_events

@@ -36,6 +36,11 @@ def _figures(status: BoxStatus) -> Table:
         f"{requests.active} active   {requests.finished} finished   {requests.failed} failed   "
         f"{requests.aborted} aborted   {requests.resumed} resumed",
     )
+    if status.host is not None:
+        host = status.host
+        table.add_row(
+            "host tier", f"{_bytes(host.bytes)}   {host.used:,} of {host.rows:,} blocks   {host.evicted:,} evicted"
+        )
     return table
 
 
@@ -78,6 +83,10 @@ def _ms(value: float | None) -> str:
 
 def _count(value: int | None) -> str:
     return "—" if value is None else f"{value:,}"
+
+
+def _bytes(value: int) -> str:
+    return f"{value / 2**30:.1f} GiB" if value >= 2**30 else f"{value / 2**20:.0f} MiB"
 
 
 def _duration(seconds: float) -> str:

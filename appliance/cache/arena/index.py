@@ -31,6 +31,8 @@ from appliance.cache.arena.tables import (
     EMPTY,
     EVICTED,
     FREE_AT_MS,
+    KEY_WORDS,
+    NAMESPACE,
     NUM_CHANGES,
     QUARANTINED,
     READY,
@@ -229,6 +231,15 @@ class ArenaIndex:
                 slot = self._find_slot(session)
                 if slot is not None:
                     self._core.set_keep(slot, keep)
+
+    def set_namespace(self, words: Keys) -> None:
+        """What this box's engines mix into their keys."""
+        with self._change():
+            self._header[NAMESPACE : NAMESPACE + KEY_WORDS] = words.view(np.int64)
+
+    def block_hashes(self, keys: Keys) -> Keys:
+        """As the engines have them, four words each."""
+        return keys ^ self._header[NAMESPACE : NAMESPACE + KEY_WORDS].view(np.uint64)
 
     def changes_since(self, position: int) -> Changes:
         """Of stored and evicted blocks; `position` is the last answer's, 0 at first."""

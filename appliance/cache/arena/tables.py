@@ -51,6 +51,8 @@ MAGIC: Final = 0x44424F5841524E41
 ) = range(14)
 """Places in the header. BUSY is the process that is changing something, 0 for none; from STORED on: counted since the
 arena was made."""
+NAMESPACE: Final = 32
+"""From here on in the header: four words that keys are mixed with, once an engine has said so."""
 CHANGE_RING: Final = 1 << 16
 """Changes remembered for those who follow what is stored."""
 

@@ -49,6 +49,11 @@ class Namespace:
         self._digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).digest()
         self._groups: dict[bytes, NDArray[np.uint64]] = {}
 
+    @property
+    def first_group(self) -> NDArray[np.uint64]:
+        """What keys of group 0 are mixed with."""
+        return self._of_group(bytes(4))
+
     def words(self, keys: list[bytes]) -> NDArray[np.uint64]:
         """A row of four words for each key. A key is a hash of 32 bytes and four bytes of group."""
         raw = np.frombuffer(b"".join(keys), np.uint8).reshape(-1, KEY_BYTES + 4)

@@ -39,7 +39,9 @@ class ArenaSpec(OffloadingSpec):  # type: ignore[misc]  # vllm is not typed
         if self._manager is None:
             namespace = Namespace(identity(self.config, self.extra_config["weights"]))
             tokens = {group.group_id: group.tokens_per_block * self.blocks_per_chunk for group in self.config.groups}
-            self._manager = ArenaManager(self._joined(), namespace, tokens)
+            index = self._joined()
+            index.set_namespace(namespace.first_group)
+            self._manager = ArenaManager(index, namespace, tokens)
         return self._manager
 
     def get_worker(self, kv_caches: CanonicalKVCaches) -> OffloadingWorker:

@@ -1,15 +1,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 from vllm.engine.arg_utils import AsyncEngineArgs
 
+from appliance.cache.arena.place import ArenaPlace
 from appliance.engine import arguments
 from appliance.engine.arguments import CPU_BATCH_TOKENS, CPU_BLOCK_TOKENS, GPU_BLOCK_TOKENS, engine_config
 from appliance.engine.model import Model
 from appliance.engine.plan import CPU_KV_BYTES, WorkerPlan
+from appliance.engine.weights import weights_digest
 from appliance.settings import Settings
 
 GIB = 1 << 30
@@ -24,7 +27,7 @@ class Configured:
 
     def __call__(self, reasoning_parser: str | None = None, **tables: Any) -> Any:
         settings = Settings.model_validate({"model": {"name": self.model.source}} | tables)
-        return engine_config(settings, self.model, self.plan, workers=2, reasoning_parser=reasoning_parser)
+        return engine_config(settings, self.model, self.plan, reasoning_parser=reasoning_parser)
 
 
 @pytest.fixture
@@ -121,8 +124,34 @@ def test_what_vllm_cannot_serve_is_refused_in_its_words(on_cpu: Configured) -> N
         on_cpu(model={"name": on_cpu.model.source, "max_model_len": 1 << 20})
 
 
-def test_host_memory_is_no_tier_of_a_cpu_worker(on_cpu: Configured) -> None:
-    assert on_cpu(cache={"host": {"bytes": GIB}}).kv_transfer_config is None
+@pytest.fixture(params=["on_cpu", "on_gpu"])
+def anywhere(request: pytest.FixtureRequest) -> Configured:
+    found: Configured = request.getfixturevalue(request.param)
+    return found
+
+
+def test_without_an_arena_there_is_no_host_tier(anywhere: Configured) -> None:
+    assert anywhere().kv_transfer_config is None
+
+
+def test_all_workers_share_one_arena_that_holds_answers_too(anywhere: Configured) -> None:
+    anywhere.plan = replace(anywhere.plan, arena=ArenaPlace(Path("/memory/x"), Path("/run/x/arena")))
+    tier = anywhere(cache={"host": {"bytes": 9 * GIB}}).kv_transfer_config
+    assert (tier.kv_connector, tier.kv_role, tier.kv_load_failure_policy) == (
+        "OffloadingConnector",
+        "kv_both",
+        "recompute",
+    )
+    told = dict(tier.kv_connector_extra_config)
+    assert told.pop("weights") == weights_digest(anywhere.model.source, "auto")
+    assert told == {
+        "spec_name": "ArenaSpec",
+        "spec_module_path": "appliance.engine.host_tier.spec",
+        "offload_prompt_only": False,
+        "arena_memory": "/memory/x",
+        "arena_locks": "/run/x/arena",
+        "arena_bytes": 9 * GIB,
+    }
 
 
 # On GPUs: what vLLM is asked for
@@ -138,20 +167,3 @@ def test_a_gpu_worker_gets_its_cards_and_leaves_the_size_of_its_cache_to_vllm(on
 def test_a_gpu_workers_cache_follows_the_settings(on_gpu: Configured) -> None:
     made = on_gpu(cache={"gpu": {"bytes": 2 * GIB, "block_size": 32}}, workers={"enforce_eager": True})
     assert (made.kv_cache_memory_bytes, made.block_size, made.enforce_eager) == (2 * GIB, 32, True)
-
-
-def test_without_host_bytes_there_is_no_host_tier(on_gpu: Configured) -> None:
-    assert on_gpu().kv_transfer_config is None
-
-
-def test_host_bytes_are_shared_among_the_workers_and_hold_answers_too(on_gpu: Configured) -> None:
-    tier = on_gpu(cache={"host": {"bytes": 9 * GIB + 1}}).kv_transfer_config
-    assert (tier.kv_connector, tier.kv_role, tier.kv_load_failure_policy) == (
-        "OffloadingConnector",
-        "kv_both",
-        "recompute",
-    )
-    assert tier.kv_connector_extra_config == {
-        "cpu_bytes_to_use": (9 * GIB + 1) // 2,
-        "offload_prompt_only": False,
-    }

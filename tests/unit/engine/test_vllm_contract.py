@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import os
+import re
 import subprocess
 import sys
 from array import array
@@ -23,6 +24,7 @@ import vllm.v1.engine.utils as engine_utils
 from vllm.config import CacheConfig, KVEventsConfig, KVTransferConfig, ModelConfig, SchedulerConfig, VllmConfig
 from vllm.distributed import kv_events
 from vllm.distributed.kv_transfer.kv_connector.factory import KVConnectorFactory
+from vllm.distributed.kv_transfer.kv_connector.v1.offloading.scheduler import OffloadingConnectorScheduler
 from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.entrypoints.generate.base.protocol import DeltaFunctionCall, DeltaMessage, DeltaToolCall
 from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
@@ -49,8 +51,9 @@ from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 from vllm.v1.engine.output_processor import OutputProcessor
 from vllm.v1.engine.utils import launch_core_engines
 from vllm.v1.kv_cache_interface import KVCacheSpecKind
-from vllm.v1.kv_offload.base import OffloadingSpec
-from vllm.v1.kv_offload.cpu.spec import CPUOffloadingSpec
+from vllm.v1.kv_offload.base import OffloadingManager, OffloadingSpec, OffloadKey, ReqContext, make_offload_key
+from vllm.v1.kv_offload.cpu.gpu_worker import CPUOffloadingWorker
+from vllm.v1.kv_offload.factory import OffloadingSpecFactory
 from vllm.v1.metrics.loggers import StatLoggerBase
 from vllm.v1.metrics.stats import SchedulerStats
 from vllm.v1.request import Request
@@ -503,9 +506,52 @@ def test_the_model_says_what_it_is() -> None:
 
 def test_the_host_tier_is_a_connector_of_vllm_with_the_options_that_we_set() -> None:
     assert "OffloadingConnector" in KVConnectorFactory._registry, "OffloadingConnector is gone: arguments._host_tier"
-    for spec, option in ((CPUOffloadingSpec, "cpu_bytes_to_use"), (OffloadingSpec, "offload_prompt_only")):
-        source = inspect.getsource(sys.modules[spec.__module__])
-        assert f'extra_config.get("{option}"' in source, f"{option} is no longer read: arguments._host_tier"
+    assert 'extra_config.get("offload_prompt_only"' in inspect.getsource(sys.modules[OffloadingSpec.__module__])
+    factory = inspect.getsource(OffloadingSpecFactory)
+    for option in ("spec_name", "spec_module_path"):
+        assert f'extra_config.get("{option}"' in factory, f"{option} is no longer read: arguments._host_tier"
+
+
+# host_tier: what vLLM's connector asks of a tier
+
+
+def test_the_hosts_manager_answers_all_that_vllm_may_ask() -> None:
+    asked = {name for name, member in vars(OffloadingManager).items() if inspect.isfunction(member)}
+    ours = {"lookup", "get_load_source", "prepare_load", "complete_load", "prepare_store", "complete_store"}
+    ours |= {"on_new_request", "on_schedule_end", "reset_cache", "shutdown"}
+    left_to_vllm = {"touch", "on_request_finished", "take_events", "has_pending_work", "get_stats"}
+    assert asked - {"__init__"} == ours | left_to_vllm, "OffloadingManager: host_tier/manager.py"
+
+
+def test_a_requests_chunks_are_known_in_order_before_the_first_lookup() -> None:
+    context = ReqContext("r")
+    for end, key in enumerate((b"b", b"a", b"c"), start=1):
+        context.set_offload_key_position(OffloadKey(key), end)
+    assert list(context._offload_key_positions) == [b"b", b"a", b"c"], "host_tier/manager.py: _keys"
+    assert {field.name for field in dataclasses.fields(ReqContext)} >= {"kv_hints"}, "ReqContext.kv_hints: host_tier/manager.py"
+
+
+def test_keys_are_a_hash_of_32_bytes_and_a_group() -> None:
+    assert make_offload_key(bytes(32), 7) == bytes(32) + (7).to_bytes(4, "big"), "host_tier/identity.py"
+    assert CacheConfig.prefix_caching_hash_algo == "sha256", "hashes of another length: host_tier/identity.py"
+
+
+def test_lookups_loads_and_the_end_of_a_step_come_in_one_call_of_the_scheduler() -> None:
+    """The leases of a step rest on that."""
+    source = inspect.getsource(OffloadingConnectorScheduler)
+    assert source.index(".prepare_load(") < source.index(".on_schedule_end("), "host_tier/manager.py"
+    assert source.index(".on_schedule_end(") < source.index(".complete_store("), "host_tier/manager.py"
+
+
+def test_the_gpus_worker_takes_our_region() -> None:
+    wanted = {"kv_caches", "blocks_per_chunk", "num_cpu_chunks", "mmap_region"}
+    assert wanted <= inspect.signature(CPUOffloadingWorker.__init__).parameters.keys(), "host_tier/spec.py"
+    source = inspect.getsource(sys.modules[CPUOffloadingWorker.__module__])
+    used = set(re.findall(r"(?:mmap_region|region)\.(\w+)", source))
+    have = {"create_next_worker_view", "cleanup", "is_pinned", "pinned_addresses", "total_size_bytes", "_row_stride"}
+    have |= {"_base", "rank"}
+    unmet = used - have - {"create_next_canonical_view"}
+    assert not unmet, f"the region is asked for {unmet}: host_tier/region.py"
 
 
 # environment.py and plugin.py: what the processes see

@@ -27,6 +27,11 @@ class PlainIndex:
             self.held.add((worker, tier, block_hash))
         return np.array(is_new, np.bool_)
 
+    def mark(self, worker: int, hashes: Hashes, tier: Tier) -> int:
+        """Remembers all that ever was, unlike the index."""
+        self.store(worker, hashes, tier=tier)
+        return 0
+
     def remove(self, worker: int, hashes: Hashes, *, tier: Tier = Tier.GPU) -> None:
         for block_hash in hashes.tolist():
             if (worker, tier, block_hash) in self.held:
