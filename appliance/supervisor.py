@@ -194,6 +194,7 @@ class Supervisor:
             task.cancel()
         await asyncio.gather(serving, *watching, return_exceptions=True)
         await self._warden.dismiss()
+        gc.unfreeze()
 
     async def _serve(self, box: RunningBox, sockets: list[socket.socket]) -> None:
         server = self.settings.server
