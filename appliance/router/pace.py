@@ -149,8 +149,6 @@ def _sum(sums: _Sums, more: _Sums, memory: float = 1.0) -> _Sums:
 
 
 _PRIOR_SUMS = _sum(
-    *(
-        _sample(tokens, PRIOR_FIXED_SECONDS + tokens / PRIOR_TOKENS_PER_SECOND, _PRIOR_WEIGHT)
-        for tokens in (0, PRIOR_LONG_TOKENS)
-    )
+    _sample(0, PRIOR_FIXED_SECONDS, _PRIOR_WEIGHT),
+    _sample(PRIOR_LONG_TOKENS, PRIOR_FIXED_SECONDS + PRIOR_LONG_TOKENS / PRIOR_TOKENS_PER_SECOND, _PRIOR_WEIGHT),
 )

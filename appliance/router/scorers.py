@@ -50,6 +50,8 @@ class Pricer:
         self._scorer = scorer
 
     def costs(self, prospects: Sequence[Prospect]) -> list[Cost]:
+        if self._scorer is expected_cost:
+            return [expected_cost(prospect) for prospect in prospects]
         try:
             costs = [self._scorer(prospect) for prospect in prospects]
             if all(math.isfinite(cost.total_seconds) for cost in costs):

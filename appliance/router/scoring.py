@@ -69,7 +69,8 @@ class Prospect(NamedTuple):
     @property
     def missing_blocks(self) -> int:
         """To be computed: in no tier and not pending."""
-        return self.prompt_blocks - max(self.ready_blocks, self.held_blocks[-1])
+        held = self.held_blocks
+        return self.prompt_blocks - max(held[0] + self.pending_blocks, held[-1])
 
 
 class Cost(NamedTuple):
@@ -130,17 +131,19 @@ def expected_cost(prospect: Prospect) -> Cost:
     A pending block is as good as a held one: the engine will have computed it when this prompt's turn comes. Prompts
     without overlap differ in load alone and thus spread evenly.
     """
-    pace = prospect.pace
-    block_seconds = pace.seconds_per_token * prospect.block_tokens
+    pace, room = prospect.pace, prospect.room
+    seconds_per_token = pace.seconds_per_token
+    block_seconds = seconds_per_token * prospect.block_tokens
     missing_seconds = prospect.missing_blocks * block_seconds
+    # By position: this runs for each worker and request, and names would cost a third of it.
     return Cost(
-        prefill_seconds=pace.fixed_seconds + missing_seconds,
-        load_seconds=_load_seconds(prospect),
-        queue_seconds=prospect.prefill_blocks * block_seconds,
-        decode_seconds=prospect.decode_tokens * pace.seconds_per_token,
-        crowding_seconds=CROWDING_WEIGHT * missing_seconds,
-        displacement_seconds=0.0 if prospect.room is None else _displacement_seconds(prospect, prospect.room),
-        affinity_seconds=AFFINITY_TOKENS * pace.seconds_per_token if prospect.is_last_worker else 0.0,
+        pace.fixed_seconds + missing_seconds,
+        _load_seconds(prospect),
+        prospect.prefill_blocks * block_seconds,
+        prospect.decode_tokens * seconds_per_token,
+        CROWDING_WEIGHT * missing_seconds,
+        0.0 if room is None else _displacement_seconds(prospect, room),
+        AFFINITY_TOKENS * seconds_per_token if prospect.is_last_worker else 0.0,
     )
 
 
