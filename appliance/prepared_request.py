@@ -53,6 +53,10 @@ class PreparedRequest:
     def prompt_tokens(self) -> int:
         return len(self._prompt.token_ids)
 
+    def decide(self) -> Decision:
+        """Where it would go now; nothing is sent, and nothing changes. Raises `NoWorker`."""
+        return self._choose(self._prompt, self._pipeline.workers.dead())
+
     async def events(self) -> AsyncGenerator[Event]:
         outcomes = self._pipeline.accounts.outcomes
         self._pipeline.begin()
