@@ -60,8 +60,8 @@ class _Told:
 
 
 class Caretaker:
-    """Owns the active policy. `on_room` is told what is free in each worker's cache. An engine that does not answer is left alone
-    until it does, or is started again."""
+    """Owns the active policy. `on_room` is told what is free in each worker's cache. An engine that does not answer is
+    left alone until it does, or is started again."""
 
     def __init__(
         self,
