@@ -26,6 +26,11 @@ class Prefill(NamedTuple):
 MOST_OUTPUT_TOKENS = 1 << 17
 """A client that expects more is taken to expect this: its worker would look busy for hours."""
 
+LEAST_LEFT_TOKENS = 256
+"""An answer weighs as if at least so much of it were still to come. A busy worker stays busy: sessions come back to
+where their blocks are. Counted by what is really left, any number of subagents with short answers would share a worker
+beside an idle one, since each by itself is cheaper than computing their common prefix once more."""
+
 
 @dataclass(slots=True, eq=False)
 class Ticket:
@@ -61,6 +66,7 @@ class Ticket:
         left = self.expected_tokens
         if self.is_told and self.counted_tokens < self.expected_tokens:
             left -= self.counted_tokens
+        left = max(left, LEAST_LEFT_TOKENS)
         return left * (2 * (self.prompt_tokens + self.counted_tokens) + left)
 
     def first_token(self, cached_tokens: int | None = None) -> None:

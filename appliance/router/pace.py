@@ -87,10 +87,13 @@ class LearnedPace:
 
 
 LIKE_SHARE = 0.25
+LEAST_SAMPLES = 20
+"""Of a worker before it may differ: what the prior and the first few say is no difference of its own."""
 
 
 class Paces:
-    """A pace for each worker, and one for all: a worker that differs from all by less than `LIKE_SHARE` has theirs.
+    """A pace for each worker, and one for all: a worker that differs from all by less than `LIKE_SHARE` has theirs, and
+    so has one of which `LEAST_SAMPLES` were not seen yet.
 
     Else the noise of measuring would always favour the same one of two like workers.
     """
@@ -122,11 +125,11 @@ class Paces:
 
     def _choose(self) -> None:
         like = self._all.pace
-        self._paces = {worker: own.pace for worker, own in self._own.items() if _differ(own.pace, like)}
+        self._paces = {worker: own.pace for worker, own in self._own.items() if _differs(own, like)}
 
 
-def _differ(own: Pace, like: Pace) -> bool:
-    return abs(own.seconds_per_token / like.seconds_per_token - 1) >= LIKE_SHARE
+def _differs(own: LearnedPace, like: Pace) -> bool:
+    return own.samples >= LEAST_SAMPLES and abs(own.pace.seconds_per_token / like.seconds_per_token - 1) >= LIKE_SHARE
 
 
 _Sums = tuple[float, float, float, float, float]

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from appliance.router.answer_length import PRIOR_TOKENS
 from appliance.router.errors import IntegrityError
 from appliance.router.hashing import hash_blocks
-from appliance.router.load import MOST_OUTPUT_TOKENS, Loads, Prefill, Ticket
+from appliance.router.load import LEAST_LEFT_TOKENS, MOST_OUTPUT_TOKENS, Loads, Prefill, Ticket
 from appliance.router.scoring import DECODE_CONTEXT_TOKENS
 
 BLOCK_TOKENS = 4
@@ -93,20 +93,27 @@ def test_load_grows_with_the_answer_block_by_block() -> None:
 
 def test_an_expected_answer_weighs_less_the_more_of_it_is_made() -> None:
     queue = Queue()
-    ticket = queue.admit(40, output_tokens=400)
+    ticket = queue.admit(40, output_tokens=4000)
     weights = [queue.loads.of(0).decode_tokens]
-    for _ in range(10):
-        ticket.advance(39)
+    for _ in range(9):
+        ticket.advance(390)
         weights.append(queue.loads.of(0).decode_tokens)
     assert weights == sorted(weights, reverse=True)
-    assert weights[0] == pytest.approx(400 * 240 / DECODE_CONTEXT_TOKENS)
+    assert weights[0] == pytest.approx(4000 * 2040 / DECODE_CONTEXT_TOKENS)
 
 
 def test_a_long_answer_weighs_more_than_a_short_one() -> None:
     queue = Queue()
-    queue.admit(worker=0, output_tokens=1000)
-    queue.admit(worker=1, output_tokens=10)
+    queue.admit(worker=0, output_tokens=5000)
+    queue.admit(worker=1, output_tokens=300)
     assert queue.loads.of(0).decode_tokens > 50 * queue.loads.of(1).decode_tokens
+
+
+def test_short_answers_weigh_alike_so_that_many_of_them_are_a_load() -> None:
+    queue = Queue()
+    queue.admit(worker=0, output_tokens=1)
+    queue.admit(worker=1, output_tokens=LEAST_LEFT_TOKENS)
+    assert queue.loads.of(0).decode_tokens == queue.loads.of(1).decode_tokens
 
 
 @pytest.mark.parametrize(("told", "expected"), [(-5, 1), (0, 1), (10**30, MOST_OUTPUT_TOKENS)])
