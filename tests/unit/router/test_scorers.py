@@ -43,7 +43,7 @@ def test_an_own_name_cannot_be_taken_by_a_plugin() -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("least_loded", 'router.scorer = "least_loded": no scorer of this name; did you mean least_loaded?'),
+        ("least-loaded", 'router.scorer = "least-loaded": no scorer of this name; did you mean least_loaded?'),
         ("flatt", "did you mean flat?"),
         ("zzz", "there are expected_cost, least_loaded, flat"),
         ("gone", "cannot be loaded"),
