@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from random import Random
 from typing import NamedTuple
@@ -218,6 +218,3 @@ class SimulatedFleet:
 
 def percentile(values: Sequence[float] | NDArray[np.float64], share: float) -> float:
     return float(np.percentile(values, share))
-
-
-Progress = Callable[[str], None]

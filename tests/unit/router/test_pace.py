@@ -17,12 +17,6 @@ from appliance.router.pace import (
     Paces,
 )
 
-PRIOR = Pace(
-    pytest.approx(PRIOR_FIXED_SECONDS),
-    pytest.approx(1 / PRIOR_TOKENS_PER_SECOND),
-    (0.0, *[pytest.approx(1 / PRIOR_TOKENS_PER_SECOND)] * 3),
-)
-
 
 def taught(fixed_seconds: float, seconds_per_token: float, samples: int = 30) -> LearnedPace:
     learned, random = LearnedPace(), Random(1)  # noqa: S311  a seeded test
@@ -33,8 +27,11 @@ def taught(fixed_seconds: float, seconds_per_token: float, samples: int = 30) ->
 
 
 def test_before_anything_is_learned_the_prior_stands() -> None:
-    assert LearnedPace().pace == PRIOR
-    assert Paces().of(3) == PRIOR
+    pace = LearnedPace().pace
+    assert pace.fixed_seconds == pytest.approx(PRIOR_FIXED_SECONDS)
+    assert pace.seconds_per_token == pytest.approx(1 / PRIOR_TOKENS_PER_SECOND)
+    assert pace.load_seconds_per_token == (0.0, *[pace.seconds_per_token] * 3)
+    assert Paces().of(3) == pace
 
 
 @pytest.mark.parametrize("tokens_per_second", [200.0, 4000.0, 30_000.0])
@@ -80,7 +77,7 @@ def test_reading_from_a_tier_costs_what_it_took_and_computing_where_nothing_was_
     learned.loaded(Tier.HOST, 1000, 0.1)
     learned.loaded(Tier.HOST, 1000, 0.1)
     gpu, host, disk, remote = learned.pace.load_seconds_per_token
-    assert (gpu, host) == (0.0, pytest.approx(0.0001))
+    assert [gpu, host] == pytest.approx([0.0, 0.0001])
     assert disk == remote == learned.pace.seconds_per_token
 
 
