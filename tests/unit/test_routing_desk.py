@@ -7,7 +7,7 @@ from appliance.errors import NotReady
 from appliance.router.reservations import MOST_RESERVATIONS
 from appliance.router.router import RoutingPolicy
 from appliance.routing_desk import RoutingDesk
-from tests.unit.scripted_worker import DIE, ScriptedBox, ScriptedWorker, conversation, steps_of
+from tests.unit.scripted_worker import BLOCK_TOKENS, DIE, ScriptedBox, ScriptedWorker, conversation, steps_of
 
 HELLO = steps_of(["Hel", "lo"], cached_tokens=4)
 
@@ -75,6 +75,16 @@ async def test_a_request_is_found_by_its_id_with_its_outcome() -> None:
         assert [newest.request_id for newest in desk.newest(5).decisions] == ["r"]
         assert (desk.newest(5).totals.decisions, desk.newest(5).totals.settled) == (1, 1)
         assert desk.of_request("nobody") == []
+
+
+async def test_what_a_request_says_of_itself_reaches_the_router() -> None:
+    async with ScriptedBox(ScriptedWorker(0, HELLO), ScriptedWorker(1, HELLO), policy=RoutingPolicy.KV) as box:
+        said = conversation("hello", identity=Identity("s"), hints=Hints(output_tokens=40))
+        await box.ask(said)
+        served = box.router.history.newest(1)[0].worker
+        decision = (await box.pipeline.prepare(said, "next")).decide()
+    assert [one.prospect.is_last_worker for one in decision.candidates] == [served == 0, served == 1]
+    assert {one.prospect.answer_blocks for one in decision.candidates} == {40 // BLOCK_TOKENS}
 
 
 async def test_a_request_that_went_on_elsewhere_has_a_decision_for_each_worker() -> None:
