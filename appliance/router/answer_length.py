@@ -6,7 +6,7 @@ import math
 
 from appliance.router.errors import IntegrityError
 
-PRIOR_TOKENS = 256.0
+PRIOR_TOKENS = 320.0
 _PRIOR_WEIGHT = 8.0
 MEMORY = 0.99
 """What an answer weighs after the next: the last hundred decide."""

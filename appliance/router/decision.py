@@ -76,5 +76,7 @@ def _beaten(worker: int, candidates: tuple[Candidate, ...]) -> str:
     signs = [-1 if name == "affinity_seconds" else 1 for name in Cost._fields]
     pairs = zip(Cost._fields, signs, chosen.cost, second.cost, strict=True)
     differences = {name: sign * (theirs - ours) for name, sign, ours, theirs in pairs}
+    # Both follow from the missing tokens; only one of them is a reason that means something to a reader.
+    differences["prefill_seconds"] += differences.pop("crowding_seconds")
     part = max(differences, key=lambda name: differences[name]).removesuffix("_seconds")
     return f"{more:.3g} s less than worker {second.worker}, most of it {part}"

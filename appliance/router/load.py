@@ -26,7 +26,7 @@ class Prefill(NamedTuple):
 MOST_OUTPUT_TOKENS = 1 << 17
 """A client that expects more is taken to expect this: its worker would look busy for hours."""
 
-LEAST_LEFT_TOKENS = 256
+LEAST_LEFT_TOKENS = 320
 """An answer weighs as if at least so much of it were still to come. A busy worker stays busy: sessions come back to
 where their blocks are. Counted by what is really left, any number of subagents with short answers would share a worker
 beside an idle one, since each by itself is cheaper than computing their common prefix once more."""

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from appliance.router.load import LEAST_LEFT_TOKENS
 from appliance.router.pace import LearnedPace
 from appliance.router.scoring import (
     AFFINITY_TOKENS,
@@ -18,12 +19,11 @@ from appliance.router.scoring import (
 from tests.unit.router.prospects import BLOCK_SECONDS, BLOCK_TOKENS, PACE, prospect, total
 
 counts = st.integers(0, 1000)
-ANSWER_TOKENS = 256
 
 
 def decode_of(requests: int, prompt: int) -> float:
     """What so many answers of the usual length have left, in tokens of prefill, as `Ticket.decode_work` counts."""
-    return requests * ANSWER_TOKENS * (prompt * BLOCK_TOKENS + ANSWER_TOKENS / 2) / DECODE_CONTEXT_TOKENS
+    return requests * LEAST_LEFT_TOKENS * (prompt * BLOCK_TOKENS + LEAST_LEFT_TOKENS / 2) / DECODE_CONTEXT_TOKENS
 
 
 def test_each_part_of_the_cost_is_in_seconds() -> None:
@@ -36,15 +36,15 @@ def test_each_part_of_the_cost_is_in_seconds() -> None:
         affinity_seconds=AFFINITY_TOKENS * 0.001,
     )
     assert list(cost) == pytest.approx(list(parts))
-    assert cost.total_seconds == pytest.approx(107 * BLOCK_SECONDS + 0.08 - 0.064)
+    assert cost.total_seconds == pytest.approx((57 + CROWDING_WEIGHT * 50) * BLOCK_SECONDS + 0.08 - 0.064)
     assert cost.wait_seconds == pytest.approx(57 * BLOCK_SECONDS)
 
 
 @given(st.integers(200, 10_000))
-def test_a_shared_prefix_holds_six_like_requests_and_not_eight_at_any_length(prompt: int) -> None:
+def test_a_shared_prefix_holds_seven_like_requests_and_not_nine_at_any_length(prompt: int) -> None:
     idle = total(prospect(prompt))
-    assert total(prospect(prompt, overlap=prompt, decode=decode_of(6, prompt))) < idle
-    assert total(prospect(prompt, overlap=prompt, decode=decode_of(8, prompt))) > idle
+    assert total(prospect(prompt, overlap=prompt, decode=decode_of(7, prompt))) < idle
+    assert total(prospect(prompt, overlap=prompt, decode=decode_of(9, prompt))) > idle
 
 
 @given(st.integers(1, 10_000))
