@@ -31,6 +31,7 @@ from appliance.retention import Retention
 from appliance.router.hashing import root_of
 from appliance.router.index import PrefixIndex, Tier
 from appliance.router.router import Router, RoutingPolicy
+from appliance.router.scorers import load_scorer
 from appliance.router.shared_tier import SharedTier
 from appliance.router.warming import warm_up
 from appliance.session_forecast import SessionForecast
@@ -75,7 +76,7 @@ def prepare(settings: Settings, folders: Folders, model: Model) -> Workshop:
 
 
 def assemble(settings: Settings, model: Model, workshop: Workshop, box: RunningBox) -> Parts:
-    """Wire the parts. Call in the loop that will serve."""
+    """Wire the parts. Call in the loop that will serve. Raises `UnknownScorer` or `InvalidPolicy`."""
     index, root = PrefixIndex(), root_of(model.served_name)
     router = Router(
         index,
@@ -84,6 +85,7 @@ def assemble(settings: Settings, model: Model, workshop: Workshop, box: RunningB
         block_tokens=workshop.block_tokens,
         random=random.Random(),  # noqa: S311 – breaks ties, hides nothing
         root=root,
+        scorer=load_scorer(settings.router.scorer),
     )
     fleet = Fleet(workshop.workers, index, router, settings.workers, block_tokens=workshop.block_tokens, root=root)
     stabiliser = Stabiliser(select_rules(settings.stabiliser.rules))
@@ -94,7 +96,9 @@ def assemble(settings: Settings, model: Model, workshop: Workshop, box: RunningB
     pipeline = Pipeline(card, reading, router, fleet, box.accounts, retention)
     if retention is None:
         return Parts(fleet, pipeline, None, arena)
-    caretaker = Caretaker(retention, workshop.workers, box.accounts.evictions, workshop.learned)
+    caretaker = Caretaker(
+        retention, workshop.workers, box.accounts.evictions, workshop.learned, on_room=router.told_room
+    )
     return Parts(fleet, pipeline, caretaker, arena)
 
 

@@ -30,6 +30,7 @@ from appliance.loop_lag import LoopLag
 from appliance.metrics import Metrics
 from appliance.pipeline import Pipeline
 from appliance.prepared_request import PreparedRequest
+from appliance.routing_desk import RoutingDesk
 
 if TYPE_CHECKING:
     from appliance.caretaker import Caretaker
@@ -106,6 +107,9 @@ class RunningBox:
 
     async def apply_policy(self, policy: Policy) -> None:
         await self._care().apply(policy)
+
+    def routing(self) -> RoutingDesk:
+        return RoutingDesk(self._opened())
 
     def metrics(self) -> bytes:
         return self._metrics.render()

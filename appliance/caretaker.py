@@ -7,12 +7,13 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
+from appliance.cache.claims import DEFAULT_PRIORITY
 from appliance.cache.errors import InvalidForecast
 from appliance.cache.eviction_facts import Order
 from appliance.cache.forecast import FINISHED
@@ -23,6 +24,7 @@ from appliance.eviction_log import Evicted, EvictionLog
 from appliance.forecast_file import ForecastStore
 from appliance.policy_change import worths_under
 from appliance.retention import Retention
+from appliance.router.scoring import Room
 from appliance.session_forecast import batches
 
 if TYPE_CHECKING:
@@ -58,8 +60,8 @@ class _Told:
 
 
 class Caretaker:
-    """Owns the active policy. An engine that does not answer is left alone
-    until it does, or is started again."""
+    """Owns the active policy. `on_room` is told what is free in each worker's cache. An engine that does not answer is
+    left alone until it does, or is started again."""
 
     def __init__(
         self,
@@ -68,6 +70,7 @@ class Caretaker:
         evictions: EvictionLog,
         store: ForecastStore | None = None,
         *,
+        on_room: Callable[[int, Room], None] = lambda _worker, _room: None,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
@@ -76,6 +79,7 @@ class Caretaker:
         self._workers = workers
         self._evictions = evictions
         self._store = store
+        self._on_room = on_room
         self._clock = clock
         self._wall_clock = wall_clock
         self._sleep = sleep
@@ -181,6 +185,7 @@ class Caretaker:
             await self._tell_plans(worker, told)
             await self._tell_keeps(worker, told)
             await self._hear_evictions(worker)
+            await self._ask_room(worker)
 
     async def _tell_plans(self, worker: Worker, told: _Told) -> None:
         while told.to_plan:
@@ -216,6 +221,19 @@ class Caretaker:
                 self._evictions.add(Evicted(now, worker.plan.id, region, eviction))
             if not batch.num_left:
                 return
+
+    async def _ask_room(self, worker: Worker) -> None:
+        stats = await worker.retention_stats()
+        if stats is not None:
+            self._on_room(worker.plan.id, room_of(stats))
+
+
+def room_of(stats: Mapping[str, Any]) -> Room:
+    """From what an engine tells of its idle blocks. Those above the default priority count as claimed, and those that
+    waiting requests want."""
+    by_priority = {int(priority): blocks for priority, blocks in stats["by_priority"].items()}
+    claimed = sum(blocks for priority, blocks in by_priority.items() if priority > DEFAULT_PRIORITY)
+    return Room(stats["free"], sum(by_priority.values()) - claimed, claimed + stats["awaited"])
 
 
 def _report_end(task: asyncio.Task[None]) -> None:

@@ -16,8 +16,8 @@ from appliance.conversation import Conversation
 from appliance.errors import BoxError, GenerationFailed, NotReady, RequestError, WorkerDied
 from appliance.generation import Delta, Event, Finished, FinishReason, Started, Timing, Usage
 from appliance.retention import Subject, subject_of
+from appliance.router.decision import Decision
 from appliance.router.errors import NoWorker
-from appliance.router.router import Decision
 
 if TYPE_CHECKING:
     from appliance.engine.prompt import Prompt
@@ -52,6 +52,10 @@ class PreparedRequest:
     @property
     def prompt_tokens(self) -> int:
         return len(self._prompt.token_ids)
+
+    def decide(self) -> Decision:
+        """Where it would go now; nothing is sent, and nothing changes. Raises `NoWorker`."""
+        return self._choose(self._prompt, self._pipeline.workers.dead())
 
     async def events(self) -> AsyncGenerator[Event]:
         outcomes = self._pipeline.accounts.outcomes
@@ -133,13 +137,19 @@ class PreparedRequest:
         raise NotReady("No worker is alive.")
 
     def _choose(self, prompt: Prompt, exclude: frozenset[int]) -> Decision:
-        return self._pipeline.router.route(prompt.token_ids, extra_keys=prompt.extra_keys or None, exclude=exclude)
+        return self._pipeline.router.route(
+            prompt.token_ids,
+            extra_keys=prompt.extra_keys or None,
+            exclude=exclude,
+            session_id=self._conversation.identity.session_id,
+            output_tokens=self._conversation.hints.output_tokens,
+        )
 
     async def _attempt(self, prompt: Prompt, decision: Decision, attempt: int) -> AsyncGenerator[Event]:
         pipeline = self._pipeline
         held_back = self._held_back() if attempt else ""
         self._worker = decision.worker
-        ticket = pipeline.router.admit(decision)
+        ticket = pipeline.router.admit(decision, self._request_id)
         try:
             steps = pipeline.workers.worker(decision.worker).generate(
                 prompt,
@@ -149,7 +159,7 @@ class PreparedRequest:
             )
             async with aclosing(steps):
                 async for step in steps:
-                    ticket.first_token()
+                    ticket.advance(len(step.token_ids), step.cached_tokens)
                     if self._cached_tokens is None:
                         yield self._started(step, decision)
                     delta = self._delta(step, held_back)

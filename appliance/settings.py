@@ -218,7 +218,10 @@ class RouterSettings(Table):
     """How a worker is chosen for a request."""
 
     policy: Literal["kv", "round_robin", "random"] = "kv"
-    """Who gets a request: "kv" weighs cached prefix against load, "round_robin" takes turns, "random" draws one."""
+    """Who gets a request: "kv" prices every worker, "round_robin" takes turns, "random" draws one."""
+
+    scorer: Text = "expected_cost"
+    """What prices a worker under "kv": "expected_cost" in seconds, "least_loaded" by load alone, or a plugin's name."""
 
 
 class StabiliserSettings(Table):

@@ -1,4 +1,4 @@
-"""The router's core beside `RadixTree` of ai-dynamo-runtime: match, events, hashing, whole decisions.
+"""The router's core beside ai-dynamo-runtime: match, events, hashing (its `RadixTree`), decisions (`SelectionService`).
 
 `python -m benchmarks.router [PEER_PYTHON]`, where PEER_PYTHON is a Python that has ai-dynamo-runtime 1.6.1; without one
 the peer is left out. The best of rounds in which both take turns, because whatever else runs on the machine can only
@@ -8,6 +8,7 @@ make either slower.
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -176,7 +177,8 @@ def rates(prefix: str, stored_seconds: float, removed_seconds: float) -> Figures
 
 def peers(python: str) -> Figures:
     script = Path(__file__).with_name("router_peer.py")
-    told = subprocess.run([python, str(script)], capture_output=True, text=True, check=True)  # noqa: S603 – the peer
+    quiet = os.environ | {"DYN_LOG": "error"}
+    told = subprocess.run([python, str(script)], capture_output=True, text=True, check=True, env=quiet)  # noqa: S603 – the peer
     figures: Figures = json.loads(told.stdout)
     assert (figures.pop("deepest"), figures.pop("workers")) == (DEPTH, WORKERS)
     return figures
@@ -261,7 +263,8 @@ def main() -> None:
     payloads = list(sessions.stored_payloads()), list(sessions.removed_payloads())
 
     def ours() -> Figures:
-        return match(sessions) | apply_hashes(sessions, evicted) | apply_wire(*payloads)
+        decision = {"decision": decisions(sessions)["route, admit, close"]["p50"] / 1e6}
+        return match(sessions) | apply_hashes(sessions, evicted) | apply_wire(*payloads) | decision
 
     rounds = [(ours(), peers(python) if python else {}) for _ in range(ROUNDS)]
     compare(best([figures for figures, _ in rounds]), best([figures for _, figures in rounds]))

@@ -1,18 +1,22 @@
-"""What `benchmarks.router` measures of its peer, `RadixTree` of ai-dynamo-runtime, in the peer's own environment.
+"""What `benchmarks.router` measures of its peer, `RadixTree` and `SelectionService` of ai-dynamo-runtime, in the peer's
+own environment.
 
 Run by `benchmarks.router`, never by hand. Prints one JSON object. Needs nothing but that package.
 """
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import json
 import random
+import statistics
 import time
 from collections.abc import Callable
 from typing import Any
 
 WORKERS, SESSIONS, SHARED_BLOCKS, OWN_BLOCKS, EVICTED_BLOCKS = 8, 100, 512, 64, 512
+DECISIONS, OPEN_REQUESTS, PROMPT_TOKENS, BLOCK_TOKENS = 264, 64, 8192, 16
 
 
 def seconds(action: Callable[[], object], repeats: int) -> float:
@@ -37,6 +41,37 @@ def applied_seconds(tree: Any, events: list[tuple[int, bytes]]) -> float:
 
 def event(number: int, data: dict[str, Any]) -> bytes:
     return json.dumps({"event_id": number, "data": data, "dp_rank": 0}).encode()
+
+
+async def decision_seconds(rng: random.Random) -> float:
+    """Median of `select_and_reserve` and `free_reservation` for prompts of 8,192 tokens, 64 of them open. Nothing is in
+    the service's index: no engine sends it events."""
+    service = importlib.import_module("dynamo._core").SelectionService(indexer_threads=2)
+    for worker in range(1, WORKERS + 1):
+        await service.upsert_worker(described(worker))
+    prompts = [[rng.randrange(128_000) for _ in range(PROMPT_TOKENS)] for _ in range(DECISIONS)]
+    times = []
+    for number, prompt in enumerate(prompts):
+        began = time.perf_counter()
+        await service.select_and_reserve({"model_name": "m", "token_ids": prompt, "selection_id": f"r{number}"})
+        if number >= OPEN_REQUESTS:
+            await service.free_reservation(f"r{number - OPEN_REQUESTS}")
+            times.append(time.perf_counter() - began)
+    return statistics.median(times)
+
+
+def described(worker: int) -> dict[str, Any]:
+    return {
+        "worker_id": worker,
+        "model_name": "m",
+        "endpoint": f"http://127.0.0.1:{9000 + worker}",
+        "block_size": BLOCK_TOKENS,
+        "data_parallel_start_rank": 0,
+        "data_parallel_size": 1,
+        "max_num_batched_tokens": PROMPT_TOKENS,
+        "total_kv_blocks": 100_000,
+        "kv_events_endpoints": {0: f"tcp://127.0.0.1:{19000 + worker}"},
+    }
 
 
 def main() -> None:
@@ -72,6 +107,7 @@ def main() -> None:
                 "match_rotating": rotating_seconds,
                 "stored_per_second": stored_per_second,
                 "removed_per_second": removed_per_second,
+                "decision": asyncio.run(decision_seconds(rng)),
                 "deepest": max(found.values()),
                 "workers": len(found),
             }

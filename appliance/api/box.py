@@ -2,10 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
+from appliance.api.routing_views import DecisionView, PlacementView, Routing
 from appliance.api.views import BoxStatus
 from appliance.cache.policy import Policy
+from appliance.conversation import Conversation
+
+
+class RoutingDesk(Protocol):
+    """The router's decisions, and places at workers."""
+
+    async def place(self, asked: Conversation | Sequence[int], reserve_seconds: float | None) -> PlacementView:
+        """Where the conversation, or the prompt of these tokens, would go now. With `reserve_seconds` it weighs
+        there so long. Raises a `RequestError`."""
+        ...
+
+    def free(self, name: str) -> bool:
+        """Give a reserved place back. `False` for one that is not known, or not any more."""
+        ...
+
+    def of_request(self, request_id: str) -> list[DecisionView]:
+        """By the id of its answer, the oldest first; empty for one that is not known, or not any more."""
+        ...
+
+    def newest(self, most: int) -> Routing:
+        """At most so many."""
+        ...
 
 
 class Box(Protocol):
@@ -23,6 +47,10 @@ class Box(Protocol):
 
     def policy(self) -> Policy:
         """The active one. Raises `NotReady`, and `InvalidRequest` for a box without retention."""
+        ...
+
+    def routing(self) -> RoutingDesk:
+        """Raises `NotReady`."""
         ...
 
     async def apply_policy(self, policy: Policy) -> None:

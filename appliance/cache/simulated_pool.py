@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from appliance.cache.claims import DEFAULT_PRIORITY
 from appliance.cache.contender import Contender
 from appliance.cache.errors import IntegrityError
 from appliance.cache.eviction import EvictionCore, Order
@@ -53,6 +54,16 @@ class SimulatedPool:
     @property
     def idle_blocks(self) -> int:
         return self._core.num_candidates
+
+    @property
+    def spare_blocks(self) -> int:
+        """Without a block of the trace."""
+        return len(self._spare)
+
+    @property
+    def claimed_idle_blocks(self) -> int:
+        """Those of the idle ones that somebody has claimed above the default."""
+        return int(self._core.candidates_by_priority()[DEFAULT_PRIORITY + 1 :].sum())
 
     def resident_prefix(self, request: int) -> int:
         """How many blocks of the request's prompt are there, from its start on."""

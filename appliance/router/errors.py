@@ -2,6 +2,9 @@
 
 RouterError                  anything the router reports on purpose
 ├─ NoWorker                  no worker may take this request now
+├─ NoSuchReservation         no place is reserved under this name
+├─ TooManyReservations       no more places can be reserved now
+├─ UnknownScorer             no scorer has this name, or it cannot be loaded
 ├─ UndecodableBatch          an event payload is not a batch of KV events
 ├─ IndexFull                 more blocks than the prefix index may hold
 ├─ UnknownParent             blocks are to be stored behind one that is not in the index
@@ -19,6 +22,18 @@ class RouterError(BoxError):
 
 class NoWorker(RouterError):
     """There is no candidate: none was added, or all were removed or excluded."""
+
+
+class NoSuchReservation(RouterError):
+    """It was never there, was freed, or its time was over."""
+
+
+class TooManyReservations(RouterError):
+    """Nothing was reserved."""
+
+
+class UnknownScorer(RouterError):
+    """Names the nearest scorer that there is."""
 
 
 class UndecodableBatch(RouterError):

@@ -2,57 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Iterable, Sequence
 from enum import StrEnum
 from random import Random
 from typing import NamedTuple
 
+from appliance.router.affinity import Affinity
+from appliance.router.decision import Decision, Reason
 from appliance.router.errors import NoWorker
 from appliance.router.hashing import ROOT, Hashes, Tokens, hash_blocks
+from appliance.router.history import History, Record
 from appliance.router.index import Index, Tier
-from appliance.router.load import Loads, Ticket
-from appliance.router.scoring import Candidate, weigh
+from appliance.router.load import Loads, Prefill, Ticket
+from appliance.router.pace import Paces
+from appliance.router.reservations import Reservations
+from appliance.router.scorers import Pricer
+from appliance.router.scoring import Candidate, Prospect, Room, Scorer, expected_cost
 
 
 class RoutingPolicy(StrEnum):
-    """How a worker is chosen: by least cost (`scoring.weigh`), in turn, or by lot."""
+    """How a worker is chosen: by least cost (`scoring.Scorer`), in turn, or by lot."""
 
     KV = "kv"
     ROUND_ROBIN = "round_robin"
     RANDOM = "random"
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Decision:
-    """Where a prompt should go, and what was weighed.
-
-    `hashes` are those of the prompt's full blocks; `prompt_blocks` counts a partial last block too.
-    `candidates` has one entry for each worker that could be chosen, in ascending order of worker.
-    """
-
-    worker: int
-    hashes: Hashes
-    prompt_blocks: int
-    candidates: tuple[Candidate, ...]
-
-    @property
-    def chosen(self) -> Candidate:
-        return next(candidate for candidate in self.candidates if candidate.worker == self.worker)
-
-    @property
-    def overlap_blocks(self) -> int:
-        """Leading blocks which the chosen worker holds, as its events confirm."""
-        return self.chosen.overlap_blocks
-
-    @property
-    def uncached_blocks(self) -> int:
-        """Blocks which the chosen worker will have to compute for this prompt."""
-        return self.prompt_blocks - self.chosen.overlap_blocks - self.chosen.pending_blocks
-
-
 class WorkerStatus(NamedTuple):
-    """One worker's open tickets: how many, their blocks still to be computed, and all blocks of their prompts.
+    """One worker's open tickets: how many, their blocks still to be computed, and all blocks of their prompts and of
+    their answers so far.
 
     `accepting` is false for a removed worker that still has open tickets.
     """
@@ -67,7 +46,8 @@ class WorkerStatus(NamedTuple):
 class Router:
     """Routes prompts over `workers` by what `index` says they hold and by the tickets still open.
 
-    `random` breaks ties and draws for the random policy. The router reads `index` and never writes it.
+    `random` breaks ties and draws for the random policy. The router reads `index` and never writes it. `clock` tells
+    seconds.
     """
 
     def __init__(
@@ -79,14 +59,23 @@ class Router:
         block_tokens: int,
         random: Random,
         root: int = ROOT,
+        scorer: Scorer = expected_cost,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.policy = policy
+        self.clock = clock
+        self.block_tokens = block_tokens
+        self.paces = Paces()
+        self.history = History()
+        self.pricer = Pricer(scorer)
+        self.reservations = Reservations(clock)
         self._index = index
         self._workers = set(workers)
-        self._block_tokens = block_tokens
         self._random = random
         self._root = root
-        self._loads = Loads()
+        self._loads = Loads(block_tokens, clock)
+        self._affinity = Affinity()
+        self._rooms: dict[int, Room] = {}
         self._last_worker = -1
 
     def add_worker(self, worker: int) -> None:
@@ -99,6 +88,11 @@ class Router:
         Its open tickets keep their weight until their owners close them; its part of the index is left alone.
         """
         self._workers.discard(worker)
+        self._rooms.pop(worker, None)
+
+    def told_room(self, worker: int, room: Room) -> None:
+        """What the worker's engine has said of its cache; it counts until it says something else or is removed."""
+        self._rooms[worker] = room
 
     def route(
         self,
@@ -106,10 +100,13 @@ class Router:
         *,
         extra_keys: Sequence[Sequence[object] | None] | None = None,
         exclude: frozenset[int] = frozenset(),
+        session_id: str | None = None,
+        output_tokens: int | None = None,
     ) -> Decision:
-        """The worker that `policy` chooses among those not in `exclude`. Changes no load; `admit` does.
+        """The worker that `policy` chooses among those not in `exclude`. Changes no load and no turn; `admit` does.
 
-        `extra_keys` are per block, as for `hash_blocks`. Raises `NoWorker` when there is no candidate.
+        `extra_keys` are per block, as for `hash_blocks`. `output_tokens`: how long the client expects the answer to be.
+        Raises `NoWorker` when there is no candidate.
         """
         workers = sorted(self._workers - exclude)
         if not workers:
@@ -117,57 +114,127 @@ class Router:
                 f"no worker to route to: accepting {sorted(self._workers)}, excluded {sorted(exclude)}",
                 hint="wait until a worker is up",
             )
-        hashes = hash_blocks(token_ids, self._block_tokens, extra_keys=extra_keys, root=self._root)
-        prompt_blocks = -(-len(token_ids) // self._block_tokens)
-        overlaps: list[int] = self._index.match(hashes)[:, Tier.GPU].tolist()
-        pending = self._loads.pending_depths(hashes)
-        candidates = tuple(self._weigh(worker, prompt_blocks, overlaps[worker], pending[worker]) for worker in workers)
-        return Decision(self._choose(candidates).worker, hashes, prompt_blocks, candidates)
-
-    def admit(self, decision: Decision) -> Ticket:
-        """The request of `decision` goes to its worker now and weighs on it; its blocks are pending there."""
-        return self._loads.admit(
-            decision.worker,
-            decision.hashes,
-            prompt_blocks=decision.prompt_blocks,
-            uncached_blocks=decision.uncached_blocks,
+        self.reservations.expire()
+        hashes = hash_blocks(token_ids, self.block_tokens, extra_keys=extra_keys, root=self._root)
+        prompt_tokens = len(token_ids)
+        prospects = self._prospects(workers, hashes, prompt_tokens, session_id, output_tokens)
+        candidates = tuple(map(Candidate, prospects, self.pricer.costs(prospects)))
+        worker, reason = self._choose(candidates)
+        return Decision(
+            worker,
+            reason,
+            hashes,
+            prompt_tokens,
+            -(-prompt_tokens // self.block_tokens),
+            candidates,
+            session_id,
+            output_tokens,
         )
+
+    def admit(self, decision: Decision, request_id: str | None = None) -> Ticket:
+        """The request of `decision` goes to its worker now and weighs on it; its blocks are pending there."""
+        self._last_worker = decision.worker
+        self._affinity.served(decision.session_id, decision.worker)
+        record = Record(
+            request_id,
+            self.clock(),
+            decision.worker,
+            decision.reason,
+            decision.prompt_tokens,
+            decision.candidates,
+        )
+        self.history.add(record)
+        return self._admit(decision, lambda prefill: self._learn(record, prefill))
+
+    def reserve(self, decision: Decision, name: str, seconds: float) -> None:
+        """Weigh on the worker as if the request of `decision` had come, until `reservations.free(name)` or so long.
+
+        Raises `TooManyReservations`, and reserves nothing then.
+        """
+        self.reservations.check_room()
+        self.reservations.take(name, self._admit(decision), seconds)
 
     def snapshot(self) -> tuple[WorkerStatus, ...]:
         """Candidates and workers with open tickets, in ascending order."""
+        self.reservations.expire()
         return tuple(self._status(worker) for worker in sorted(self._workers | self._loads.workers()))
 
     def check_integrity(self) -> None:
         """Raises `IntegrityError` when the loads are not the sums of the open tickets. Does not mutate."""
-        self._loads.check_integrity()
+        for part in (self._loads, self.paces, self.history, self.reservations, self._affinity):
+            part.check_integrity()
+
+    def _admit(self, decision: Decision, on_prefill: Callable[[Prefill], None] = lambda _: None) -> Ticket:
+        return self._loads.admit(
+            decision.worker,
+            decision.hashes,
+            prompt_tokens=decision.prompt_tokens,
+            uncached_blocks=decision.uncached_blocks,
+            output_tokens=decision.output_tokens,
+            on_prefill=on_prefill,
+        )
+
+    def _learn(self, record: Record, prefill: Prefill) -> None:
+        cached_tokens, wait_seconds, service_seconds = prefill
+        if cached_tokens is None:
+            return
+        if service_seconds is not None:
+            self.paces.learn(record.worker, record.prompt_tokens - cached_tokens, service_seconds)
+        self.history.settle(record, cached_tokens=cached_tokens, wait_seconds=wait_seconds)
 
     def _status(self, worker: int) -> WorkerStatus:
         load = self._loads.of(worker)
         return WorkerStatus(worker, worker in self._workers, load.running, load.prefill_blocks, load.context_blocks)
 
-    def _weigh(self, worker: int, prompt_blocks: int, overlap_blocks: int, pending_depth: int) -> Candidate:
-        load = self._loads.of(worker)
-        return weigh(
-            worker,
-            prompt_blocks=prompt_blocks,
-            overlap_blocks=overlap_blocks,
-            pending_blocks=max(0, pending_depth - overlap_blocks),
-            prefill_blocks=load.prefill_blocks,
-            context_blocks=load.context_blocks,
-        )
+    def _prospects(
+        self,
+        workers: Sequence[int],
+        hashes: Hashes,
+        prompt_tokens: int,
+        session_id: str | None,
+        output_tokens: int | None,
+    ) -> list[Prospect]:
+        depths: list[list[int]] = self._index.match(hashes).tolist()
+        pending = self._loads.pending_depths(hashes)
+        last_worker = self._affinity.worker(session_id)
+        block_tokens = self.block_tokens
+        prompt_blocks = -(-prompt_tokens // block_tokens)
+        answer_blocks = self._loads.expected_tokens(output_tokens) // block_tokens
+        prospects = []
+        for worker in workers:
+            load, held = self._loads.of(worker), depths[worker]
+            prospects.append(
+                Prospect(
+                    worker,
+                    block_tokens,
+                    prompt_blocks,
+                    answer_blocks,
+                    held,
+                    max(0, pending[worker] - held[Tier.GPU]),
+                    load.running,
+                    load.prefill_blocks,
+                    load.decode_tokens,
+                    worker == last_worker,
+                    self.paces.of(worker),
+                    self._rooms.get(worker),
+                )
+            )
+        return prospects
 
-    def _choose(self, candidates: tuple[Candidate, ...]) -> Candidate:
+    def _choose(self, candidates: tuple[Candidate, ...]) -> tuple[int, Reason]:
+        if len(candidates) == 1:
+            return candidates[0].worker, Reason.ONLY
         match self.policy:
             case RoutingPolicy.KV:
-                least = min(candidate.cost for candidate in candidates)
-                return self._random.choice([candidate for candidate in candidates if candidate.cost == least])
+                return self._cheapest(candidates)
             case RoutingPolicy.ROUND_ROBIN:
-                return self._next_in_turn(candidates)
+                later = (candidate for candidate in candidates if candidate.worker > self._last_worker)
+                return next(later, candidates[0]).worker, Reason.TURN
             case RoutingPolicy.RANDOM:
-                return self._random.choice(candidates)
+                return self._random.choice(candidates).worker, Reason.CHANCE
 
-    def _next_in_turn(self, candidates: tuple[Candidate, ...]) -> Candidate:
-        later = (candidate for candidate in candidates if candidate.worker > self._last_worker)
-        chosen = next(later, candidates[0])
-        self._last_worker = chosen.worker
-        return chosen
+    def _cheapest(self, candidates: tuple[Candidate, ...]) -> tuple[int, Reason]:
+        totals = [candidate.cost.total_seconds for candidate in candidates]
+        least = min(totals)
+        best = [candidate.worker for candidate, total in zip(candidates, totals, strict=True) if total == least]
+        return (best[0], Reason.COST) if len(best) == 1 else (self._random.choice(best), Reason.TIE)

@@ -198,6 +198,7 @@ class ScriptedWorker:
         self.told_keeps: list[dict[str, float]] = []
         self.worths: list[dict[str, Worth]] = []
         self.evicted: deque[EvictionBatch] = deque()
+        self.stats: dict[str, Any] | None = None
         self.gate: asyncio.Event | None = None
         """What it is told of sessions waits for this."""
         self.calls: list[Call] = []
@@ -270,6 +271,10 @@ class ScriptedWorker:
     async def evictions(self, most: int) -> EvictionBatch:
         await self._answers()
         return self.evicted.popleft() if self.evicted else EvictionBatch((), 0, 0)
+
+    async def retention_stats(self) -> dict[str, Any] | None:
+        await self._answers()
+        return self.stats
 
     async def _answers(self) -> None:
         if self.gate is not None:

@@ -155,6 +155,19 @@ async def test_draining_refuses_new_requests_and_ends_with_the_last_running_one(
         assert answer_of(await answering) == "Hello"
 
 
+def test_before_it_is_open_a_box_has_no_decisions_to_show() -> None:
+    with pytest.raises(NotReady, match="starting"):
+        new_box().routing()
+
+
+async def test_an_open_box_tells_how_its_requests_were_routed() -> None:
+    async with ScriptedBox(ScriptedWorker(0, HELLO)) as engines:
+        box = new_box()
+        box.open(engines.pipeline, engines.fleet)
+        await engines.ask()
+        assert [decision.worker for decision in box.routing().newest(5).decisions] == [0]
+
+
 async def test_a_box_without_a_caretaker_keeps_no_policy_and_says_why() -> None:
     box = new_box()
     with pytest.raises(NotReady):

@@ -17,6 +17,7 @@ from appliance.conversation import Hints, Identity
 from appliance.engine.retention.eviction import Eviction, EvictionBatch
 from appliance.eviction_log import EvictionLog
 from appliance.retention import Retention, Subject
+from appliance.router.scoring import Room
 from appliance.session_forecast import SessionForecast
 from tests.unit.scripted_worker import ScriptedWorker, until
 
@@ -62,6 +63,7 @@ class Care:
         self.forecast = SessionForecast(clock=self.clock)
         self.retention = Retention(load_policy(policy), forecast=self.forecast, clock=self.clock)
         self.ticks: asyncio.Queue[None] = asyncio.Queue()
+        self.rooms: dict[int, Room] = {}
         self.caretaker = Caretaker(
             self.retention,
             cast("Sequence[Worker]", workers),
@@ -70,6 +72,7 @@ class Care:
             clock=self.clock,
             wall_clock=self.clock,
             sleep=self._sleep,
+            on_room=self.rooms.__setitem__,
         )
         self.num_sleeps = 0
 
@@ -290,3 +293,12 @@ async def test_what_cannot_be_restored_or_saved_is_told_and_no_more(caplog: pyte
         "forecast.json: holds no JSON object; the forecast begins anew",
         "the forecast could not be saved: disk full",
     ]
+
+
+async def test_what_is_free_in_each_cache_is_told_with_each_tick() -> None:
+    silent, told = ScriptedWorker(0), ScriptedWorker(1)
+    await started(silent, told)
+    told.stats = {"free": 10, "awaited": 3, "by_priority": {0: 4, 35: 20, 36: 5, 90: 6}}
+    care = Care(silent, told)
+    await care.tick()
+    assert care.rooms == {1: Room(free_blocks=10, unclaimed_blocks=24, claimed_blocks=14)}

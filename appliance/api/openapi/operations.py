@@ -33,6 +33,7 @@ from appliance.api.responses_events import EVENT_KINDS
 from appliance.api.responses_routes import InputTokens
 from appliance.api.responses_store import Deleted
 from appliance.api.routes import Health, Ready
+from appliance.api.routing_views import MAX_LISTED, Freed, PlacementRequest, PlacementView, RequestRouting, Routing
 from appliance.api.views import BoxStatus
 
 GENERATING: Final = (400, 404, 413, 500, 503)
@@ -73,6 +74,30 @@ BOX_OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
         PolicyBody,
         takes=PolicyChange,
         errors=(400, 403, 413, 503),
+    ),
+    ("GET", "/box/v1/routing"): Operation(
+        Group.BOX,
+        "The router's newest decisions and their outcomes, for the box's own machine",
+        Routing,
+        parameters=(Parameter("limit", {"type": "integer", "minimum": 1, "maximum": MAX_LISTED}),),
+        errors=(400, 403, 503),
+    ),
+    ("GET", "/box/v1/routing/{request_id}"): Operation(
+        Group.BOX,
+        "The decisions about one request, by the id of its answer, for the box's own machine",
+        RequestRouting,
+        parameters=_in_path("request_id"),
+        errors=(403, 404, 503),
+    ),
+    ("POST", "/box/v1/route"): Operation(
+        Group.BOX,
+        "Where a request would go, and what each worker would cost; with `reserve` a place there, for a time",
+        PlacementView,
+        takes=PlacementRequest,
+        errors=(400, 403, 404, 413, 503),
+    ),
+    ("DELETE", "/box/v1/route/{reservation}"): Operation(
+        Group.BOX, "Free a reserved place", Freed, parameters=_in_path("reservation"), errors=(403, 404, 503)
     ),
     ("GET", "/v1/models"): Operation(
         Group.MODELS,

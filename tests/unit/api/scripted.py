@@ -12,6 +12,17 @@ from fastapi import FastAPI
 from starlette.types import Message
 
 from appliance.api.app import create_app
+from appliance.api.routing_views import (
+    CandidateView,
+    CostView,
+    DecisionView,
+    OutcomeView,
+    OverlapView,
+    PlacementView,
+    ReservationView,
+    Routing,
+    RoutingTotals,
+)
 from appliance.api.views import (
     BoxPhase,
     BoxStatus,
@@ -86,11 +97,58 @@ class ScriptedRequest:
             self._inference.num_open -= 1
 
 
+CANDIDATE = CandidateView(
+    worker=0,
+    overlap=OverlapView(gpu=16, host=32, disk=32, remote=32),
+    pending_tokens=0,
+    missing_tokens=8,
+    running_requests=1,
+    queued_tokens=0,
+    cost=CostView(0.1, 0.0, 0.0, 0.0, 0.1, 0.0, 0.0, 0.0, total=0.2),
+)
+DECISION = DecisionView(
+    request_id="chatcmpl-t1",
+    age_seconds=1.5,
+    worker=0,
+    reason="only",
+    why="the only candidate",
+    prompt_tokens=40,
+    candidates=[CANDIDATE],
+    outcome=OutcomeView(cached_tokens=32, wait_seconds=0.2, missed_tokens=0, best_worker=0, regret_seconds=0.0),
+)
+
+
+class ScriptedDesk:
+    """One decision, always the same; places are named p1, p2, …"""
+
+    def __init__(self) -> None:
+        self.asked: list[Conversation | Sequence[int]] = []
+        self.reserve_seconds: dict[str, float] = {}
+
+    async def place(self, asked: Conversation | Sequence[int], reserve_seconds: float | None) -> PlacementView:
+        self.asked.append(asked)
+        reservation = None
+        if reserve_seconds is not None:
+            reservation = ReservationView(f"p{len(self.asked)}", reserve_seconds)
+            self.reserve_seconds[reservation.id] = reserve_seconds
+        return PlacementView(0, "only", "the only candidate", 40, 16, [CANDIDATE], reservation)
+
+    def free(self, name: str) -> bool:
+        return self.reserve_seconds.pop(name, None) is not None
+
+    def of_request(self, request_id: str) -> list[DecisionView]:
+        return [DECISION] if request_id == DECISION.request_id else []
+
+    def newest(self, most: int) -> Routing:
+        return Routing(RoutingTotals(3, 2, 1, 0.5, 64, 0), [DECISION] * min(most, 3))
+
+
 class ScriptedBox:
     def __init__(
         self, *, is_ready: bool = True, phase: BoxPhase = "running", worker_phases: Sequence[WorkerPhase] = ("running",)
     ) -> None:
         self.active_policy = Policy("mine", ())
+        self.desk = ScriptedDesk()
         self._is_ready = is_ready
         self._phase = phase
         self._workers = [worker_view(number, worker_phase) for number, worker_phase in enumerate(worker_phases)]
@@ -120,6 +178,9 @@ class ScriptedBox:
 
     def policy(self) -> Policy:
         return self.active_policy
+
+    def routing(self) -> ScriptedDesk:
+        return self.desk
 
     async def apply_policy(self, policy: Policy) -> None:
         self.active_policy = policy

@@ -27,6 +27,13 @@ def router_over(index: PrefixIndex, *workers: int, policy: RoutingPolicy = Routi
     return Router(index, workers, policy, block_tokens=BLOCK_TOKENS, random=Random(7))  # noqa: S311  a seeded test
 
 
+def served(router: Router) -> int:
+    """The worker of one more request, which ends at once."""
+    ticket = router.admit(router.route([1]))
+    ticket.close()
+    return ticket.worker
+
+
 def prompt(family: int, num_tokens: int) -> list[int]:
     return [family, *range(1, num_tokens)]
 
@@ -91,11 +98,17 @@ def test_ties_favour_nobody(index: PrefixIndex) -> None:
 
 def test_round_robin_takes_turns_around_missing_workers(index: PrefixIndex) -> None:
     router = router_over(index, 0, 2, 5, policy=RoutingPolicy.ROUND_ROBIN)
-    assert [router.route([1]).worker for _ in range(4)] == [0, 2, 5, 0]
+    assert [served(router) for _ in range(4)] == [0, 2, 5, 0]
     router.remove_worker(2)
-    assert [router.route([1]).worker for _ in range(2)] == [5, 0]
+    assert [served(router) for _ in range(2)] == [5, 0]
     router.add_worker(1)
     assert router.route([1], exclude=frozenset({5})).worker == 1
+
+
+def test_a_decision_that_is_not_admitted_takes_no_turn(index: PrefixIndex) -> None:
+    router = router_over(index, 0, 2, 5, policy=RoutingPolicy.ROUND_ROBIN)
+    assert [router.route([1]).worker for _ in range(3)] == [0, 0, 0]
+    assert [served(router) for _ in range(3)] == [0, 2, 5]
 
 
 def test_random_ignores_what_workers_hold(index: PrefixIndex) -> None:
@@ -170,7 +183,8 @@ class RouterMachine(RuleBasedStateMachine):
                 other_reuse = other.overlap_blocks + other.pending_blocks
                 is_better_in_both = (
                     other_reuse > chosen.overlap_blocks + chosen.pending_blocks
-                    and other.load_blocks < chosen.load_blocks
+                    and other.prospect.prefill_blocks < chosen.prospect.prefill_blocks
+                    and other.prospect.decode_tokens < chosen.prospect.decode_tokens
                 )
                 assert not is_better_in_both
         if is_admitted:

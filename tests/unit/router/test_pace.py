@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from appliance.router.errors import IntegrityError
+from appliance.router.index import Tier
+from appliance.router.pace import (
+    MOST_TIMES_EXPECTED,
+    PRIOR_FIXED_SECONDS,
+    PRIOR_TOKENS_PER_SECOND,
+    LearnedPace,
+    Pace,
+    Paces,
+)
+
+
+def taught(fixed_seconds: float, seconds_per_token: float, samples: int = 30) -> LearnedPace:
+    learned, random = LearnedPace(), Random(1)  # noqa: S311  a seeded test
+    for _ in range(samples):
+        tokens = random.randrange(20, 4000)
+        learned.learn(tokens, fixed_seconds + tokens * seconds_per_token)
+    return learned
+
+
+def test_before_anything_is_learned_the_prior_stands() -> None:
+    pace = LearnedPace().pace
+    assert pace.fixed_seconds == pytest.approx(PRIOR_FIXED_SECONDS)
+    assert pace.seconds_per_token == pytest.approx(1 / PRIOR_TOKENS_PER_SECOND)
+    assert pace.load_seconds_per_token == (0.0, *[pace.seconds_per_token] * 3)
+    assert Paces().of(3) == pace
+
+
+@pytest.mark.parametrize("tokens_per_second", [200.0, 4000.0, 30_000.0])
+def test_a_pace_far_from_the_prior_is_found_within_thirty_requests(tokens_per_second: float) -> None:
+    pace = taught(0.03, 1 / tokens_per_second).pace
+    assert 1 / pace.seconds_per_token == pytest.approx(tokens_per_second, rel=0.1)
+
+
+def test_turns_that_are_all_overhead_do_not_slow_down_long_prompts() -> None:
+    learned = LearnedPace()
+    for number in range(200):
+        tokens = 4000 if number % 20 == 0 else 30
+        learned.learn(tokens, 0.05 + tokens / 20_000)
+    assert 1 / learned.pace.seconds_per_token == pytest.approx(20_000, rel=0.05)
+    assert learned.pace.fixed_seconds == pytest.approx(0.05, rel=0.1)
+
+
+def test_one_hiccup_moves_the_pace_by_no_more_than_its_bound() -> None:
+    learned = taught(0.03, 0.001, samples=100)
+    calm = learned.pace.seconds_per_token
+    learned.learn(2000, 1e6)
+    assert learned.pace.seconds_per_token < calm * (1 + MOST_TIMES_EXPECTED / 10)
+
+
+def test_a_worker_that_becomes_slower_is_found_out() -> None:
+    learned, random = taught(0.03, 0.001, samples=100), Random(2)  # noqa: S311  a seeded test
+    for _ in range(150):
+        tokens = random.randrange(20, 4000)
+        learned.learn(tokens, 0.03 + tokens * 0.002)
+    assert learned.pace.seconds_per_token == pytest.approx(0.002, rel=0.1)
+
+
+@given(st.lists(st.tuples(st.integers(-10, 200_000), st.floats(-1, 1e9)), max_size=60))
+def test_whatever_is_measured_the_pace_stays_possible(samples: list[tuple[int, float]]) -> None:
+    learned = LearnedPace()
+    for tokens, seconds in samples:
+        learned.learn(tokens, seconds)
+        learned.check_integrity()
+
+
+def test_reading_from_a_tier_costs_what_it_took_and_computing_where_nothing_was_read() -> None:
+    learned = LearnedPace()
+    learned.loaded(Tier.HOST, 1000, 0.1)
+    learned.loaded(Tier.HOST, 1000, 0.1)
+    gpu, host, disk, remote = learned.pace.load_seconds_per_token
+    assert [gpu, host] == pytest.approx([0.0, 0.0001])
+    assert disk == remote == learned.pace.seconds_per_token
+
+
+def test_workers_that_differ_by_noise_alone_have_one_pace() -> None:
+    paces = Paces()
+    for number in range(40):
+        paces.learn(number % 2, 1000, 1.0 + 0.1 * (number % 2))
+    assert paces.of(0) is paces.of(1)
+
+
+def test_a_worker_of_another_kind_has_its_own() -> None:
+    paces = Paces()
+    for _ in range(40):
+        for tokens in (100, 4000):
+            paces.learn(0, tokens, 0.02 + tokens * 0.0001)
+            paces.learn(1, tokens, 0.02 + tokens * 0.0004)
+    assert paces.of(0).seconds_per_token == pytest.approx(0.0001, rel=0.1)
+    assert paces.of(1).seconds_per_token == pytest.approx(0.0004, rel=0.1)
+    paces.loaded(1, Tier.DISK, 1000, 0.5)
+    assert paces.of(1).load_seconds_per_token[Tier.DISK] == pytest.approx(0.0005)
+    paces.check_integrity()
+
+
+def test_the_check_finds_a_pace_that_cannot_be() -> None:
+    learned = LearnedPace()
+    learned.pace = Pace(-1.0, 0.1, (0.0,) * 4)
+    with pytest.raises(IntegrityError, match="pace"):
+        learned.check_integrity()
