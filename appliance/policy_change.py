@@ -19,12 +19,12 @@ def worths_under(policy: Policy, before: Iterable[Policy], keeps_thinking: bool 
     """By rule label, for `RetentionClient.apply_policy`: the policy's own rules, and those of policies before it.
 
     An old rule may have decided for several regions and states; it becomes worth the most that any of these is now.
-    Clients and models are not looked at: what a rule for some client claimed is worth what the client's sessions get
-    when they are planned anew, and the default until then.
+    Clients, models and hints are not looked at: what a rule for some client claimed is worth what the client's sessions
+    get when they are planned anew, and the default until then.
     """
     worths: dict[str, Worth] = {}
-    for region, state, role in product(Region, SessionState, SessionRole):
-        context = SessionContext(state=state, role=role, keeps_thinking=keeps_thinking)
+    for region, state, role, shared in product(Region, SessionState, SessionRole, (True, False)):
+        context = SessionContext(state=state, role=role, keeps_thinking=keeps_thinking, shared=shared)
         now = policy.match(region, context)
         for old in before:
             rule = old.match(region, context)

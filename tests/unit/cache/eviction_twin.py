@@ -452,8 +452,9 @@ class EvictionTwin:
         for block in self.blocks:
             for claim in block.claims():
                 self._fall_if_due(block, claim)
-        for numbers in (*self.lists.values(), *self.above.values(), self.claimed, *(b.children for b in self.blocks)):
+        for numbers in (*self.lists.values(), *self.above.values(), *(block.children for block in self.blocks)):
             numbers.clear()
+        self.claimed.clear()
         self.place.clear()
         order = self._in_order_of_use(range(len(self.blocks)))
         for number in order:
