@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from hashlib import blake2b
-
-import msgspec
 
 from appliance.cache.errors import IntegrityError
 from appliance.cache.outline import opening_messages
 from appliance.conversation import Conversation, Text
 
-Head = bytes
-"""Equal for conversations that open with the same text and tools, whatever their marks."""
-
-_DIGEST_BYTES = 16
+Head = int
+"""Equal for conversations that open with the same text and with tools of the same names and descriptions, whatever
+their marks; different for others, but for one pair in 2⁶⁴."""
 
 
 def head_of(conversation: Conversation) -> Head | None:
@@ -22,9 +18,9 @@ def head_of(conversation: Conversation) -> Head | None:
     opening = conversation.messages[: opening_messages(conversation.messages)]
     if not opening and not conversation.tools:
         return None
-    tools = [(tool.name, tool.description, tool.parameters) for tool in conversation.tools]
-    texts = [block.text for message in opening for block in message.blocks if isinstance(block, Text)]
-    return blake2b(msgspec.json.encode((tools, texts)), digest_size=_DIGEST_BYTES).digest()
+    tools = tuple((tool.name, tool.description) for tool in conversation.tools)
+    texts = tuple(block.text for message in opening for block in message.blocks if isinstance(block, Text))
+    return hash((tools, texts))
 
 
 class Heads:

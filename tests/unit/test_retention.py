@@ -48,7 +48,7 @@ def test_a_head_is_shared_as_long_as_two_sessions_that_are_known_have_it() -> No
     head.append(priorities(retention.begin(asked_by(None)))[0])
     head.append(priorities(retention.begin(asked_by("two")))[0])
     head.append(priorities(retention.plan("one"))[0])
-    retention.begin(asked_by("three")._replace(head=b"another"))
+    retention.begin(asked_by("three")._replace(head=1))
     retention.check_integrity()
     assert retention.sessions() == ["two", "three"]
     head.append(priorities(retention.plan("two"))[0])
@@ -57,10 +57,10 @@ def test_a_head_is_shared_as_long_as_two_sessions_that_are_known_have_it() -> No
 
 def test_a_session_that_changes_its_system_text_shares_the_new_one() -> None:
     retention = new_retention()
-    for subject in (asked_by("one"), asked_by("two"), asked_by("one")._replace(head=b"new"), asked_by("two")):
+    for subject in (asked_by("one"), asked_by("two"), asked_by("one")._replace(head=1), asked_by("two")):
         retention.begin(subject)
     assert priorities(retention.plan("two"))[0] == 35
-    retention.begin(asked_by("two")._replace(head=b"new"))
+    retention.begin(asked_by("two")._replace(head=1))
     assert priorities(retention.plan("one"))[0] == 90
     retention.check_integrity()
 

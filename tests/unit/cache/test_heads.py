@@ -37,7 +37,7 @@ def test_what_follows_and_marks_change_no_head(other: Conversation) -> None:
         replace(OPENING, messages=(Message(Role.SYSTEM, (Text("Hel"), Text("p."))), HI)),
         replace(OPENING, tools=()),
         replace(OPENING, tools=(LOOK, LOOK)),
-        replace(OPENING, tools=(replace(LOOK, parameters={"type": "string"}),)),
+        replace(OPENING, tools=(replace(LOOK, description="Looks about."),)),
     ],
 )
 def test_other_text_and_other_tools_are_another_head(other: Conversation) -> None:
@@ -54,15 +54,15 @@ def test_a_conversation_that_opens_with_nothing_has_no_head() -> None:
 
 def test_a_head_has_others_while_more_sessions_have_it_than_ones_own() -> None:
     heads = Heads()
-    assert not heads.has_others(b"a", own=0)
-    heads.add(b"a")
-    assert heads.has_others(b"a", own=0)
-    assert not heads.has_others(b"a", own=1)
-    heads.add(b"a")
-    assert heads.has_others(b"a", own=1)
-    heads.remove(b"a")
-    heads.check_integrity(Counter([b"a"]))
-    heads.remove(b"a")
+    assert not heads.has_others(1, own=0)
+    heads.add(1)
+    assert heads.has_others(1, own=0)
+    assert not heads.has_others(1, own=1)
+    heads.add(1)
+    assert heads.has_others(1, own=1)
+    heads.remove(1)
+    heads.check_integrity(Counter([1]))
+    heads.remove(1)
     heads.check_integrity(Counter())
     with pytest.raises(IntegrityError):
-        heads.check_integrity(Counter([b"a"]))
+        heads.check_integrity(Counter([1]))
