@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from appliance.api.eviction_page import EvictionPage
 from appliance.api.views import BoxStatus
 from appliance.cache.policy import Policy
 
@@ -23,6 +24,10 @@ class Box(Protocol):
 
     def policy(self) -> Policy:
         """The active one. Raises `NotReady`, and `InvalidRequest` for a box without retention."""
+        ...
+
+    def evictions(self, since: int | None, limit: int) -> EvictionPage:
+        """At most `limit` of those remembered: the oldest with a number of at least `since`, without it the newest."""
         ...
 
     async def apply_policy(self, policy: Policy) -> None:

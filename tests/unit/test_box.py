@@ -6,7 +6,9 @@ from array import array
 from collections.abc import AsyncGenerator
 
 import pytest
+from msgspec.structs import asdict, astuple
 
+from appliance.api.eviction_page import EvictionPage
 from appliance.box import Phase, RunningBox
 from appliance.cache.policy_source import load_policy
 from appliance.cache.region import Region
@@ -183,6 +185,23 @@ def test_the_status_tells_what_was_evicted() -> None:
     (kind,) = box.status().evictions.by_kind
     assert (kind.cause, kind.rule, kind.region, kind.blocks) == ("other_session", "coding-agent.toml:9", "system", 1)
     assert box.status().evictions.awaited == 1
+
+
+def test_evictions_are_told_one_by_one_with_victim_cause_and_rule() -> None:
+    box = new_box()
+    for block_hash in (b"\x01\xff", 7, None):
+        eviction = Eviction(1, block_hash, 32, "a", "b", "r", 90, "coding-agent.toml:9", 1.5, awaited=False)
+        box.accounts.evictions.add(Evicted(5.0, 0, Region.SYSTEM, eviction))
+    page = box.evictions(None, 2)
+    assert [(one.number, one.block_hash) for one in page.evictions] == [(1, 7), (2, None)]
+    (first, *_), after, missed = astuple(box.evictions(0, 1))
+    assert (after, missed) == (1, 0)
+    assert asdict(first) == {
+        "number": 0, "at": 5.0, "worker": 0, "block_hash": "01ff", "first_token": 32, "region": "system", "owner": "a",
+        "age_seconds": 1.5, "priority": 90, "rule": "coding-agent.toml:9", "awaited": False, "cause": "other_session",
+        "cause_session": "b", "cause_request": "r",
+    }  # fmt: skip
+    assert box.evictions(page.next, 5) == EvictionPage([], 3, 0)
 
 
 async def _collect(events: AsyncGenerator[Event]) -> list[Event]:

@@ -61,7 +61,7 @@ def test_a_conversation_whose_tool_is_quick_keeps_its_place_for_twice_the_time_a
     assert decide(CODING_AGENT, region, SessionState.IDLE).priority == 35
 
 
-@pytest.mark.parametrize("hints", [Hints(), Hints(tool_wait_seconds=15.1)])
+@pytest.mark.parametrize("hints", [Hints(), Hints(tool_wait_seconds=5.1)])
 def test_of_other_tools_the_forecast_decides(hints: Hints) -> None:
     for state, role in product((SessionState.TOOL_WAIT, SessionState.RUNNING), SessionRole):
         rule = decide(CODING_AGENT, Region.USER, state, role, hints=hints)
