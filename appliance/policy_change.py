@@ -10,9 +10,8 @@ from appliance.cache.region import Region
 from appliance.cache.rule import Rule
 from appliance.cache.session_context import SessionContext
 from appliance.cache.session_state import SessionRole, SessionState
-from appliance.cache.tier import Tier
 from appliance.engine.retention.worth import Worth
-from appliance.engine.retention.worths import NOTHING, milliseconds
+from appliance.engine.retention.worths import on_gpu
 
 
 def worths_under(policy: Policy, before: Iterable[Policy], keeps_thinking: bool | None) -> dict[str, Worth]:
@@ -34,9 +33,7 @@ def worths_under(policy: Policy, before: Iterable[Policy], keeps_thinking: bool 
 
 
 def _on_gpu(rule: Rule) -> Worth:
-    if not rule.tiers & Tier.GPU:
-        return Worth(NOTHING, 0)
-    return Worth(rule.priority, milliseconds(rule.duration_seconds))
+    return on_gpu(rule.priority, rule.duration_seconds, rule.tiers)
 
 
 def _length(worth: Worth) -> tuple[int, float]:

@@ -18,6 +18,7 @@ from appliance.errors import InvalidRequest, NotReady
 from appliance.eviction_log import Evicted
 from appliance.generation import Event
 from appliance.router.events import Batch, BlockStored
+from tests.clock import Clock
 from tests.unit.scripted_worker import (
     BLOCK_TOKENS,
     CARD,
@@ -32,20 +33,12 @@ from tests.unit.scripted_worker import (
 HELLO = steps_of(["Hel", "lo"], cached_tokens=4)
 
 
-class Clock:
-    def __init__(self) -> None:
-        self.seconds = 1_700_000_000.0
-
-    def __call__(self) -> float:
-        return self.seconds
-
-
 def new_box(clock: Clock | None = None) -> RunningBox:
-    return RunningBox("http://127.0.0.1:8000", CARD.id, "demo", clock or Clock())
+    return RunningBox("http://127.0.0.1:8000", CARD.id, "demo", clock or Clock(1_700_000_000.0))
 
 
 async def test_before_it_is_open_a_box_says_what_it_is_and_that_nothing_is_known_yet() -> None:
-    clock = Clock()
+    clock = Clock(1_700_000_000.0)
     box = new_box(clock)
     clock.seconds += 5
     status = box.status()
@@ -209,6 +202,6 @@ async def _collect(events: AsyncGenerator[Event]) -> list[Event]:
 
 
 def test_the_longest_wait_for_the_loop_is_told_in_milliseconds() -> None:
-    box = new_box(Clock())
+    box = new_box(Clock(1_700_000_000.0))
     box.loop_lag.add(0.025)
     assert box.status().latency.loop_lag_max_ms == 25.0
