@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from appliance import __version__
 from appliance.accounting import Accounts, Rate
+from appliance.api.eviction_page import EvictedBlock, EvictionPage
 from appliance.api.views import (
     BoxStatus,
     EvictionsView,
@@ -24,7 +25,7 @@ from appliance.api.views import (
 from appliance.cache.policy import Policy
 from appliance.conversation import Conversation
 from appliance.errors import InvalidRequest, NotReady
-from appliance.eviction_log import EvictionLog
+from appliance.eviction_log import Evicted, EvictionLog, cause_of
 from appliance.generation import ModelCard
 from appliance.loop_lag import LoopLag
 from appliance.metrics import Metrics
@@ -110,6 +111,12 @@ class RunningBox:
 
     def routing(self) -> RoutingDesk:
         return RoutingDesk(self._opened())
+
+    def evictions(self, since: int | None, limit: int) -> EvictionPage:
+        found = self.accounts.evictions.remembered(since, limit)
+        blocks = [_evicted_block(number, one) for number, one in enumerate(found.evictions, found.first_number)]
+        missed = 0 if since is None else max(found.first_number - since, 0)
+        return EvictionPage(blocks, found.first_number + len(blocks), missed)
 
     def metrics(self) -> bytes:
         return self._metrics.render()
@@ -207,6 +214,26 @@ def _host_view(arena: HostArena | None) -> HostTierView | None:
         return None
     num_bytes = stats.rows * arena.row_bytes
     return HostTierView(bytes=num_bytes, indexed=len(arena.tier), **stats._asdict())
+
+
+def _evicted_block(number: int, evicted: Evicted) -> EvictedBlock:
+    one = evicted.eviction
+    return EvictedBlock(
+        number=number,
+        at=evicted.at_seconds,
+        worker=evicted.worker,
+        block_hash=one.block_hash.hex() if isinstance(one.block_hash, bytes) else one.block_hash,
+        first_token=one.first_token,
+        region=evicted.region,
+        owner=one.owner,
+        age_seconds=one.age_seconds,
+        priority=one.priority,
+        rule=one.rule,
+        awaited=one.awaited,
+        cause=cause_of(one).value,
+        cause_session=one.cause,
+        cause_request=one.cause_request,
+    )
 
 
 def _rate_view(rate: Rate) -> RateView:

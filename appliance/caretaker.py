@@ -116,12 +116,13 @@ class Caretaker:
 
     def tick(self) -> None:
         """Begin to attend to every engine that is up and has done with the last time."""
+        keeps = self._keeps()
         for name in self._retention.over():
             for told in self._told.values():
                 told.to_plan[name] = None
         for worker in self._workers:
             if worker.alive and worker.plan.id not in self._busy:
-                self._start(worker)
+                self._start(worker, keeps)
 
     async def settled(self) -> None:
         """Wait, but not for ever, until what `tick` has begun is done."""
@@ -165,14 +166,19 @@ class Caretaker:
             log.warning("%s; the forecast begins anew", error)
         self._saved_gaps = forecast.observed_gaps
 
-    def _start(self, worker: Worker) -> None:
+    def _keeps(self) -> dict[str, float] | None:
+        """What the forecast says of idle sessions now; `None` where it does not decide."""
+        forecast = self._retention.forecast
+        return None if forecast is None or self.policy.order is not Order.FORECAST else forecast.keeps()
+
+    def _start(self, worker: Worker, keeps: dict[str, float] | None) -> None:
         worker_id = worker.plan.id
-        task = asyncio.create_task(self._attend(worker), name=f"retention of worker {worker_id}")
+        task = asyncio.create_task(self._attend(worker, keeps), name=f"retention of worker {worker_id}")
         self._busy[worker_id] = task
         task.add_done_callback(lambda _: self._busy.pop(worker_id, None))
         task.add_done_callback(_report_end)
 
-    async def _attend(self, worker: Worker) -> None:
+    async def _attend(self, worker: Worker, keeps: dict[str, float] | None) -> None:
         told = self._told[worker.plan.id]
         if told.pid not in (None, worker.pid):
             # Another process has none of the sessions' blocks, and none of what this one was told.
@@ -183,7 +189,7 @@ class Caretaker:
                 worths, told.worths = told.worths, None
                 await worker.apply_policy(worths)
             await self._tell_plans(worker, told)
-            await self._tell_keeps(worker, told)
+            await self._tell_keeps(worker, told, keeps)
             await self._hear_evictions(worker)
             await self._ask_room(worker)
 
@@ -195,15 +201,15 @@ class Caretaker:
             plans = {name: self._retention.plan(name) for name in names}
             await worker.replan_all({name: plan for name, plan in plans.items() if plan is not None})
 
-    async def _tell_keeps(self, worker: Worker, told: _Told) -> None:
-        """Only of sessions that are worth something else than they were told to be."""
+    async def _tell_keeps(self, worker: Worker, told: _Told, keeps: dict[str, float] | None) -> None:
+        """Only of sessions that are worth something else than they were told to be, and still idle."""
         forecast = self._retention.forecast
-        if forecast is None or self.policy.order is not Order.FORECAST:
+        if forecast is None or keeps is None:
             if told.is_forecast:
                 told.is_forecast, told.keeps = False, {}
                 await worker.clear_keeps()
             return
-        keeps = forecast.keeps()
+        keeps = {name: keep for name, keep in keeps.items() if forecast.is_idle(name)}
         changed = {name: keep for name, keep in keeps.items() if told.keeps.get(name) != keep}
         # Sessions that have a request are in neither; to those that were forgotten nothing is left.
         changed |= {name: FINISHED for name in told.keeps if name not in forecast}

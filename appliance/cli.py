@@ -157,6 +157,7 @@ def _add_policy(commands: argparse._SubParsersAction[argparse.ArgumentParser], c
     explain.add_argument("--role", choices=SESSION_ROLES, help="of its session (default: what the request says)")
     explain.add_argument("--client", metavar="AGENT", help="the user agent, which is not in a body")
     explain.add_argument("--keeps-thinking", choices=("yes", "no"), help="does the template keep earlier thoughts")
+    explain.add_argument("--shared", choices=("yes", "no"), help="has another session the same system text and tools")
 
 
 def _add_whatif(commands: argparse._SubParsersAction[argparse.ArgumentParser], common: argparse.ArgumentParser) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from enum import StrEnum
+from itertools import islice
 from typing import Final, NamedTuple
 
 from appliance.cache.region import Region
@@ -39,6 +40,13 @@ class Evicted(NamedTuple):
     eviction: Eviction
 
 
+class Remembered(NamedTuple):
+    """Evictions in a row, the oldest first; `first_number` is that of the first of them, counted since the start."""
+
+    first_number: int
+    evictions: tuple[Evicted, ...]
+
+
 class EvictionLog:
     """Counts since the start; the newest `most` blocks one by one."""
 
@@ -57,9 +65,16 @@ class EvictionLog:
 
     def add(self, evicted: Evicted) -> None:
         eviction = evicted.eviction
-        self.counts[Kind(_cause(eviction), eviction.rule, evicted.region)] += 1
+        self.counts[Kind(cause_of(eviction), eviction.rule, evicted.region)] += 1
         self.num_awaited += eviction.awaited
         self.recent.append(evicted)
+
+    def remembered(self, since: int | None, limit: int) -> Remembered:
+        """At most `limit`: the oldest with a number of at least `since`, without it the newest."""
+        end = self.counts.total()
+        oldest = end - len(self.recent)
+        first = max(end - limit if since is None else min(since, end), oldest)
+        return Remembered(first, tuple(islice(self.recent, first - oldest, first - oldest + limit)))
 
     def told(self, worker: int, batch: EvictionBatch) -> None:
         """What the engine has dropped so far; it counts anew when it was started again."""
@@ -69,7 +84,7 @@ class EvictionLog:
         self._dropped_by[worker] = batch.num_dropped
 
 
-def _cause(eviction: Eviction) -> Cause:
+def cause_of(eviction: Eviction) -> Cause:
     if eviction.cause is None:
         return Cause.UNNAMED
     return Cause.SAME_SESSION if eviction.cause == eviction.owner else Cause.OTHER_SESSION

@@ -10,21 +10,20 @@ from appliance.cache.region import Region
 from appliance.cache.rule import Rule
 from appliance.cache.session_context import SessionContext
 from appliance.cache.session_state import SessionRole, SessionState
-from appliance.cache.tier import Tier
 from appliance.engine.retention.worth import Worth
-from appliance.engine.retention.worths import NOTHING, milliseconds
+from appliance.engine.retention.worths import on_gpu
 
 
 def worths_under(policy: Policy, before: Iterable[Policy], keeps_thinking: bool | None) -> dict[str, Worth]:
     """By rule label, for `RetentionClient.apply_policy`: the policy's own rules, and those of policies before it.
 
     An old rule may have decided for several regions and states; it becomes worth the most that any of these is now.
-    Clients and models are not looked at: what a rule for some client claimed is worth what the client's sessions get
-    when they are planned anew, and the default until then.
+    Clients, models and hints are not looked at: what a rule for some client claimed is worth what the client's sessions
+    get when they are planned anew, and the default until then.
     """
     worths: dict[str, Worth] = {}
-    for region, state, role in product(Region, SessionState, SessionRole):
-        context = SessionContext(state=state, role=role, keeps_thinking=keeps_thinking)
+    for region, state, role, shared in product(Region, SessionState, SessionRole, (True, False)):
+        context = SessionContext(state=state, role=role, keeps_thinking=keeps_thinking, shared=shared)
         now = policy.match(region, context)
         for old in before:
             rule = old.match(region, context)
@@ -34,9 +33,7 @@ def worths_under(policy: Policy, before: Iterable[Policy], keeps_thinking: bool 
 
 
 def _on_gpu(rule: Rule) -> Worth:
-    if not rule.tiers & Tier.GPU:
-        return Worth(NOTHING, 0)
-    return Worth(rule.priority, milliseconds(rule.duration_seconds))
+    return on_gpu(rule.priority, rule.duration_seconds, rule.tiers)
 
 
 def _length(worth: Worth) -> tuple[int, float]:

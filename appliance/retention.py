@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any, Final, NamedTuple
 
 from appliance.cache.errors import InvalidRange
+from appliance.cache.heads import Head, Heads, head_of
 from appliance.cache.plan import RetentionPlan
 from appliance.cache.plan_wire import encode_plan
 from appliance.cache.planner import MarkedPrefix, make_plan
@@ -35,13 +36,14 @@ class Subject(NamedTuple):
     hints: Hints
     regions: RegionMap
     marked: Sequence[MarkedPrefix]
+    head: Head | None = None
 
 
 def subject_of(conversation: Conversation, regions: RegionMap, marked: Sequence[MarkedPrefix]) -> Subject:
     """Neighbours of one region are one: a subject is kept as long as its session is known."""
     pieces = (list(spans) for _, spans in groupby(regions.spans, key=lambda span: span.region))
     merged = RegionMap(Span(spans[0].start, spans[-1].end, spans[0].region) for spans in pieces)
-    return Subject(conversation.identity, conversation.model, conversation.hints, merged, marked)
+    return Subject(conversation.identity, conversation.model, conversation.hints, merged, marked, head_of(conversation))
 
 
 @dataclass(slots=True)
@@ -74,6 +76,7 @@ class Retention:
         self._clock = clock
         self._max_sessions = max_sessions
         self._known: OrderedDict[str, _Known] = OrderedDict()
+        self._heads = Heads()
         self.forgotten_sessions = 0
 
     def begin(self, subject: Subject) -> Payload:
@@ -138,6 +141,7 @@ class Retention:
         """Raises `IntegrityError`."""
         for known in self._known.values():
             known.session.check_integrity()
+        self._heads.check_integrity(Counter(known.subject.head for known in self._known.values() if known.subject.head))
         if self.forecast is not None:
             self.forecast.check_integrity()
 
@@ -146,6 +150,9 @@ class Retention:
         if known is None:
             session = Session(subject.identity.parent_session_id, clock=self._clock)
             known = self._known[name] = _Known(session, subject)
+        else:
+            self._heads.remove(known.subject.head)
+        self._heads.add(subject.head)
         known.subject = subject
         self._known.move_to_end(name)
         return known
@@ -157,7 +164,7 @@ class Retention:
             oldest = next(quiet, None)
             if oldest is None:
                 return
-            del self._known[oldest]
+            self._heads.remove(self._known.pop(oldest).subject.head)
             self.forgotten_sessions += 1
             if self.forecast is not None:
                 self.forecast.forget(oldest)
@@ -178,6 +185,7 @@ class Retention:
             client=subject.identity.client,
             model=subject.model,
             keeps_thinking=self.keeps_thinking,
+            shared=self._heads.has_others(subject.head, own=0 if session is None else 1),
             hints=hints,
         )
         return context if session is None else replace(context, state=session.state, role=session.role)

@@ -73,9 +73,13 @@ class SessionForecast:
 
     def keeps(self) -> dict[str, float]:
         """What the blocks of each session that has no request are worth now, per second."""
-        idle = [name for name in self._numbers if name not in self._running]
+        idle = [name for name in self._numbers if self.is_idle(name)]
         numbers = np.array([self._numbers[name] for name in idle], dtype=np.int64)
         return dict(zip(idle, self._forecast.keep(numbers, self._clock()).tolist(), strict=True))
+
+    def is_idle(self, name: str) -> bool:
+        """Whether it is known and has no request."""
+        return name in self._numbers and name not in self._running
 
     def unnamed(self) -> float:
         """What blocks of no session are worth."""

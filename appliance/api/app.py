@@ -20,6 +20,7 @@ from appliance.api.conversations import Conversations, add_conversation_routes
 from appliance.api.diagnostics import Diagnostics
 from appliance.api.documents import Documents
 from appliance.api.envelopes import envelope_of
+from appliance.api.eviction_routes import add_eviction_routes
 from appliance.api.exchange import Service
 from appliance.api.guard import Guard, request_id_of
 from appliance.api.keys import Keys
@@ -77,6 +78,7 @@ def create_app(  # noqa: PLR0913 – every part of the whole API that a test may
     add_operator_routes(app, box)
     add_policy_routes(app, box, service)
     add_routing_routes(app, box, service, {"chat": chat, "messages": messages, "responses": responses.codec})
+    add_eviction_routes(app, box)
     add_model_routes(app, inference)
     add_generation_route(app, "/v1/chat/completions", service, chat)
     add_completions_route(app, service)

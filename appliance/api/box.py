@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from appliance.api.eviction_page import EvictionPage
 from appliance.api.routing_views import DecisionView, PlacementView, Routing
 from appliance.api.views import BoxStatus
 from appliance.cache.policy import Policy
@@ -51,6 +52,10 @@ class Box(Protocol):
 
     def routing(self) -> RoutingDesk:
         """Raises `NotReady`."""
+        ...
+
+    def evictions(self, since: int | None, limit: int) -> EvictionPage:
+        """At most `limit` of those remembered: the oldest with a number of at least `since`, without it the newest."""
         ...
 
     async def apply_policy(self, policy: Policy) -> None:

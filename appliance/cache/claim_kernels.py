@@ -5,7 +5,7 @@ from __future__ import annotations
 from appliance.cache.buckets import forget_lowest, place_moved, withdraw
 from appliance.cache.checks import DONE, has_content
 from appliance.cache.kernel import Numbers, entry
-from appliance.cache.layout import FOREVER, MAX_PRIORITY, NO_SESSION, Rows
+from appliance.cache.layout import FOREVER, MAX_PRIORITY, NO_SESSION, NUM_LEVELS, Rows
 from appliance.cache.prefetch import fetch_claims
 from appliance.cache.prefixes import note_change, settle, spread, take_changes
 from appliance.cache.rows import (
@@ -19,7 +19,7 @@ from appliance.cache.rows import (
     state_at,
 )
 from appliance.cache.shares import keep_to_all_shares, keep_to_session_share, keep_to_total_share
-from appliance.cache.slots import block_of, let_due_fall, let_fall, set_claim, share
+from appliance.cache.slots import block_of, let_due_fall, let_fall, list_of_claims, set_claim, share
 from appliance.cache.timers import next_timer
 from appliance.cache.worth import reckon, renew_claimed, restart_timer, work_out_own
 
@@ -70,8 +70,8 @@ def expire(header: Rows, now_ms: int) -> int:
 @entry
 def finish(header: Rows, session: int, priority: int) -> None:
     t = address_of(header)
-    for which in range(2 * session, 2 * session + 2):
-        slot = claims_of_at(t, which).first
+    for level in range(NUM_LEVELS):
+        slot = claims_of_at(t, list_of_claims(session, level)).first
         while slot >= 0:
             after = claim_at(t, slot).next
             let_fall(t, slot, priority)
@@ -83,7 +83,8 @@ def finish(header: Rows, session: int, priority: int) -> None:
 @entry
 def forget(header: Rows, session: int) -> None:
     t = address_of(header)
-    for which in range(2 * session, 2 * session + 2):
+    for level in range(NUM_LEVELS):
+        which = list_of_claims(session, level)
         while claims_of_at(t, which).first >= 0:
             slot = claims_of_at(t, which).first
             share(t, slot)

@@ -145,7 +145,8 @@ class EvictionCore(EvictionView):
         rules: Blocks | int = NO_RULE,
     ) -> None:
         """This is the session's claim on each block now, whatever it was before, and its newest. Not a use: a duration
-        (or FOREVER) counts from the block's last use. Claims beyond the shares fall, the oldest first.
+        (or FOREVER) counts from the block's last use. Claims beyond the shares fall, the lowest first, and
+        of these the oldest.
         """
         self.expire(now_ms)
         numbers = _numbers(blocks)

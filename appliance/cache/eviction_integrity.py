@@ -18,6 +18,7 @@ from appliance.cache.layout import (
     NO_SESSION,
     NOWHERE,
     NUM_BUCKETS,
+    NUM_LEVELS,
     UNKNOWN,
     WHEEL_SLOTS,
 )
@@ -54,14 +55,17 @@ def _check_claims(t: Tables) -> None:
     claims, sessions = t.claims, t.claims["session"]
     is_above = claims["priority"] > DEFAULT_PRIORITY
     listed = _members("claims", t.claims_of["first"], t.claims_of["last"], claims["previous"], claims["next"])
-    _check_equal(listed, np.where(sessions >= 0, 2 * sessions + ~is_above, _IN_NO_LIST), "list of claims")
+    levels = np.maximum(claims["priority"].astype(np.int64) - DEFAULT_PRIORITY, 0)
+    _check_equal(listed, np.where(sessions >= 0, sessions * NUM_LEVELS + levels, _IN_NO_LIST), "list of claims")
     num_above = np.bincount(sessions[(sessions >= 0) & is_above] + 1, minlength=len(t.sessions))
     _check_equal(t.sessions["num_above"], num_above, "number of claims above the default, by session,")
     _require(num_above.max() <= t.state["session_limit"][0], "a session holds more than its share")
     is_claimed = t.blocks["own"] > DEFAULT_PRIORITY
     ends, links = t.claimed_ends, t.claimed
     listed = _members("claimed", ends["first"], ends["last"], links["previous"], links["next"])
-    _check_equal(listed, np.where(is_claimed, 0, _IN_NO_LIST), "list of claimed blocks")
+    # A claim that falls leaves the block in the list of the level at which it was claimed.
+    _check_blocks(is_claimed == (listed != _IN_NO_LIST), "wrongly in, or missing from, the lists of claimed blocks")
+    _check_blocks(~is_claimed | (listed >= t.blocks["own"].astype(np.int64) - DEFAULT_PRIORITY), "its level is too low")
     _require(t.state["num_claimed"][0] == is_claimed.sum(), "the number of claimed blocks is wrong")
     _require(is_claimed.sum() <= t.state["total_limit"][0], "claims hold more than all together may")
 

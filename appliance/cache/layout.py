@@ -18,6 +18,8 @@ NOBODY = -2
 NO_RULE = -1
 DEFAULT_PRIORITY = 35
 MAX_PRIORITY = 100
+NUM_LEVELS = MAX_PRIORITY - DEFAULT_PRIORITY + 1
+"""Of claims: level 0 has those of at most the default, level n those of n more than it."""
 FOREVER = 0
 """The duration of a claim without an end."""
 MAX_DURATION_MS = 2**31 - 1

@@ -14,7 +14,6 @@ from appliance.cache.region import Region
 from appliance.cache.region_map import RegionMap, Span
 from appliance.cache.rule import Rule
 from appliance.cache.session_context import SessionContext
-from appliance.cache.session_state import SessionState
 from appliance.cache.trace import REGIONS
 
 
@@ -26,38 +25,38 @@ class BlockClaims(NamedTuple):
 
 
 class PlanBook:
-    """What the planner gives blocks of these regions, without marks and hints; unknown regions count as `user`."""
+    """What the planner gives blocks of these regions, without marks; unknown regions count as `user`."""
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
-        self._rules = {state: self._rules_by_region(state) for state in SessionState}
-        # For each region the first one with the same rule: a plan makes no difference between them.
-        self._alike = {
-            state: np.array([rules.index(rule) for rule in rules], dtype=np.uint8)
-            for state, rules in self._rules.items()
-        }
-        self._worths: dict[tuple[SessionState, tuple[int, ...]], BlockClaims] = {}
+        self._rules: dict[SessionContext, list[Rule | None]] = {}
+        self._worths: dict[tuple[SessionContext, tuple[int, ...]], BlockClaims] = {}
 
-    def differ(self, one: SessionState, other: SessionState) -> bool:
-        """Whether any region gets something else in one state than in the other."""
-        return self._rules[one] != self._rules[other]
+    def differ(self, one: SessionContext, other: SessionContext) -> bool:
+        """Whether any region gets something by another rule in one context than in the other."""
+        return self._rules_by_region(one) != self._rules_by_region(other)
 
-    def claims(self, regions: NDArray[np.uint8], state: SessionState) -> BlockClaims:
+    def claims(self, regions: NDArray[np.uint8], context: SessionContext) -> BlockClaims:
         """For a prompt of at least one block."""
-        runs = region_runs(self._alike[state][regions])
-        key = (state, tuple(region for region, _ in runs))
+        rules = self._rules_by_region(context)
+        # For each region the first one with the same rule: a plan makes no difference between them.
+        alike = np.array([rules.index(rule) for rule in rules], dtype=np.uint8)
+        runs = region_runs(alike[regions])
+        key = (context, tuple(region for region, _ in runs))
         if key not in self._worths:
-            self._worths[key] = self._plan(key[1], state)
+            self._worths[key] = self._plan(key[1], context)
         counts = [count for _, count in runs]
         return BlockClaims(*(np.repeat(values, counts) for values in self._worths[key]))
 
-    def _rules_by_region(self, state: SessionState) -> list[Rule | None]:
+    def _rules_by_region(self, context: SessionContext) -> list[Rule | None]:
         """By region code; the last is that of unknown regions."""
-        rules = [self._policy.match(region, SessionContext(state=state)) for region in REGIONS]
-        return [*rules, rules[REGIONS.index(Region.USER)]]
+        if context not in self._rules:
+            rules = [self._policy.match(region, context) for region in REGIONS]
+            self._rules[context] = [*rules, rules[REGIONS.index(Region.USER)]]
+        return self._rules[context]
 
-    def _plan(self, regions: tuple[int, ...], state: SessionState) -> BlockClaims:
+    def _plan(self, regions: tuple[int, ...], context: SessionContext) -> BlockClaims:
         """Pieces of one token each."""
         region_map = RegionMap(Span(place, place + 1, REGIONS[region]) for place, region in enumerate(regions))
-        blocks = make_plan(region_map, self._policy, SessionContext(state=state)).for_blocks(1)
+        blocks = make_plan(region_map, self._policy, context).for_blocks(1)
         return BlockClaims(blocks.priority.astype(np.int64), blocks.duration_ms)

@@ -16,6 +16,7 @@ from appliance.cache.region import Region
 from appliance.cache.region_map import REGIONS, RegionMap
 from appliance.cache.rule import Rule
 from appliance.cache.session_context import SessionContext
+from appliance.cache.session_state import SessionState
 from appliance.cache.tier import ALL_TIERS, Tier
 from appliance.conversation import RetentionDirective
 
@@ -25,8 +26,14 @@ MARK_PRIORITY: Final = 80
 HINT_SECONDS: Final = 300.0
 """How long what only a hint lifts above the default stays there: as long as a mark that names no time."""
 
+TOOL_SPREAD: Final = 2.0
+"""A conversation is kept for so many times as long as its tool is said to take: a client's word is off by a factor of
+two, or by less, in two cases of three."""
+
 _LABELS: Final = ("mark", "directive", "pin")
 _MARK, _DIRECTIVE, _PIN = range(len(REGIONS), len(REGIONS) + len(_LABELS))
+
+_TOOL_WAIT: Final = frozenset({SessionState.TOOL_WAIT})
 
 _Starts = NDArray[np.int64]
 
@@ -61,7 +68,7 @@ def make_plan(
         _check(one)
     starts = _piece_starts(regions, (*pins, *directives), marks)
     region_codes = _region_codes(regions, starts)
-    decisions = [_decision(policy.match(region, context), context.hints.priority) for region in REGIONS]
+    decisions = [_decision(policy.match(region, context), context) for region in REGIONS]
     by_policy, tiers = _policy_wish(decisions, region_codes)
     marked = _marked(starts, marks)
     exact = (_exact_wish(pins, starts), _exact_wish(directives, starts))
@@ -82,14 +89,27 @@ class _Decision(NamedTuple):
     label: str
 
 
-def _decision(rule: Rule | None, hint_priority: int) -> _Decision:
+def _decision(rule: Rule | None, context: SessionContext) -> _Decision:
     if rule is None:
         plain = _Decision(worth(DEFAULT_PRIORITY, None), ALL_TIERS, caps_rest=False, label="default")
     else:
         plain = _Decision(worth(rule.priority, rule.duration_seconds), rule.tiers, rule.caps_rest, rule.label)
-    if hint_priority == 0:
+    got = plain.worth
+    if rule is not None and context.state is SessionState.TOOL_WAIT and rule.condition.states == _TOOL_WAIT:
+        got = _waiting(got, context.hints.tool_wait_seconds)
+    if context.hints.priority != 0:
+        got = _hinted(got, context.hints.priority)
+    return plain if got is plain.worth else plain._replace(worth=got, label=f"{plain.label}+hint")
+
+
+def _waiting(plain: Worths, tool_wait_seconds: float | None) -> Worths:
+    """What a rule for sessions that wait for a tool gives, when the client says how long the tool takes: for twice that
+    time. A tool that is said to outlast the rule gets nothing, since its conversation would be kept and then lost."""
+    priority, duration_seconds = plain[:, 0].tolist()
+    if tool_wait_seconds is None or priority <= DEFAULT_PRIORITY:
         return plain
-    return plain._replace(worth=_hinted(plain.worth, hint_priority), label=f"{plain.label}+hint")
+    needed_seconds = TOOL_SPREAD * tool_wait_seconds
+    return worth(priority, needed_seconds) if needed_seconds <= duration_seconds else worth(DEFAULT_PRIORITY, None)
 
 
 def _hinted(plain: Worths, hint_priority: int) -> Worths:

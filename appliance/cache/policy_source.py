@@ -21,7 +21,7 @@ from appliance.toml_document import TomlError, read_toml
 
 SHIPPED_FOLDER: Final = Path(__file__).with_name("policies")
 TOP_KEYS: Final = ("description", "include", "order", "rule")
-CONDITION_KEYS: Final = ("region", "state", "role", "keeps_thinking", "client", "model", "hints")
+CONDITION_KEYS: Final = ("region", "state", "role", "keeps_thinking", "shared", "client", "model", "hints")
 RESULT_KEYS: Final = ("priority", "duration", "tiers", "caps_rest")
 
 
@@ -156,6 +156,7 @@ def _read_rule(fields: PolicyFields, path: Path) -> Rule:
         states=frozenset(fields.choices("state", SessionState) or ANY_STATE),
         roles=frozenset(fields.choices("role", SessionRole) or ANY_ROLE),
         keeps_thinking=fields.flag("keeps_thinking"),
+        shared=fields.flag("shared"),
         client=fields.text("client"),
         model=fields.text("model"),
         hints=_read_hints(fields),

@@ -19,6 +19,7 @@ class _Point(NamedTuple):
     state: SessionState
     role: SessionRole
     keeps_thinking: bool | None
+    shared: bool | None
     hints: dict[str, int | None]
 
 
@@ -39,11 +40,15 @@ def covering(condition: Condition, earlier: Sequence[Condition]) -> frozenset[in
 
 def _points(condition: Condition, earlier: Sequence[Condition]) -> Iterator[_Point]:
     """One point of each piece of `condition` in which no other condition makes a difference."""
-    flags = (True, False, None) if condition.keeps_thinking is None else (condition.keeps_thinking,)
     values = [list(_hint_values(name, condition, earlier)) for name in HINTS]
-    for region, state, role, flag in product(condition.regions, condition.states, condition.roles, flags):
+    flags = _flag_values(condition.keeps_thinking), _flag_values(condition.shared)
+    for point in product(condition.regions, condition.states, condition.roles, *flags):
         for hints in product(*values):
-            yield _Point(region, state, role, flag, dict(zip(HINTS, hints, strict=True)))
+            yield _Point(*point, dict(zip(HINTS, hints, strict=True)))
+
+
+def _flag_values(flag: bool | None) -> tuple[bool | None, ...]:
+    return (True, False, None) if flag is None else (flag,)
 
 
 def _hint_values(name: str, condition: Condition, earlier: Sequence[Condition]) -> Iterator[int | None]:
@@ -65,6 +70,7 @@ def _holds(condition: Condition, point: _Point) -> bool:
         and point.state in condition.states
         and point.role in condition.roles
         and condition.keeps_thinking in (None, point.keeps_thinking)
+        and condition.shared in (None, point.shared)
         and all(bounds.contain(point.hints[name]) for name, bounds in condition.hints)
     )
 

@@ -11,6 +11,7 @@ from appliance.cache.layout import (
     NO_SESSION,
     NOWHERE,
     NUM_BUCKETS,
+    NUM_LEVELS,
     UNKNOWN,
     WHEEL_LEVELS,
     WHEEL_SLOTS,
@@ -88,9 +89,10 @@ def _clear_lists(t: int) -> None:
     num_sessions = header_at(t, 0).num_sessions
     for which in range(NUM_BUCKETS * (2 + num_sessions + 1)):
         list_at(t, which).first, list_at(t, which).last = -1, -1
-    for which in range(2 * num_sessions):
+    for which in range(num_sessions * NUM_LEVELS):
         claims_of_at(t, which).first, claims_of_at(t, which).last = -1, -1
-    claimed_ends_at(t, 0).first, claimed_ends_at(t, 0).last = -1, -1
+    for level in range(NUM_LEVELS):
+        claimed_ends_at(t, level).first, claimed_ends_at(t, level).last = -1, -1
     for slot in range(WHEEL_LEVELS * WHEEL_SLOTS):
         slot_at(t, slot).first, slot_at(t, slot).last = -1, -1
     for level in range(WHEEL_LEVELS):

@@ -16,7 +16,7 @@ from appliance.conversation import Hints
 ANY_REGION: Final = frozenset(Region)
 ANY_STATE: Final = frozenset(SessionState)
 ANY_ROLE: Final = frozenset(SessionRole)
-HINTS: Final = ("priority", "strict_priority", "output_tokens", "total_requests")
+HINTS: Final = ("priority", "strict_priority", "output_tokens", "total_requests", "tool_wait_ms")
 """The hints that a rule may set bounds for."""
 
 
@@ -35,12 +35,13 @@ class Bounds(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class Condition:
     """All of it must hold. `client` and `model` are patterns with `*` and `?`, in whichever case; what is unknown
-    counts as empty text. `keeps_thinking` set to either matches only what is known."""
+    counts as empty text. `keeps_thinking` and `shared` set to either match only what is known."""
 
     regions: frozenset[Region] = ANY_REGION
     states: frozenset[SessionState] = ANY_STATE
     roles: frozenset[SessionRole] = ANY_ROLE
     keeps_thinking: bool | None = None
+    shared: bool | None = None
     client: str | None = None
     model: str | None = None
     hints: tuple[tuple[str, Bounds], ...] = ()
@@ -51,6 +52,7 @@ class Condition:
             and context.state in self.states
             and context.role in self.roles
             and self.keeps_thinking in (None, context.keeps_thinking)
+            and self.shared in (None, context.shared)
             and _fits(self.client, context.client)
             and _fits(self.model, context.model)
             and all(bounds.contain(hint_value(context.hints, name)) for name, bounds in self.hints)
@@ -59,6 +61,8 @@ class Condition:
 
 def hint_value(hints: Hints, name: str) -> int | None:
     """The hint of this name, one of `HINTS`."""
+    if name == "tool_wait_ms":
+        return None if hints.tool_wait_seconds is None else round(hints.tool_wait_seconds * 1000)
     value: int | None = getattr(hints, name)
     return value
 

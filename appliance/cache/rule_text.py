@@ -19,6 +19,7 @@ def condition_facts(condition: Condition) -> dict[str, Any]:
     }
     plain = {
         "keeps_thinking": condition.keeps_thinking,
+        "shared": condition.shared,
         "client": condition.client,
         "model": condition.model,
         "hints": {name: _bounds_facts(bounds) for name, bounds in condition.hints} or None,

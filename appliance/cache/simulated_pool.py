@@ -12,10 +12,13 @@ from appliance.cache.contender import Contender
 from appliance.cache.errors import IntegrityError
 from appliance.cache.eviction import EvictionCore, Order
 from appliance.cache.forecast import Forecast
+from appliance.cache.head_readers import HeadReaders
 from appliance.cache.hint import ExpectedDuration
 from appliance.cache.plan_book import PlanBook
+from appliance.cache.session_context import SessionContext
 from appliance.cache.session_state import SessionState
 from appliance.cache.trace import UNKNOWN_REGION, Trace
+from appliance.conversation import Hints
 
 ABSENT = -1
 
@@ -47,6 +50,7 @@ class SimulatedPool:
         self._region_of = np.full(trace.block_count, UNKNOWN_REGION, dtype=np.uint8)
         self._held: dict[int, Slots] = {}
         self._sessions = np.arange(len(trace.session_names))
+        self._readers = HeadReaders(trace)
         # Slots without a block are held here: so the core's candidates are just the idle blocks.
         self._spare = self._core.take(capacity_blocks, 0).blocks.astype(np.int32)
         self.evictions_by_region = np.zeros(UNKNOWN_REGION + 1, dtype=np.int64)
@@ -95,7 +99,9 @@ class SimulatedPool:
         self._core.hold(self._slot_of[blocks[:hit_blocks]], now_ms)
         room = hit_blocks + len(self._spare) + self._core.num_candidates
         self._held[request] = self._fill(request, hit_blocks, min(len(blocks), room), now_seconds)
-        self._claim(request, SessionState.RUNNING, now_ms)
+        if self._plans is not None:
+            self._readers.read(request)
+            self._claim(self._plans, request, self._context(request, SessionState.RUNNING), now_ms)
         return Placement(hit_blocks, max(0, len(blocks) - room))
 
     def end(self, request: int, now_seconds: float, ended_seconds: float | None = None) -> None:
@@ -103,9 +109,12 @@ class SimulatedPool:
         response really ends, if the request is decided in one instant before that."""
         now_ms = _milliseconds(now_seconds)
         self._foretell(request, now_seconds if ended_seconds is None else ended_seconds)
-        state = self._state_after(request)
-        if self._plans is not None and self._plans.differ(SessionState.RUNNING, state):
-            self._claim(request, state, now_ms)
+        if self._plans is not None:
+            before, after = (
+                self._context(request, each) for each in (SessionState.RUNNING, self._state_after(request))
+            )
+            if self._plans.differ(before, after):
+                self._claim(self._plans, request, after, now_ms)
         self._core.release(self._held.pop(request), now_ms)
 
     def trim(self, idle_blocks: int, now_seconds: float) -> None:
@@ -160,26 +169,34 @@ class SimulatedPool:
         self._region_of[blocks[missing]] = self._trace.regions[self._trace.offsets[request] + missing]
         return slots
 
-    def _claim(self, request: int, state: SessionState, now_ms: int) -> None:
+    def _claim(self, plans: PlanBook, request: int, context: SessionContext, now_ms: int) -> None:
         slots = self._held[request]
-        if self._plans is None or len(slots) == 0:
+        if len(slots) == 0:
             return
         start = self._trace.offsets[request]
-        claims = self._plans.claims(self._trace.regions[start : start + len(slots)], state)
+        claims = plans.claims(self._trace.regions[start : start + len(slots)], context)
         self._core.claim(int(self._trace.session[request]), slots, *claims, now_ms)
+
+    def _context(self, request: int, state: SessionState) -> SessionContext:
+        hints = Hints(tool_wait_seconds=self._tool_wait_seconds(request) if state is SessionState.TOOL_WAIT else None)
+        return SessionContext(state=state, shared=self._readers.are_several(request), hints=hints)
 
     def _foretell(self, request: int, ended_seconds: float) -> None:
         if not self._contender.is_forecast:
             return
-        waits_for_tool, tool_seconds = bool(self._trace.waits_for_tool[request]), self._trace.tool_wait_seconds[request]
-        has_hint = self._contender.uses_hints and waits_for_tool and not np.isnan(tool_seconds)
+        tool_seconds = self._tool_wait_seconds(request)
         self.forecast.response_ended(
             int(self._trace.session[request]),
             ended_seconds,
-            waits_for_tool=waits_for_tool,
-            hint=ExpectedDuration(float(tool_seconds)) if has_hint else None,
+            waits_for_tool=bool(self._trace.waits_for_tool[request]),
+            hint=None if tool_seconds is None else ExpectedDuration(tool_seconds),
             is_final=self._is_final(request),
         )
+
+    def _tool_wait_seconds(self, request: int) -> float | None:
+        seconds = float(self._trace.tool_wait_seconds[request])
+        is_told = self._contender.uses_hints and self._trace.waits_for_tool[request] and not np.isnan(seconds)
+        return seconds if is_told else None
 
     def _is_final(self, request: int) -> bool:
         return self._contender.uses_hints and bool(self._trace.is_final[request])

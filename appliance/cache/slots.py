@@ -9,13 +9,11 @@ withdrawn by no session's end.
 from __future__ import annotations
 
 from appliance.cache.kernel import inlined, kernel
-from appliance.cache.layout import DEFAULT_PRIORITY, FOREVER, MAX_DURATION_MS, NO_SESSION, NOBODY
+from appliance.cache.layout import DEFAULT_PRIORITY, FOREVER, MAX_DURATION_MS, NO_SESSION, NOBODY, NUM_LEVELS
 from appliance.cache.links import linked
 from appliance.cache.rows import (
     block_at,
     claim_at,
-    claimed_at,
-    claimed_ends_at,
     claims_of_at,
     header_at,
     session_at,
@@ -23,7 +21,16 @@ from appliance.cache.rows import (
 )
 
 append_claim, _, unlink_claim = linked(claim_at, claims_of_at)
-append_claimed, _, unlink_claimed = linked(claimed_at, claimed_ends_at)
+
+
+@inlined
+def level_of(priority: int) -> int:
+    return max(priority - DEFAULT_PRIORITY, 0)
+
+
+@inlined
+def list_of_claims(session: int, level: int) -> int:
+    return session * NUM_LEVELS + level
 
 
 @inlined
@@ -139,11 +146,10 @@ def _dominates(t: int, one: int, two: int) -> bool:
 
 @kernel
 def enlist(t: int, slot: int) -> None:
-    """Put a named claim, which is in no list, at the end of its session's list."""
-    session = claim_at(t, slot).session
-    is_above = claim_at(t, slot).priority > DEFAULT_PRIORITY
-    append_claim(t, slot, 2 * session + (0 if is_above else 1))
-    if is_above:
+    """Put a named claim, which is in no list, at the end of its session's list of this level."""
+    session, level = claim_at(t, slot).session, level_of(claim_at(t, slot).priority)
+    append_claim(t, slot, list_of_claims(session, level))
+    if level:
         session_at(t, session).num_above += 1
 
 

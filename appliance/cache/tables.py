@@ -24,6 +24,7 @@ from appliance.cache.layout import (
     LINK,
     NO_SESSION,
     NUM_BUCKETS,
+    NUM_LEVELS,
     SESSION,
     STATE,
     TIMER,
@@ -49,9 +50,9 @@ class Tables(NamedTuple):
     claims: Rows
     """`claims_per_block` rows a block."""
     claims_of: Rows
-    """Two lists for each session: of its claims above the default, and of the others."""
+    """A list for each session and level."""
     claimed: Rows
-    """Links of the list of blocks with a claim above the default, the one claimed longest ago first."""
+    """Links of the lists of blocks with a claim above the default, the one claimed longest ago first."""
     claimed_ends: Rows
     timers: Rows
     wheel: Rows
@@ -102,9 +103,9 @@ class Geometry:
             (BLOCK, self.num_blocks, 0),
             (ENDS, NUM_BUCKETS * (2 + num_owners), 0),
             (CLAIM, self.num_blocks * self.claims_per_block, 0),
-            (ENDS, 2 * self.num_sessions, 0),
+            (ENDS, self.num_sessions * NUM_LEVELS, 0),
             (LINK, self.num_blocks, 0),
-            (ENDS, 1, 0),
+            (ENDS, NUM_LEVELS, 0),
             (TIMER, self.num_blocks, 0),
             (ENDS, WHEEL_LEVELS * WHEEL_SLOTS, 0),
             (LEVEL, WHEEL_LEVELS, 0),

@@ -7,7 +7,7 @@ from appliance.cache.layout import DEFAULT_PRIORITY, FOREVER, NO_SESSION
 from appliance.cache.links import linked
 from appliance.cache.prefixes import spread
 from appliance.cache.rows import block_at, claim_at, claimed_at, claimed_ends_at, state_at
-from appliance.cache.slots import enlist, let_due_fall, remove_claims, slots_of, unlist
+from appliance.cache.slots import enlist, let_due_fall, level_of, remove_claims, slots_of, unlist
 from appliance.cache.timers import set_timer
 
 append_claimed, _, unlink_claimed = linked(claimed_at, claimed_ends_at)
@@ -22,7 +22,7 @@ def reckon(t: int, block: int) -> None:
 
 @kernel
 def work_out_own(t: int, block: int) -> None:
-    """Set the block's own priority, its shortest duration and timer, and whether it is in the list of claimed ones."""
+    """Set the block's own priority, its shortest duration and timer, and whether it is in a list of claimed ones."""
     record = block_at(t, block)
     own, shortest_ms = -1, FOREVER
     if record.num_claims:
@@ -36,7 +36,7 @@ def work_out_own(t: int, block: int) -> None:
                 shortest_ms = claim.duration_ms
     own = DEFAULT_PRIORITY if own < 0 else own
     if (own > DEFAULT_PRIORITY) != (record.own > DEFAULT_PRIORITY):
-        _count_claimed(t, block, own > DEFAULT_PRIORITY)
+        _count_claimed(t, block, own)
     record.own, record.duration_ms = own, shortest_ms
     start_timer(t, block)
 
@@ -57,9 +57,9 @@ def restart_timer(t: int, block: int) -> None:
 
 
 @kernel
-def _count_claimed(t: int, block: int, is_claimed: bool) -> None:
-    if is_claimed:
-        append_claimed(t, block, 0)
+def _count_claimed(t: int, block: int, own: int) -> None:
+    if own > DEFAULT_PRIORITY:
+        append_claimed(t, block, level_of(own))
         state_at(t, 0).num_claimed += 1
     else:
         unlink_claimed(t, block)
@@ -68,10 +68,11 @@ def _count_claimed(t: int, block: int, is_claimed: bool) -> None:
 
 @kernel
 def renew_claimed(t: int, block: int) -> None:
-    """The block was just claimed: if it is in the list of claimed ones, it goes to its end."""
-    if block_at(t, block).own > DEFAULT_PRIORITY:
+    """The block was just claimed: if it is in a list of claimed ones, it goes to the end of that of its level."""
+    level = level_of(block_at(t, block).own)
+    if level:
         unlink_claimed(t, block)
-        append_claimed(t, block, 0)
+        append_claimed(t, block, level)
 
 
 @kernel

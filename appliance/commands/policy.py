@@ -35,7 +35,7 @@ def _validate(options: argparse.Namespace) -> int:
     if options.json:
         _print_json({"policy": _chosen(options), "valid": True, "rules": len(policy.rules)})
     else:
-        _print(f"{_chosen(options)}: valid, {len(policy.rules)} rule{'' if len(policy.rules) == 1 else 's'}")
+        _print(f"{_chosen(options)}: valid, {_rules(len(policy.rules))}")
     return 0
 
 
@@ -73,7 +73,7 @@ def _apply(options: argparse.Namespace) -> int:
     if options.json:
         _print_json(active)
     else:
-        _print(f"active: {policy.name}, {len(active['rules'])} rules; until the box ends")
+        _print(f"active: {policy.name}, {_rules(len(active['rules']))}; until the box ends")
     return 0
 
 
@@ -85,6 +85,10 @@ def _explain(options: argparse.Namespace) -> int:
     else:
         _print(*explained.lines())
     return 0
+
+
+def _rules(count: int) -> str:
+    return f"{count} rule{'' if count == 1 else 's'}"
 
 
 def _chosen(options: argparse.Namespace) -> str:

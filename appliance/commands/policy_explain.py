@@ -25,6 +25,7 @@ from appliance.commands.columns import columns
 from appliance.commands.request_body import decode, guess_api
 from appliance.conversation import Conversation
 
+_YES_OR_NO = {"yes": True, "no": False, None: None}
 OUTPUT = Part(Region.OUTPUT, Origin(), "")
 
 
@@ -126,7 +127,8 @@ def _context(conversation: Conversation, options: argparse.Namespace) -> Session
         role=SessionRole(options.role or (SessionRole.SUBAGENT if is_child else SessionRole.LEAD)),
         client=options.client or conversation.identity.client,
         model=conversation.model,
-        keeps_thinking={"yes": True, "no": False}.get(options.keeps_thinking),
+        keeps_thinking=_YES_OR_NO[options.keeps_thinking],
+        shared=_YES_OR_NO[options.shared],
         hints=replace(conversation.hints, retention=()),
     )
 

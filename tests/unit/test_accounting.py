@@ -5,14 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from appliance.accounting import SAMPLES, WINDOW_SECONDS, Accounts, Rate
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.seconds = 1000.0
-
-    def __call__(self) -> float:
-        return self.seconds
+from tests.clock import Clock
 
 
 @pytest.fixture

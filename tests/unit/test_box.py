@@ -6,7 +6,9 @@ from array import array
 from collections.abc import AsyncGenerator
 
 import pytest
+from msgspec.structs import asdict, astuple
 
+from appliance.api.eviction_page import EvictionPage
 from appliance.box import Phase, RunningBox
 from appliance.cache.policy_source import load_policy
 from appliance.cache.region import Region
@@ -16,6 +18,7 @@ from appliance.errors import InvalidRequest, NotReady
 from appliance.eviction_log import Evicted
 from appliance.generation import Event
 from appliance.router.events import Batch, BlockStored
+from tests.clock import Clock
 from tests.unit.scripted_worker import (
     BLOCK_TOKENS,
     CARD,
@@ -30,20 +33,12 @@ from tests.unit.scripted_worker import (
 HELLO = steps_of(["Hel", "lo"], cached_tokens=4)
 
 
-class Clock:
-    def __init__(self) -> None:
-        self.seconds = 1_700_000_000.0
-
-    def __call__(self) -> float:
-        return self.seconds
-
-
 def new_box(clock: Clock | None = None) -> RunningBox:
-    return RunningBox("http://127.0.0.1:8000", CARD.id, "demo", clock or Clock())
+    return RunningBox("http://127.0.0.1:8000", CARD.id, "demo", clock or Clock(1_700_000_000.0))
 
 
 async def test_before_it_is_open_a_box_says_what_it_is_and_that_nothing_is_known_yet() -> None:
-    clock = Clock()
+    clock = Clock(1_700_000_000.0)
     box = new_box(clock)
     clock.seconds += 5
     status = box.status()
@@ -198,11 +193,28 @@ def test_the_status_tells_what_was_evicted() -> None:
     assert box.status().evictions.awaited == 1
 
 
+def test_evictions_are_told_one_by_one_with_victim_cause_and_rule() -> None:
+    box = new_box()
+    for block_hash in (b"\x01\xff", 7, None):
+        eviction = Eviction(1, block_hash, 32, "a", "b", "r", 90, "coding-agent.toml:9", 1.5, awaited=False)
+        box.accounts.evictions.add(Evicted(5.0, 0, Region.SYSTEM, eviction))
+    page = box.evictions(None, 2)
+    assert [(one.number, one.block_hash) for one in page.evictions] == [(1, 7), (2, None)]
+    (first, *_), after, missed = astuple(box.evictions(0, 1))
+    assert (after, missed) == (1, 0)
+    assert asdict(first) == {
+        "number": 0, "at": 5.0, "worker": 0, "block_hash": "01ff", "first_token": 32, "region": "system", "owner": "a",
+        "age_seconds": 1.5, "priority": 90, "rule": "coding-agent.toml:9", "awaited": False, "cause": "other_session",
+        "cause_session": "b", "cause_request": "r",
+    }  # fmt: skip
+    assert box.evictions(page.next, 5) == EvictionPage([], 3, 0)
+
+
 async def _collect(events: AsyncGenerator[Event]) -> list[Event]:
     return [event async for event in events]
 
 
 def test_the_longest_wait_for_the_loop_is_told_in_milliseconds() -> None:
-    box = new_box(Clock())
+    box = new_box(Clock(1_700_000_000.0))
     box.loop_lag.add(0.025)
     assert box.status().latency.loop_lag_max_ms == 25.0

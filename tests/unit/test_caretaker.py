@@ -19,6 +19,7 @@ from appliance.eviction_log import EvictionLog
 from appliance.retention import Retention, Subject
 from appliance.router.scoring import Room
 from appliance.session_forecast import SessionForecast
+from tests.clock import Clock
 from tests.unit.scripted_worker import ScriptedWorker, until
 
 if TYPE_CHECKING:
@@ -26,14 +27,6 @@ if TYPE_CHECKING:
 
 REGIONS = RegionMap([Span(0, 64, Region.SYSTEM), Span(64, 100, Region.USER)])
 CODING_AGENT, CHAT, LRU = map(load_policy, ("coding-agent", "chat", "lru"))
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.seconds = 1000.0
-
-    def __call__(self) -> float:
-        return self.seconds
 
 
 class Store:
@@ -129,6 +122,29 @@ async def test_every_engine_is_told_what_idle_sessions_are_worth_and_nothing_of_
     assert care.forecast.keeps().keys() == {"idle"}
 
 
+async def test_what_sessions_are_worth_is_worked_out_once_for_all_engines(monkeypatch: pytest.MonkeyPatch) -> None:
+    workers = ScriptedWorker(0), ScriptedWorker(1)
+    await started(*workers)
+    care = Care(*workers)
+    care.ask("idle")
+    found = iter([{"idle": 0.5}])
+    monkeypatch.setattr(care.forecast, "keeps", lambda: next(found))
+    await care.tick()
+    assert workers[0].keeps == workers[1].keeps == {"idle": 0.5}
+
+
+async def test_a_session_that_asks_again_meanwhile_is_not_told_to_be_idle() -> None:
+    await started(worker := ScriptedWorker(0))
+    care = Care(worker)
+    care.ask("idle")
+    care.ask("returns")
+    care.caretaker.tick()
+    care.begin("returns")
+    await care.caretaker.settled()
+    assert worker.keeps is not None
+    assert worker.keeps.keys() == {"idle"}
+
+
 async def test_what_has_not_changed_is_not_told_again_but_to_an_engine_that_was_started_anew() -> None:
     await started(worker := ScriptedWorker(0))
     care = Care(worker)
@@ -172,7 +188,7 @@ async def test_a_session_that_silence_has_finished_is_planned_once_more_and_wort
     assert worker.replans == []
     await care.tick(3600)
     ((name, payload),) = worker.replans
-    assert (name, priorities(payload)[1:]) == ("quiet", [0, 0])
+    assert (name, set(priorities(payload))) == ("quiet", {0})
     assert worker.keeps == {"quiet": 0.0}
     await care.tick()
     assert len(worker.replans) == 1

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from appliance.cache.region import Region
 from appliance.engine.retention.eviction import Eviction, EvictionBatch
-from appliance.eviction_log import Cause, Evicted, EvictionLog, Kind
+from appliance.eviction_log import Cause, Evicted, EvictionLog, Kind, Remembered
 
 RULE = "coding-agent.toml:9"
 
@@ -39,6 +39,22 @@ def test_only_the_newest_are_remembered_and_all_are_counted() -> None:
         log.add(evicted(block=block))
     assert [each.eviction.block for each in log.recent] == [3, 4]
     assert log.counts.total() == 5
+
+
+def test_the_newest_are_told_or_those_from_a_number_on() -> None:
+    log = EvictionLog(most=4)
+    assert log.remembered(None, 3) == log.remembered(0, 3) == Remembered(0, ())
+    for block in range(10):
+        log.add(evicted(block=block))
+    assert blocks_of(log.remembered(None, 3)) == (7, [7, 8, 9])
+    assert blocks_of(log.remembered(None, 100)) == (6, [6, 7, 8, 9])
+    assert blocks_of(log.remembered(7, 2)) == (7, [7, 8])
+    assert blocks_of(log.remembered(2, 2)) == (6, [6, 7])
+    assert blocks_of(log.remembered(10, 2)) == blocks_of(log.remembered(99, 2)) == (10, [])
+
+
+def blocks_of(remembered: Remembered) -> tuple[int, list[int]]:
+    return remembered.first_number, [each.eviction.block for each in remembered.evictions]
 
 
 def test_what_engines_dropped_adds_up_over_their_restarts() -> None:

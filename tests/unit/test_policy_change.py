@@ -5,6 +5,7 @@ from pathlib import Path
 from appliance.cache.layout import FOREVER
 from appliance.cache.policy import Policy
 from appliance.cache.policy_source import load_policy
+from appliance.cache.rule import Rule
 from appliance.engine.retention.worth import Worth
 from appliance.policy_change import worths_under
 
@@ -17,6 +18,11 @@ def load(folder: Path, text: str) -> Policy:
     return load_policy(str(path))
 
 
+def _is_of_any(rule: Rule) -> bool:
+    """Whether it needs no word of the template or of a client."""
+    return rule.condition.keeps_thinking is None and not rule.condition.hints
+
+
 def test_rules_of_a_policy_are_worth_what_they_say() -> None:
     worths = worths_under(CHAT, (), None)
     assert worths.keys() == {rule.label for rule in CHAT.rules}
@@ -25,14 +31,12 @@ def test_rules_of_a_policy_are_worth_what_they_say() -> None:
 
 def test_old_rules_are_worth_what_their_regions_get_now() -> None:
     worths = worths_under(LRU, [CODING_AGENT, LRU], None)
-    assert {worths[rule.label] for rule in CODING_AGENT.rules if rule.condition.keeps_thinking is None} == {
-        Worth(35, FOREVER)
-    }
+    assert {worths[rule.label] for rule in CODING_AGENT.rules if _is_of_any(rule)} == {Worth(35, FOREVER)}
 
 
 def test_an_old_rule_for_several_regions_becomes_worth_the_most_of_them() -> None:
     (everything,) = LRU.rules
-    assert worths_under(CODING_AGENT, [LRU], None)[everything.label] == Worth(90, 30_000)
+    assert worths_under(CODING_AGENT, [LRU], None)[everything.label] == Worth(90, 300_000)
 
 
 def test_an_end_is_less_than_none_and_what_may_not_be_on_the_gpu_is_worth_nothing(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from appliance.restarts import RestartBudget
+from tests.clock import Clock
 
 WINDOW_SECONDS = 100.0
 
@@ -13,19 +14,11 @@ WINDOW_SECONDS = 100.0
 gaps = st.lists(st.integers(0, 1600).map(lambda eighths: eighths / 8), max_size=40)
 
 
-class Clock:
-    def __init__(self) -> None:
-        self.seconds = 0.0
-
-    def __call__(self) -> float:
-        return self.seconds
-
-
 def delays(
     waits: Sequence[float], limit: int, backoff_seconds: float = 1.0, max_seconds: float = 8.0
 ) -> list[tuple[float, float | None]]:
     """When a restart was asked for, and the answer."""
-    clock = Clock()
+    clock = Clock(0.0)
     budget = RestartBudget(limit, WINDOW_SECONDS, backoff_seconds, max_seconds, clock)
     answers = []
     for wait in waits:

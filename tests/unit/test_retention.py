@@ -13,7 +13,8 @@ from appliance.generation import MarkedPrefix
 from appliance.retention import Retention, Subject, subject_of
 from appliance.session_forecast import SessionForecast
 
-CONVERSATION = Conversation("m", (Message(Role.USER, (Text("Hi"),)),), identity=Identity("lead"))
+OPENING = Message(Role.SYSTEM, (Text("Help."),))
+CONVERSATION = Conversation("m", (OPENING, Message(Role.USER, (Text("Hi"),))), identity=Identity("lead"))
 REGIONS = RegionMap([Span(0, 64, Region.SYSTEM), Span(64, 100, Region.USER)])
 SUBJECT = subject_of(CONVERSATION, REGIONS, ())
 
@@ -32,19 +33,49 @@ def asked_by(session_id: str | None, hints: Hints | None = None) -> Subject:
 
 
 def test_a_running_session_keeps_its_system_text_longest_and_its_output_shortest() -> None:
-    payload = new_retention().begin(SUBJECT)
+    retention = new_retention()
+    retention.begin(asked_by("other"))
+    payload = retention.begin(SUBJECT)
     assert payload["scope"] == "lead"
     system, user, output = priorities(payload)
     assert system > user > output
 
 
-def test_a_session_that_waits_for_a_tool_is_worth_more_than_an_idle_one() -> None:
+def test_a_head_is_shared_as_long_as_two_sessions_that_are_known_have_it() -> None:
+    retention = new_retention(max_sessions=2)
+    head = [priorities(retention.begin(asked_by("one")))[0]]
+    retention.end(asked_by("one"), "stop")
+    head.append(priorities(retention.begin(asked_by(None)))[0])
+    head.append(priorities(retention.begin(asked_by("two")))[0])
+    head.append(priorities(retention.plan("one"))[0])
+    retention.begin(asked_by("three")._replace(head=1))
+    retention.check_integrity()
+    assert retention.sessions() == ["two", "three"]
+    head.append(priorities(retention.plan("two"))[0])
+    assert head == [35, 90, 90, 90, 35]
+
+
+def test_a_session_that_changes_its_system_text_shares_the_new_one() -> None:
     retention = new_retention()
-    retention.begin(SUBJECT)
-    waiting = priorities(retention.end(SUBJECT, "tool_calls"))
-    retention.begin(SUBJECT)
-    idle = priorities(retention.end(SUBJECT, "stop"))
-    assert waiting[1] > idle[1] == 35
+    for subject in (asked_by("one"), asked_by("two"), asked_by("one")._replace(head=1), asked_by("two")):
+        retention.begin(subject)
+    assert priorities(retention.plan("two"))[0] == 35
+    retention.begin(asked_by("two")._replace(head=1))
+    assert priorities(retention.plan("one"))[0] == 90
+    retention.check_integrity()
+
+
+def test_a_session_whose_tool_is_said_to_be_quick_is_worth_more_than_an_idle_one() -> None:
+    retention = new_retention()
+    quick = asked_by("lead", Hints(tool_wait_seconds=3.0))
+    retention.begin(quick)
+    waiting = retention.end(quick, "tool_calls")
+    assert waiting is not None
+    conversation = waiting["directives"][0]
+    assert (conversation["priority"], conversation["duration"]) == (60, 6.0)
+    assert conversation["rule"].endswith("+hint")
+    retention.begin(quick)
+    assert priorities(retention.end(quick, "stop"))[0] == 35
 
 
 def test_a_session_that_said_it_is_final_is_worth_nothing_where_it_is_alone() -> None:

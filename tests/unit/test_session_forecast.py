@@ -6,14 +6,7 @@ import pytest
 
 from appliance.conversation import Hints
 from appliance.session_forecast import UNNAMED_AGE_SECONDS, SessionForecast, batches
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.seconds = 1000.0
-
-    def __call__(self) -> float:
-        return self.seconds
+from tests.clock import Clock
 
 
 @pytest.fixture

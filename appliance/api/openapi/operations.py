@@ -9,6 +9,8 @@ from appliance.api.anthropic_problems import AnthropicError
 from appliance.api.chat_bodies import Chunk, Completion
 from appliance.api.completions_bodies import CompletionBody
 from appliance.api.conversations import ConversationBody
+from appliance.api.eviction_page import EvictionPage
+from appliance.api.eviction_routes import MAX_LIMIT as MAX_EVICTIONS
 from appliance.api.item_pages import MAX_LIMIT, ORDERS, ItemPage
 from appliance.api.messages_bodies import EventBody, MessageBody, TokenCount
 from appliance.api.model_list import MAX_LIMIT as MAX_MODELS
@@ -45,6 +47,10 @@ ITEM_PAGE: Final = (
     Parameter("after", {"type": "string"}),
     Parameter("limit", {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT}),
     Parameter("order", {"type": "string", "enum": list(ORDERS)}),
+)
+EVICTION_PAGE: Final = (
+    Parameter("limit", {"type": "integer", "minimum": 1, "maximum": MAX_EVICTIONS}),
+    Parameter("since", {"type": "integer", "minimum": 0}),
 )
 MODEL_PAGE: Final = (
     Parameter("limit", {"type": "integer", "minimum": 1, "maximum": MAX_MODELS}),
@@ -98,6 +104,13 @@ BOX_OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
     ),
     ("DELETE", "/box/v1/route/{reservation}"): Operation(
         Group.BOX, "Free a reserved place", Freed, parameters=_in_path("reservation"), errors=(403, 404, 503)
+    ),
+    ("GET", "/box/v1/evictions"): Operation(
+        Group.BOX,
+        "The newest blocks that had to go, and why; from the box's own machine only",
+        EvictionPage,
+        parameters=EVICTION_PAGE,
+        errors=(400, 403),
     ),
     ("GET", "/v1/models"): Operation(
         Group.MODELS,

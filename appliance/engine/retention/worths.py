@@ -9,10 +9,11 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from appliance.cache.layout import FOREVER, MAX_DURATION_MS
-from appliance.cache.plan import Directive, RetentionPlan
+from appliance.cache.plan import RetentionPlan
 from appliance.cache.plan_wire import ACTION_TYPE, ACTION_VERSION, decode_plan
 from appliance.cache.tier import Tier
 from appliance.engine.retention.arrays import Numbers
+from appliance.engine.retention.worth import Worth
 
 NOTHING: Final = 0
 """What a block is worth where its plan does not allow it."""
@@ -31,7 +32,10 @@ class GpuPlan:
 
     def __init__(self, plan: RetentionPlan, number_of: Callable[[str], int]) -> None:
         """`number_of` gives the number of the rule that decided."""
-        rows = [_on_gpu(each, number_of) for each in plan.directives]
+        rows = [
+            (each.token_start, *on_gpu(each.priority, each.duration_seconds, each.tiers), number_of(each.rule))
+            for each in plan.directives
+        ]
         self._starts, *worths = np.array(rows, np.int64).T
         self._worths = Worths(*worths)
 
@@ -42,12 +46,11 @@ class GpuPlan:
         return Worths(priorities[chosen], durations_ms[chosen], rules[chosen])
 
 
-def _on_gpu(directive: Directive, number_of: Callable[[str], int]) -> tuple[int, int, int, int]:
-    """Where it starts, and what it gives."""
-    start, _, priority, duration_seconds, tiers, rule = directive
+def on_gpu(priority: int, duration_seconds: float | None, tiers: Tier) -> Worth:
+    """What a rule or a directive gives a block there: nothing if it does not allow it there."""
     if Tier.GPU not in tiers:
-        return start, NOTHING, FOREVER, number_of(rule)
-    return start, priority, milliseconds(duration_seconds), number_of(rule)
+        return Worth(NOTHING, FOREVER)
+    return Worth(priority, milliseconds(duration_seconds))
 
 
 def milliseconds(duration_seconds: float | None) -> int:

@@ -12,6 +12,7 @@ from fastapi import FastAPI
 from starlette.types import Message
 
 from appliance.api.app import create_app
+from appliance.api.eviction_page import EvictedBlock, EvictionPage
 from appliance.api.routing_views import (
     CandidateView,
     CostView,
@@ -149,6 +150,7 @@ class ScriptedBox:
     ) -> None:
         self.active_policy = Policy("mine", ())
         self.desk = ScriptedDesk()
+        self.evicted: list[EvictedBlock] = []
         self._is_ready = is_ready
         self._phase = phase
         self._workers = [worker_view(number, worker_phase) for number, worker_phase in enumerate(worker_phases)]
@@ -175,6 +177,10 @@ class ScriptedBox:
 
     def is_ready(self) -> bool:
         return self._is_ready
+
+    def evictions(self, since: int | None, limit: int) -> EvictionPage:
+        first = since or 0
+        return EvictionPage(self.evicted[first : first + limit], first, missed=0)
 
     def policy(self) -> Policy:
         return self.active_policy

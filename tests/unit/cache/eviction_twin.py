@@ -96,8 +96,8 @@ class EvictionTwin:
         self.place: dict[int, Place] = dict.fromkeys(range(num_blocks), ("used", FREE, 0))
         self.above: defaultdict[int, list[int]] = defaultdict(list)
         """By session: the blocks on which it has a claim above 35, oldest claim first."""
-        self.claimed: list[int] = []
-        """Blocks with a claim above 35, the one claimed longest ago first."""
+        self.claimed: dict[int, int] = {}
+        """Blocks with a claim above 35, the one claimed longest ago first, and their own priority at that time."""
         self._set_limits(session_share, total_share)
 
     # What is known of blocks
@@ -209,9 +209,9 @@ class EvictionTwin:
         self.expire(now_ms)
         for number, *values in reversed(list(zip(blocks, priorities, durations_ms, rules, strict=True))):
             self._set_claim(number, Claim(session, *values))
-            _take_out(self.claimed, number)
+            self.claimed.pop(number, None)
             if self.blocks[number].own > DEFAULT:
-                self.claimed.append(number)
+                self.claimed[number] = self.blocks[number].own
         self._keep_to_session_share(session)
         self._keep_to_total_share()
         self._settle()
@@ -279,7 +279,7 @@ class EvictionTwin:
             if session not in above:
                 _take_out(numbers, number)
         if block.own <= DEFAULT:
-            _take_out(self.claimed, number)
+            self.claimed.pop(number, None)
 
     def finish(self, session: int, priority: int = 0) -> None:
         for number, block in enumerate(self.blocks):
@@ -330,14 +330,17 @@ class EvictionTwin:
 
     def _keep_to_session_share(self, session: int) -> None:
         while len(self.above[session]) > self.session_limit:
-            number = self.above[session][0]
+            number = min(self.above[session], key=lambda number: self._priority_of(session, number))
             self._let_fall(number, session)
             self.stats["session_share_falls"] += 1
 
     def _keep_to_total_share(self) -> None:
         while len(self.claimed) > self.total_limit:
-            self._let_fall(self.claimed[0])
+            self._let_fall(min(self.claimed, key=self.claimed.__getitem__))
             self.stats["total_share_falls"] += 1
+
+    def _priority_of(self, session: int, number: int) -> int:
+        return next(claim.priority for claim in self.blocks[number].named.values() if claim.session == session)
 
     def _let_fall(self, number: int, session: int | None = None) -> None:
         for claim in self.blocks[number].claims():
@@ -449,8 +452,9 @@ class EvictionTwin:
         for block in self.blocks:
             for claim in block.claims():
                 self._fall_if_due(block, claim)
-        for numbers in (*self.lists.values(), *self.above.values(), self.claimed, *(b.children for b in self.blocks)):
+        for numbers in (*self.lists.values(), *self.above.values(), *(block.children for block in self.blocks)):
             numbers.clear()
+        self.claimed.clear()
         self.place.clear()
         order = self._in_order_of_use(range(len(self.blocks)))
         for number in order:
@@ -470,7 +474,7 @@ class EvictionTwin:
             if claim.priority > DEFAULT:
                 self.above[claim.session].append(number)
         if block.own > DEFAULT:
-            self.claimed.append(number)
+            self.claimed[number] = block.own
 
     def _place_of_used(self, number: int) -> Place:
         bucket = self._bucket(number)

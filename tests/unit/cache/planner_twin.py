@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from appliance.cache.plan import Directive
-from appliance.cache.planner import HINT_SECONDS, MARK_PRIORITY, MarkedPrefix
+from appliance.cache.planner import HINT_SECONDS, MARK_PRIORITY, TOOL_SPREAD, MarkedPrefix
 from appliance.cache.policy import Policy
 from appliance.cache.region import Region
 from appliance.cache.region_map import RegionMap
 from appliance.cache.session_context import SessionContext
+from appliance.cache.session_state import SessionState
 from appliance.cache.tier import ALL_TIERS, NO_TIER, Tier
 from appliance.conversation import RetentionDirective
 
@@ -64,6 +65,8 @@ def by_policy(of_tokens: Sequence[Region], policy: Policy, context: SessionConte
     for region in of_tokens:
         rule = policy.match(region, context)
         one = worth(35, None) if rule is None else worth(rule.priority, rule.duration_seconds)
+        if rule is not None and context.state is SessionState.TOOL_WAIT and len(rule.condition.states) == 1:
+            one = waiting(one, context.hints.tool_wait_seconds)
         one = hinted(one, context.hints.priority)
         if rule is not None and rule.caps_rest:
             ceiling, allowed = least([ceiling, one]), allowed & rule.tiers
@@ -76,6 +79,14 @@ def by_policy(of_tokens: Sequence[Region], policy: Policy, context: SessionConte
             union |= behind
         reached.append(union)
     return [most(worths[token:]) for token in range(len(worths))], reached
+
+
+def waiting(one: Worth, tool_wait_seconds: float | None) -> Worth:
+    priority, seconds = one
+    if tool_wait_seconds is None or priority <= 35:
+        return one
+    needed = TOOL_SPREAD * tool_wait_seconds
+    return worth(priority, needed) if needed <= seconds else worth(35, None)
 
 
 def hinted(one: Worth, hint: int) -> Worth:

@@ -47,11 +47,12 @@ def bounds(draw: st.DrawFn) -> Bounds:
 
 @st.composite
 def conditions(draw: st.DrawFn) -> Condition:
-    names = draw(st.lists(st.sampled_from(["priority", "strict_priority"]), unique=True, max_size=2))
+    names = draw(st.lists(st.sampled_from(["priority", "strict_priority", "tool_wait_ms"]), unique=True, max_size=2))
     return Condition(
         draw(subsets(Region)),  # type: ignore[arg-type] # one strategy for three enumerations
         draw(subsets(SessionState)),  # type: ignore[arg-type] # as above
         draw(subsets(SessionRole)),  # type: ignore[arg-type] # as above
+        draw(st.sampled_from([None, None, True, False])),
         draw(st.sampled_from([None, None, True, False])),
         draw(patterns),
         draw(patterns),
@@ -87,9 +88,11 @@ def contexts(draw: st.DrawFn) -> SessionContext:
         draw(texts),
         draw(texts),
         draw(st.sampled_from([None, True, False])),
+        draw(st.sampled_from([None, True, False])),
         Hints(
             priority=draw(st.one_of(st.just(0), st.integers(-120, 120))),
             strict_priority=draw(st.sampled_from([None, -3, 0, 1, 2, 3, 4])),
+            tool_wait_seconds=draw(st.sampled_from([None, None, 0.0, 0.002, 15.0, 15.1, 150.0, 4000.0])),
             retention=tuple(draw(st.lists(directives(), max_size=3))),
         ),
     )

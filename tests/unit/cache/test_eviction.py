@@ -203,11 +203,33 @@ def test_a_session_s_oldest_claims_fall_first() -> None:
 
 def test_all_claims_above_35_hold_at_most_the_total_share() -> None:
     core = make_core(shares=Shares(session=0.5, total=0.6))
-    one, two = put(core, A, 8, 0, priority=90), put(core, B, 8, 1, priority=40)
+    one, two = put(core, A, 8, 0, priority=90), put(core, B, 8, 1, priority=90)
     assert core.num_claimed == 12
     assert core.priorities(one).tolist() == [90] * 4 + [35] * 4
-    assert core.priorities(two).tolist() == [40] * 8
+    assert core.priorities(two).tolist() == [90] * 8
     assert core.stats.total_share_falls == 4
+
+
+def test_the_lowest_claims_of_all_fall_first_though_others_are_older() -> None:
+    core = make_core(shares=Shares(session=0.5, total=0.6))
+    one, two = put(core, A, 8, 0, priority=90), put(core, B, 8, 1, priority=40)
+    assert core.priorities(one).tolist() == [90] * 8
+    assert core.priorities(two).tolist() == [40] * 4 + [35] * 4
+
+
+def test_the_lowest_claims_of_a_session_fall_first_though_others_are_older() -> None:
+    core = make_core(shares=Shares(session=0.3, total=1.0))
+    head, other = put(core, A, 4, 0, priority=90), put(core, A, 4, 1, priority=40)
+    assert core.priorities(head + other).tolist() == [90] * 4 + [40] * 2 + [35] * 2
+
+
+def test_sixty_subagents_with_system_texts_of_their_own_do_not_push_out_their_lead() -> None:
+    core = EvictionCore(100, num_sessions=64, order=Order.LRU)
+    lead = put(core, A, 20, 0, priority=90, duration_ms=30 * SECOND)
+    for number in range(1, 61):
+        put(core, number, 5, number, priority=70, duration_ms=30 * SECOND)
+    assert core.stats.total_share_falls > 100
+    assert core.priorities(lead).tolist() == [90] * 20
 
 
 def test_smaller_shares_are_in_force_at_once(core: EvictionCore) -> None:

@@ -15,28 +15,35 @@ from appliance.cache.region_map import RegionMap, Span
 from appliance.cache.session_context import SessionContext
 from appliance.cache.session_state import SessionState
 from appliance.cache.trace import REGIONS, UNKNOWN_REGION
+from appliance.conversation import Hints
 
 BOOKS = {name: PlanBook(load_policy(name)) for name in ("coding-agent", "chat")}
 
 
 @given(
     codes=st.lists(st.integers(0, UNKNOWN_REGION), min_size=1, max_size=30),
-    state=st.sampled_from(SessionState),
+    context=st.builds(
+        SessionContext,
+        st.sampled_from(SessionState),
+        shared=st.booleans(),
+        hints=st.builds(Hints, tool_wait_seconds=st.sampled_from([None, 4.0, 40.0])),
+    ),
     name=st.sampled_from(sorted(BOOKS)),
 )
-def test_what_is_looked_up_is_what_the_planner_gives(codes: list[int], state: SessionState, name: str) -> None:
+def test_what_is_looked_up_is_what_the_planner_gives(codes: list[int], context: SessionContext, name: str) -> None:
     regions = [Region.USER if code == UNKNOWN_REGION else REGIONS[code] for code in codes]
     whole = RegionMap(Span(16 * place, 16 * place + 16, region) for place, region in enumerate(regions))
-    planned = make_plan(whole, load_policy(name), SessionContext(state=state)).for_blocks(16)
-    claims = BOOKS[name].claims(np.array(codes, dtype=np.uint8), state)
+    planned = make_plan(whole, load_policy(name), context).for_blocks(16)
+    claims = BOOKS[name].claims(np.array(codes, dtype=np.uint8), context)
     assert claims.priorities.tolist() == planned.priority.tolist()
     assert claims.durations_ms.tolist() == planned.duration_ms.tolist()
 
 
 def test_states_that_give_everything_the_same_do_not_differ() -> None:
     book = BOOKS["coding-agent"]
-    assert not book.differ(SessionState.IDLE, SessionState.IDLE)
-    assert book.differ(SessionState.RUNNING, SessionState.FINISHED)
+    idle, running, finished = map(SessionContext, (SessionState.IDLE, SessionState.RUNNING, SessionState.FINISHED))
+    assert not book.differ(idle, idle)
+    assert book.differ(running, finished)
 
 
 def test_the_bare_orders_have_no_policy() -> None:

@@ -45,6 +45,8 @@ def test_a_rule_said_to_be_unreachable_matches_only_what_its_takers_match(
         (Condition(states=IDLE), [Condition(states=BUSY), Condition()], {1}),
         (Condition(), [Condition(keeps_thinking=True), Condition(keeps_thinking=False)], None),
         (Condition(keeps_thinking=True), [Condition(keeps_thinking=True)], {0}),
+        (Condition(), [Condition(shared=True), Condition(shared=False)], None),
+        (Condition(shared=True), [Condition(shared=False), Condition(shared=True)], {1}),
         (Condition(model="qwen*"), [Condition(model="q*")], {0}),
         (Condition(model="q*"), [Condition(model="qwen*")], None),
         (Condition(model="QWEN"), [Condition(model="qwen")], {0}),

@@ -16,6 +16,7 @@ LEAD = SessionContext(
     client="claude-cli/2.1.0 (external, cli)",
     model="Qwen/Qwen3-8B",
     keeps_thinking=False,
+    shared=True,
     hints=Hints(priority=3, total_requests=10),
 )
 
@@ -31,6 +32,8 @@ LEAD = SessionContext(
         (Condition(roles=frozenset({SessionRole.SUBAGENT})), False),
         (Condition(keeps_thinking=False), True),
         (Condition(keeps_thinking=True), False),
+        (Condition(shared=True), True),
+        (Condition(shared=False), False),
         (Condition(client="Claude-CLI/*"), True),
         (Condition(client="claude-cli"), False),
         (Condition(model="*/qwen3-?b"), True),
@@ -52,10 +55,12 @@ def test_what_is_unknown_fits_only_a_pattern_for_anything() -> None:
     assert Condition(client="*", model="*").matches(Region.USER, nothing)
     assert not Condition(client="?*").matches(Region.USER, nothing)
     assert not Condition(keeps_thinking=False).matches(Region.USER, nothing)
+    assert not Condition(shared=False).matches(Region.USER, nothing)
 
 
 def test_every_hint_with_bounds_is_a_hint() -> None:
-    assert [hint_value(Hints(), name) for name in HINTS] == [0, None, None, None]
+    assert [hint_value(Hints(), name) for name in HINTS] == [0, None, None, None, None]
+    assert hint_value(Hints(tool_wait_seconds=1.5), "tool_wait_ms") == 1500
 
 
 def test_a_rule_is_called_by_file_and_line() -> None:

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,14 +7,7 @@ from hypothesis import strategies as st
 from appliance.cache.errors import IntegrityError
 from appliance.cache.session_state import Session, SessionRole, SessionState
 from appliance.generation import FinishReason
-
-
-@dataclass
-class Clock:
-    now: float = 100.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.clock import Clock
 
 
 @pytest.fixture
@@ -54,19 +45,19 @@ def test_an_hour_of_silence_finishes_a_session(reason: str, session: Session, cl
     session.start()
     session.stop(reason)
     finishes_at = session.finishes_at
-    clock.now += 3599.9
+    clock.seconds += 3599.9
     before = session.state
-    clock.now += 0.1
+    clock.seconds += 0.1
     assert (before == SessionState.FINISHED, session.state) == (False, SessionState.FINISHED)
-    assert (finishes_at, session.finishes_at) == (clock.now, None)
+    assert (finishes_at, session.finishes_at) == (clock.seconds, None)
 
 
 def test_a_long_request_is_not_silence(session: Session, clock: Clock) -> None:
     session.start()
-    clock.now += 7200
+    clock.seconds += 7200
     assert (session.state, session.finishes_at) == (SessionState.RUNNING, None)
     session.stop("stop")
-    assert session.finishes_at == clock.now + 3600
+    assert session.finishes_at == clock.seconds + 3600
 
 
 def test_a_last_request_runs_to_its_end_before_its_session_is_finished(session: Session) -> None:
@@ -106,7 +97,7 @@ def test_it_runs_exactly_while_a_request_is_in_flight(events: list[str]) -> None
             case "finish":
                 session.finish()
             case "wait":
-                clock.now += 1800
+                clock.seconds += 1800
             case reason if in_flight:
                 session.stop(reason)
                 in_flight -= 1

@@ -109,7 +109,7 @@ def test_a_request_of_any_api_is_explained_to_what_will_be_generated(body: dict[
 
 
 def test_each_region_has_its_place_its_rule_and_what_it_gets(place: Place) -> None:
-    regions = explain(place, MESSAGES, "coding-agent", "--state", "idle", "--keeps-thinking", "no")
+    regions = explain(place, MESSAGES, "coding-agent", "--state", "idle", "--keeps-thinking", "no", "--shared", "yes")
     assert [(each["region"], each["priority"], each["why"]) for each in regions] == [
         ("tools", 90, None),
         ("system", 90, None),
@@ -128,7 +128,7 @@ def test_each_region_has_its_place_its_rule_and_what_it_gets(place: Place) -> No
 
 def test_what_stands_behind_a_thought_lifts_it_while_a_tool_runs(place: Place) -> None:
     thinking = explain(place, MESSAGES, "--state", "tool_wait")[3]
-    assert (thinking["region"], thinking["priority"], thinking["why"]) == ("thinking", 60, "what is behind needs it")
+    assert (thinking["region"], thinking["priority"], thinking["why"]) == ("thinking", 35, "what is behind needs it")
 
 
 def test_a_mark_and_a_hint_are_given_as_reasons(place: Place) -> None:
