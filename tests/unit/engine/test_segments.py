@@ -44,7 +44,7 @@ def new_tokenizer(**options: int) -> SegmentTokenizer:
 
 @given(st.lists(texts, min_size=1, max_size=30))
 def test_segments_make_the_tokens_of_the_whole(histories: list[str]) -> None:
-    tokenizer = new_tokenizer(max_tokens=200)
+    tokenizer = new_tokenizer(max_bytes=4000)
     for text in histories * 2:
         assert tokenizer.tokenize(text) == encode(text)
         tokenizer.check_integrity()
