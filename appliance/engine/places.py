@@ -155,10 +155,15 @@ class _Signer:
         self._frame = frame
 
     def tool(self, number: int) -> Tool:
-        """The parameters are what templates write last of a tool."""
+        """Templates write a name, then a description, then parameters. What a tool has none of would be another text
+        altogether with a sign in it."""
         tool = self._conversation.tools[number]
         sign = self._sign(Spot(Region.TOOLS, Origin(tool=number)))
-        return replace(tool, parameters={**(tool.parameters or {}), sign: ""})
+        if tool.parameters is not None:
+            return replace(tool, parameters={**tool.parameters, sign: ""})
+        if tool.description is not None:
+            return replace(tool, description=tool.description + sign)
+        return replace(tool, name=tool.name + sign)
 
     def message(self, number: int) -> Message:
         message = self._conversation.messages[number]

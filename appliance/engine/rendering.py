@@ -24,7 +24,7 @@ from appliance.engine.model_profile import ModelProfile
 from appliance.engine.placed import marked_prefixes, region_map
 from appliance.engine.prompt import Prompt
 from appliance.engine.refusals import first_line, refusals, request_error
-from appliance.engine.template import TemplateRenderer, finished, tokenize_by_segments, tools_of, with_parameters
+from appliance.engine.template import TemplateRenderer, finished, retold, tokenize_by_segments, tools_of
 from appliance.engine.wire import as_user, chat_request, wire_messages
 from appliance.errors import ContextTooLong, InvalidRequest
 
@@ -179,7 +179,7 @@ class Renderer:
     ) -> str | None:
         """The prompt that `request` would have been with this conversation; `None` where the template refuses it."""
         shown = as_user(conversation) if told_by_user else conversation
-        tools = with_parameters(tools_of(request), conversation.tools) if conversation.tools else []
+        tools = retold(tools_of(request), conversation.tools) if conversation.tools else []
         try:
             return self._in_place.text(params, wire_messages(shown), tools)
         except (ValueError, VLLMClientError):

@@ -55,13 +55,14 @@ def tools_of(request: ChatCompletionRequest) -> list[dict[str, Any]]:
     return _without_strict([tool.model_dump() for tool in tools]) or []
 
 
-def with_parameters(tools: list[dict[str, Any]], given: Sequence[Tool]) -> list[dict[str, Any]]:
-    """The same tools with the parameters of those `given`, one for one."""
-    functions = (
-        {**tool["function"], "parameters": dict(other.parameters or {})}
-        for tool, other in zip(tools, given, strict=True)
-    )
-    return [{**tool, "function": function} for tool, function in zip(tools, functions, strict=True)]
+def retold(tools: list[dict[str, Any]], others: Sequence[Tool]) -> list[dict[str, Any]]:
+    """The same tools in the words of the `others`, one for one."""
+    return [{**tool, "function": tool["function"] | _words(other)} for tool, other in zip(tools, others, strict=True)]
+
+
+def _words(tool: Tool) -> dict[str, Any]:
+    parameters = None if tool.parameters is None else dict(tool.parameters)
+    return {"name": tool.name, "description": tool.description, "parameters": parameters}
 
 
 def finished(work: Coroutine[Any, Any, Result]) -> Result:
