@@ -22,7 +22,9 @@ Result = TypeVar("Result")
 
 LIGHT_CHARACTERS: Final = 2**12
 BLOCK_CHARACTERS: Final = 128
-"""A block, a tool or a value takes about as long as so many characters that are read for the first time."""
+"""A message, a block or a tool takes about as long as so many characters that are read for the first time."""
+VALUE_CHARACTERS: Final = 16
+"""The same for a value in a schema or another field."""
 
 _FREE: Final = frozenset({None, ToolChoiceMode.AUTO, ToolChoiceMode.NONE})
 
@@ -97,7 +99,7 @@ def _of_block(block: Block) -> Iterator[int]:
 
 
 def _of_value(value: Any) -> Iterator[int]:
-    yield len(value) if isinstance(value, str) else BLOCK_CHARACTERS if value is not None else 0
+    yield VALUE_CHARACTERS + (len(value) if isinstance(value, str) else 0)
     inner = (
         (*value, *value.values()) if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()
     )
