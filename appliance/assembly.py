@@ -5,7 +5,6 @@ Imported late, because vLLM comes with it.
 
 from __future__ import annotations
 
-import asyncio
 import random
 from typing import NamedTuple
 
@@ -72,7 +71,7 @@ def prepare(settings: Settings, folders: Folders, model: Model) -> Workshop:
     workers = [Worker(plan, config) for plan, config in zip(plans, configs, strict=True)]
     block_tokens = int(configs[0].cache_config.block_size)
     learned = ForecastFile(folders.data / "forecast.json")
-    return Workshop(workers, renderer, block_tokens, asyncio.run(renderer.keeps_thinking()), learned, place)
+    return Workshop(workers, renderer, block_tokens, renderer.keeps_thinking(), learned, place)
 
 
 def assemble(settings: Settings, model: Model, workshop: Workshop, box: RunningBox) -> Parts:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from itertools import dropwhile
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from appliance.cache.region import Region
@@ -66,9 +65,9 @@ def region_of(block: Block, role: Role, *, is_opening: bool) -> Region:
     return {Role.ASSISTANT: Region.ASSISTANT, Role.TOOL: Region.TOOL_RESULT}.get(role, Region.USER)
 
 
-def opening_messages(messages: tuple[Message, ...]) -> int:
-    """How many system messages stand at the start."""
-    return len(messages) - len(list(dropwhile(lambda message: message.role in _SYSTEM_ROLES, messages)))
+def opening_messages(messages: Sequence[Message]) -> int:
+    """How many system messages stand before the first message of anyone else."""
+    return next((n for n, message in enumerate(messages) if message.role not in _SYSTEM_ROLES), len(messages))
 
 
 def _tool_text(tool: Tool) -> str:

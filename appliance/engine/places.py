@@ -1,4 +1,4 @@
-"""Where the blocks of a conversation end in its rendered prompt, and where the client's cache marks stand.
+"""Where the blocks of a conversation end in its rendered prompt.
 
 Only the template knows how blocks become text. So it is asked: the conversation is rendered once more with a numbered
 sign at the end of every block, and a block ends where its sign makes the two texts part.
@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
-from appliance.cache.outline import outline
+from appliance.cache.outline import opening_messages, region_of
 from appliance.cache.region import Region
-from appliance.cache.region_map import Origin, RegionMap, Span
+from appliance.cache.region_map import Origin
 from appliance.conversation import (
     Block,
-    CacheMark,
     Conversation,
     Document,
     Image,
@@ -28,29 +27,32 @@ from appliance.conversation import (
     ToolCall,
     ToolResult,
 )
-from appliance.generation import MarkedPrefix
 
-SIGN = re.compile("\u2042([0-9]+)\u2042")
-# As much of a text must follow a sign for the two to be taken as joined again.
+FRAMES = "\u00a4\u00ac\u2042\ue000\ue001\ue002\ue003"
+"""What may stand around the number of a sign: the first that a text does not hold. The first two keep ASCII narrow."""
 JOINED_CHARACTERS = 48
+"""As much of a text must follow a sign for the two to be taken as joined again."""
 AROUND_CHARACTERS = 8
 """At most so many come with a sign that is a key of a JSON object: `, "` before it and `": ""` behind."""
+COMPARED_CHARACTERS = 2**14
 
 
 class Spot(NamedTuple):
-    """Something of a conversation that ends, with the mark on it. A part within a tool's result has no region: it ends
-    no block."""
+    """Something of a conversation that ends: a tool, a block, or the part `part` of a tool's result, which has no
+    region since it ends no block."""
 
     region: Region | None
     origin: Origin
-    mark: CacheMark | None
+    part: int | None = None
 
 
 class Signed(NamedTuple):
-    """`conversation` is the one given with the sign of `spots[n]`, which holds the number n, where that spot ends."""
+    """`conversation` is the one given with the sign of `spots[n]`, the number n between two `frame`s, where that spot
+    ends."""
 
     spots: tuple[Spot, ...]
     conversation: Conversation
+    frame: str
 
 
 class Place(NamedTuple):
@@ -60,114 +62,138 @@ class Place(NamedTuple):
     characters: int
 
 
-def signed(conversation: Conversation) -> Signed:
-    """Every tool and block has a spot; of the parts of a tool's result those that are marked."""
-    signer = _Signer(conversation)
-    tools = tuple(map(signer.tool, conversation.tools))
-    messages = tuple(map(signer.message, conversation.messages))
-    return Signed(tuple(signer.spots), replace(conversation, tools=tools, messages=messages))
+class Found(NamedTuple):
+    """`is_whole` when the two texts joined again behind every sign and ended alike."""
+
+    places: tuple[Place, ...]
+    is_whole: bool
 
 
-def places(text: str, signed_text: str, spots: Sequence[Spot]) -> Iterator[Place]:
-    """The places of `spots` in `text`, in its order. What a template leaves out has none."""
+def free_frame(text: str) -> str | None:
+    """What signs can be told by in `text`; `None` for one that holds all of `FRAMES`."""
+    return next((frame for frame in FRAMES if frame not in text), None)
+
+
+def signed(conversation: Conversation, frame: str, first: int = 0) -> Signed:
+    """Every tool and block has a spot, and so has each part of a tool's result but the last. Without tools and what
+    stands before message `first`, if that is not the first of all."""
+    signer = _Signer(conversation, frame)
+    tools = () if first else tuple(map(signer.tool, range(len(conversation.tools))))
+    messages = tuple(map(signer.message, range(first, len(conversation.messages))))
+    return Signed(tuple(signer.spots), replace(conversation, tools=tools, messages=messages), frame)
+
+
+def places(text: str, signed_text: str, signed: Signed, known: Mapping[Spot, int] | None = None) -> Found:
+    """The places of the spots in `text`, in its order. What a template leaves out has none.
+
+    With `known` places, `signed_text` may be that of a conversation's end: the first sign of a known spot tells where
+    in `text` it belongs, and only that spot and what comes behind it is found.
+    """
+    signs = [*re.finditer(f"{signed.frame}([0-9]{{1,9}}){signed.frame}", signed_text)]
+    spots = [signed.spots[int(sign[1])] for sign in signs]
+    first = 0 if known is None else next((n for n, spot in enumerate(spots) if spot in known), len(signs))
+    found: list[Place] = []
     here = there = 0
-    while (sign := SIGN.search(signed_text, there)) is not None:
-        here += common_prefix(text, signed_text[there : sign.start()], here)
-        yield Place(spots[int(sign[1])], here)
-        joined = _joined(text, signed_text, here, sign.end())
+    for number in range(first, len(signs)):
+        sign, spot = signs[number], spots[number]
+        if known is not None and number == first:
+            here = known[spot]
+        else:
+            here += common_prefix(text, signed_text, here, there, sign.start())
+        found.append(Place(spot, here))
+        limit = signs[number + 1].start() if number + 1 < len(signs) else None
+        joined = _joined(text, signed_text, here, sign.end(), limit)
         if joined is None:
-            return
+            return Found(tuple(found), is_whole=False)
         there = joined
+    return Found(tuple(found), is_whole=first < len(signs) and text[here:] == signed_text[there:])
 
 
-def region_map(spots: Sequence[Spot], tokens: Sequence[int], prompt_tokens: int) -> RegionMap:
-    """The regions of a prompt whose `spots`, in its order, end after so many `tokens`. What a template writes before a
-    block belongs to it, what it writes behind the last belongs to that."""
-    spans: list[Span] = []
-    start = 0
-    for spot, end in zip(spots, tokens, strict=True):
-        if spot.region is not None and start < end <= prompt_tokens:
-            spans.append(Span(start, end, spot.region, spot.origin))
-            start = end
-    if not spans:
-        return RegionMap([Span(0, prompt_tokens, Region.USER)] if prompt_tokens else ())
-    return RegionMap([*spans[:-1], spans[-1]._replace(end=prompt_tokens)])
+def common_prefix(text: str, other: str, start: int = 0, other_start: int = 0, other_end: int | None = None) -> int:
+    """How many characters of `text` from `start` on and of `other` from `other_start` to `other_end` are the same."""
+    other_end = len(other) if other_end is None else other_end
+    length = max(0, min(len(text) - start, other_end - other_start))
+    same = 0
+    while same < length:
+        size = min(COMPARED_CHARACTERS, length - same)
+        here, there = start + same, other_start + same
+        if text[here : here + size] != other[there : there + size]:
+            return same + _parting(text[here : here + size], other[there : there + size])
+        same += size
+    return length
 
 
-def marked_prefixes(spots: Sequence[Spot], tokens: Sequence[int]) -> tuple[MarkedPrefix, ...]:
-    return tuple(
-        MarkedPrefix(count, spot.mark.ttl_seconds)
-        for spot, count in zip(spots, tokens, strict=True)
-        if spot.mark is not None
-    )
-
-
-def common_prefix(text: str, other: str, start: int = 0) -> int:
-    """How many characters of `text` from `start` on and of `other` are the same."""
-    low, high = 0, min(len(text) - start, len(other))
+def _parting(text: str, other: str) -> int:
+    """The first character in which two texts of one length differ."""
+    low, high = 0, len(text)
     while low < high:
         middle = (low + high + 1) // 2
-        if text[start + low : start + middle] == other[low:middle]:
+        if text[low:middle] == other[low:middle]:
             low = middle
         else:
             high = middle - 1
     return low
 
 
-def _joined(text: str, signed_text: str, here: int, end_of_sign: int) -> int | None:
+def _joined(text: str, signed_text: str, here: int, end_of_sign: int, next_sign: int | None) -> int | None:
     """Where `signed_text` goes on as `text` does from `here`: behind the sign and the few characters of JSON that may
     come with it, as others may come with the next."""
-    following = SIGN.search(signed_text, end_of_sign)
-    limit = len(signed_text) if following is None else following.start()
+    limit = len(signed_text) if next_sign is None else next_sign
     for start in range(end_of_sign, min(end_of_sign + AROUND_CHARACTERS, limit) + 1):
-        piece = signed_text[start : min(start + JOINED_CHARACTERS, limit)]
-        if common_prefix(text, piece, here) >= len(piece) - (AROUND_CHARACTERS if following else 0):
+        end = min(start + JOINED_CHARACTERS, limit)
+        missing = 0 if next_sign is None else AROUND_CHARACTERS
+        if common_prefix(text, signed_text, here, start, end) >= end - start - missing:
             return start
     return None
 
 
 class _Signer:
-    def __init__(self, conversation: Conversation) -> None:
+    def __init__(self, conversation: Conversation, frame: str) -> None:
         self.spots: list[Spot] = []
-        self._parts = outline(conversation)
+        self._conversation = conversation
+        self._opening = opening_messages(conversation.messages)
+        self._frame = frame
 
-    def tool(self, tool: Tool) -> Tool:
-        """The parameters are what templates write last of a tool."""
-        return replace(tool, parameters={**(tool.parameters or {}), self._end_of_block(tool.mark): ""})
+    def tool(self, number: int) -> Tool:
+        """Templates write a name, then a description, then parameters. What a tool has none of would be another text
+        altogether with a sign in it."""
+        tool = self._conversation.tools[number]
+        sign = self._sign(Spot(Region.TOOLS, Origin(tool=number)))
+        if tool.parameters is not None:
+            return replace(tool, parameters={**tool.parameters, sign: ""})
+        if tool.description is not None:
+            return replace(tool, description=tool.description + sign)
+        return replace(tool, name=tool.name + sign)
 
-    def message(self, message: Message) -> Message:
-        return replace(message, blocks=tuple(longer for block in message.blocks for longer in self._block(block)))
+    def message(self, number: int) -> Message:
+        message = self._conversation.messages[number]
+        blocks: list[Block] = []
+        for position, block in enumerate(message.blocks):
+            region = region_of(block, message.role, is_opening=number < self._opening)
+            blocks += self._block(block, Spot(region, Origin(number, position)))
+        return replace(message, blocks=tuple(blocks))
 
-    def _block(self, block: Block) -> tuple[Block, ...]:
+    def _block(self, block: Block, spot: Spot) -> tuple[Block, ...]:
         if isinstance(block, ToolResult):
-            return (self._result(block),)
-        sign = self._end_of_block(block.mark)
+            return (self._result(block, spot),)
+        sign = self._sign(spot)
         if isinstance(block, ToolCall):
             return (replace(block, arguments=_longer_arguments(block.arguments, sign)),)
         if isinstance(block, Thinking):
             return (replace(block, text=block.text + sign) if block.text else block,)
         return _longer_part(block, sign)
 
-    def _result(self, result: ToolResult) -> ToolResult:
-        content = tuple(
-            longer
-            for part in result.content
-            for longer in ((part,) if part.mark is None else _longer_part(part, self._end_of_part(part.mark)))
-        )
-        sign = self._end_of_block(result.mark)
-        content = (*content[:-1], *_longer_part(content[-1], sign)) if content else (Text(sign),)
-        return replace(result, content=content)
-
-    def _end_of_block(self, mark: CacheMark | None) -> str:
-        part = next(self._parts)
-        return self._sign(Spot(part.region, part.origin, mark))
-
-    def _end_of_part(self, mark: CacheMark) -> str:
-        return self._sign(Spot(None, Origin(), mark))
+    def _result(self, result: ToolResult, spot: Spot) -> ToolResult:
+        content: list[Text | Image | Document] = []
+        for position, part in enumerate(result.content[:-1]):
+            content += _longer_part(part, self._sign(Spot(None, spot.origin, position)))
+        sign = self._sign(spot)
+        content += _longer_part(result.content[-1], sign) if result.content else (Text(sign),)
+        return replace(result, content=tuple(content))
 
     def _sign(self, spot: Spot) -> str:
         self.spots.append(spot)
-        return f"\u2042{len(self.spots) - 1}\u2042"
+        return f"{self._frame}{len(self.spots) - 1}{self._frame}"
 
 
 def _longer_part(part: Text | Image | Document, sign: str) -> tuple[Text | Image | Document, ...]:

@@ -2,35 +2,45 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
-from pydantic import ValidationError
 from vllm.config import VllmConfig
 from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
 from vllm.exceptions import VLLMClientError
 from vllm.inputs import EngineInput, tokens_input
 from vllm.parser import Parser
-from vllm.renderers import BaseRenderer
+from vllm.renderers import BaseRenderer, ChatParams
 from vllm.sampling_params import SamplingParams
+from vllm.tokenizers.hf import ThreadSafeHFTokenizerMixin
 
 from appliance.conversation import Conversation, Image, Message, RawPrompt, Role, Text, Thinking, ToolResult
 from appliance.engine.grammar import bounded_whitespace
+from appliance.engine.lane import Lane, is_light
+from appliance.engine.locator import Locator, TextOf
 from appliance.engine.model_profile import ModelProfile
-from appliance.engine.places import marked_prefixes, places, region_map, signed
+from appliance.engine.placed import marked_prefixes, region_map
 from appliance.engine.prompt import Prompt
-from appliance.engine.template import TemplateRenderer, tokenize_by_segments
-from appliance.engine.wire import as_user, chat_request
+from appliance.engine.refusals import first_line, refusals, request_error
+from appliance.engine.template import TemplateRenderer, finished, retold, tokenize_by_segments, tools_of
+from appliance.engine.wire import as_user, chat_request, wire_messages
 from appliance.errors import ContextTooLong, InvalidRequest
 
 PROBE = "a thought that no template writes by itself"
 
 
+class Rendered(NamedTuple):
+    """What vLLM made of a conversation, and whether it was given one with late system messages told by the user."""
+
+    engine_input: EngineInput
+    told_by_user: bool
+
+
 class Renderer:
-    """Renders for one model. Tokenising runs in vLLM's thread pool, not on the caller's loop."""
+    """Renders for one model: what is short on the caller's loop, the rest in a thread. Counting has one of its own, for
+    it takes prompts of any length."""
 
     def __init__(
         self,
@@ -54,7 +64,12 @@ class Renderer:
             tool_parser=parsers.tool_parser,
             reasoning_parser=parsers.reasoning_parser,
         )
+        self._in_place = self._online.in_place()
         self.segments = tokenize_by_segments(renderer)
+        self._locator = Locator(self.segments)
+        in_place = isinstance(renderer.tokenizer, ThreadSafeHFTokenizerMixin)
+        self._lane = Lane("render", in_place=in_place)
+        self._counting_lane = Lane("count", in_place=in_place)
         self._limits_thinking = config.reasoning_config is not None and config.reasoning_config.enabled
         self._sampling_defaults = self._model.get_diff_sampling_param()
 
@@ -64,34 +79,26 @@ class Renderer:
 
     async def render(self, conversation: Conversation) -> Prompt:
         """Raises `ContextTooLong` when no token of answer would fit, `InvalidRequest` for anything vLLM refuses."""
-        self._refuse_images(conversation)
-        with _refusals():
-            request = chat_request(conversation)
-            if conversation.raw is not None:
-                return self._prompt(
-                    conversation, request, await self._raw_input(conversation.raw, conversation), raw=True
-                )
-            engine_input = await self._rendered(conversation, request)
-            return await self._located(self._prompt(conversation, request, engine_input), conversation)
+        if self._has_images(conversation):
+            return await self._render(self._online, conversation)
+        return await self._lane.run(
+            lambda: finished(self._render(self._in_place, conversation)), is_light=is_light(conversation)
+        )
 
     async def count(self, conversation: Conversation) -> int:
         """Tokens of the rendered prompt, also of one that is too long. Raises `InvalidRequest` like `render`."""
-        self._refuse_images(conversation)
-        with _refusals():
-            if conversation.raw is not None:
-                return len((await self._raw_input(conversation.raw, conversation))["prompt_token_ids"])
-            text = None if any(_images(conversation)) else await self._text(conversation)
-            if text is not None:
-                return len(await asyncio.to_thread(self.segments.tokenize, text))
-            engine_input = await self._rendered(conversation, chat_request(conversation))
-            return len(engine_input["prompt_token_ids"])
+        if self._has_images(conversation):
+            with refusals():
+                request = chat_request(conversation)
+                return len((await self._rendered(self._online, conversation, request)).engine_input["prompt_token_ids"])
+        return await self._counting_lane.run(lambda: self._count(conversation), is_light=is_light(conversation))
 
-    async def keeps_thinking(self) -> bool | None:
+    def keeps_thinking(self) -> bool | None:
         """Whether the template still shows the thoughts of a turn after the next question; `None` where it cannot be
         told."""
         question = Message(Role.USER, (Text("?"),))
         answer = Message(Role.ASSISTANT, (Thinking(PROBE), Text("!")))
-        text = await self._text(Conversation("", (question, answer, question)))
+        text = self._text(Conversation("", (question, answer, question)))
         return None if text is None else PROBE in text
 
     def parser(self, prompt: Prompt) -> Parser | None:
@@ -112,60 +119,99 @@ class Renderer:
         return text[len(shown) :] if text.startswith(shown) else ""
 
     def close(self) -> None:
+        self._lane.close()
+        self._counting_lane.close()
         self._renderer.shutdown()
 
-    async def _rendered(self, conversation: Conversation, request: ChatCompletionRequest) -> EngineInput:
+    async def _render(self, online: TemplateRenderer, conversation: Conversation) -> Prompt:
+        """Waits for nothing when `online` is in place."""
+        with refusals():
+            request = chat_request(conversation)
+            params = online.params(request)
+            if conversation.raw is not None:
+                engine_input = tokens_input(self._raw_tokens(conversation.raw), cache_salt=conversation.cache_salt)
+                return self._prompt(conversation, request, params, engine_input)
+            rendered = await self._rendered(online, conversation, request)
+            prompt = self._prompt(conversation, request, params, rendered.engine_input)
+            return self._located(prompt, conversation, partial(self._signed, request, params, rendered.told_by_user))
+
+    async def _rendered(
+        self, online: TemplateRenderer, conversation: Conversation, request: ChatCompletionRequest
+    ) -> Rendered:
         """Once more with system messages told by the user where a template knows only one, at the beginning."""
+        told_by_user = False
         try:
-            rendered = await self._online.render_chat(request)
+            rendered = await online.render_chat(request)
         except (ValueError, VLLMClientError):
             plain = as_user(conversation)
             if plain is conversation:
                 raise
-            request.messages = chat_request(plain).messages
-            rendered = await self._online.render_chat(request)
+            told_by_user = True
+            request.messages = wire_messages(plain)
+            rendered = await online.render_chat(request)
         if not isinstance(rendered, tuple):
             raise InvalidRequest(rendered.error.message, param=rendered.error.param)
-        return rendered[1][0]
+        return Rendered(rendered[1][0], told_by_user)
 
-    async def _text(self, conversation: Conversation) -> str | None:
+    def _count(self, conversation: Conversation) -> int:
+        with refusals():
+            if conversation.raw is not None:
+                return len(self._raw_tokens(conversation.raw))
+            text = self._text(conversation)
+            if text is not None:
+                return self.segments.count(text)
+            rendered = finished(self._rendered(self._in_place, conversation, chat_request(conversation)))
+            return len(rendered.engine_input["prompt_token_ids"])
+
+    def _text(self, conversation: Conversation) -> str | None:
+        request = chat_request(conversation)
+        params, tools = self._in_place.params(request), tools_of(request)
         try:
-            return await self._online.text(chat_request(conversation))
+            return self._in_place.text(params, request.messages, tools)
         except (ValueError, VLLMClientError):
             plain = as_user(conversation)
             if plain is conversation:
                 raise
-            return await self._online.text(chat_request(plain))
+            return self._in_place.text(params, wire_messages(plain), tools)
 
-    def _refuse_images(self, conversation: Conversation) -> None:
-        if not self._model.is_multimodal_model and any(_images(conversation)):
+    def _signed(
+        self, request: ChatCompletionRequest, params: ChatParams, told_by_user: bool, conversation: Conversation
+    ) -> str | None:
+        """The prompt that `request` would have been with this conversation; `None` where the template refuses it."""
+        shown = as_user(conversation) if told_by_user else conversation
+        tools = retold(tools_of(request), conversation.tools) if conversation.tools else []
+        try:
+            return self._in_place.text(params, wire_messages(shown), tools)
+        except (ValueError, VLLMClientError):
+            return None
+
+    def _has_images(self, conversation: Conversation) -> bool:
+        """Raises `InvalidRequest` when it does, and the model sees nothing."""
+        has_images = any(_images(conversation))
+        if has_images and not self._model.is_multimodal_model:
             raise InvalidRequest(
                 f"{conversation.model} cannot see: this request holds an image.",
                 param="messages",
                 hint="Leave images out, or serve a model that sees.",
             )
+        return has_images
 
-    async def _raw_input(self, raw: RawPrompt, conversation: Conversation) -> EngineInput:
-        if raw.token_ids is not None:
-            token_ids = self._known_tokens(raw.token_ids)
-        else:
-            token_ids = await asyncio.to_thread(self._renderer.get_tokenizer().encode, raw.text)
-        return tokens_input(token_ids, cache_salt=conversation.cache_salt)
-
-    def _known_tokens(self, token_ids: Sequence[int]) -> list[int]:
+    def _raw_tokens(self, raw: RawPrompt) -> list[int]:
+        if raw.token_ids is None:
+            return list(self._renderer.get_tokenizer().encode(raw.text))
         vocabulary = self._model.get_vocab_size()
-        strange = next((token for token in token_ids if token >= vocabulary), None)
+        strange = next((token for token in raw.token_ids if token >= vocabulary), None)
         if strange is not None:
             raise InvalidRequest(f"prompt: token {strange} is not one of this model's {vocabulary}", param="prompt")
-        return list(token_ids)
+        return list(raw.token_ids)
 
     def _prompt(
-        self, conversation: Conversation, request: ChatCompletionRequest, engine_input: Any, *, raw: bool = False
+        self, conversation: Conversation, request: ChatCompletionRequest, template: ChatParams, engine_input: Any
     ) -> Prompt:
         token_ids = list(engine_input["prompt_token_ids"])
         params = self._sampling(conversation, request, len(token_ids))
-        salt = conversation.cache_salt
-        arguments = self._online.effective_chat_template_kwargs(request)
+        salt, raw = conversation.cache_salt, conversation.raw is not None
+        arguments = template.chat_template_kwargs
         return Prompt(
             token_ids=token_ids,
             engine_input=engine_input,
@@ -193,22 +239,17 @@ class Renderer:
             self._renderer.tokenizer, request.tools, chat_template_kwargs=arguments, model_config=self._model
         )
 
-    async def _located(self, prompt: Prompt, conversation: Conversation) -> Prompt:
+    def _located(self, prompt: Prompt, conversation: Conversation, text_of: TextOf) -> Prompt:
         """With regions and the places of the client's marks; without in a prompt with images, whose tokens no text
         tells."""
         text = prompt.engine_input.get("prompt")
         if text is None or prompt.engine_input["type"] != "token":
             return prompt
-        spots, longer = signed(conversation)
-        signed_text = await self._text(longer)
-        if signed_text is None:
+        placed = self._locator.locate(conversation, text, text_of)
+        if placed is None:
             return prompt
-        found = tuple(places(text, signed_text, spots))
-        ends = [place.characters for place in found]
-        tokens = await asyncio.to_thread(self.segments.tokens_before, text, ends)
-        seen = [place.spot for place in found]
-        regions = region_map(seen, tokens, len(prompt.token_ids))
-        return replace(prompt, regions=regions, marked=marked_prefixes(seen, tokens))
+        regions = region_map(placed, len(prompt.token_ids))
+        return replace(prompt, regions=regions, marked=marked_prefixes(placed, conversation))
 
     def _sampling(
         self, conversation: Conversation, request: ChatCompletionRequest, prompt_tokens: int
@@ -224,9 +265,9 @@ class Renderer:
         try:
             params = request.to_sampling_params(min(wanted, room), self._sampling_defaults)
         except VLLMClientError as error:
-            raise _request_error(error) from error
+            raise request_error(error) from error
         except ValueError as error:
-            raise InvalidRequest(_first_line(error)) from error
+            raise InvalidRequest(first_line(error)) from error
         params.structured_outputs = bounded_whitespace(params.structured_outputs)
         if self._limits_thinking:
             params.thinking_token_budget = conversation.reasoning.budget_tokens
@@ -238,34 +279,3 @@ def _images(conversation: Conversation) -> Iterator[Image]:
         for block in message.blocks:
             parts = block.content if isinstance(block, ToolResult) else (block,)
             yield from (part for part in parts if isinstance(part, Image))
-
-
-@contextmanager
-def _refusals() -> Iterator[None]:
-    """What vLLM, its templates and its request refuse, as errors of a client's request."""
-    try:
-        yield
-    except VLLMClientError as error:
-        raise _request_error(error) from error
-    except ValidationError as error:
-        raise _field_error(error) from error
-    except (ValueError, TypeError) as error:
-        raise InvalidRequest(_first_line(error), param="messages") from error
-
-
-def _request_error(error: VLLMClientError) -> InvalidRequest | ContextTooLong:
-    parameter = getattr(error, "parameter", None)
-    message = error.args[0] if error.args else str(error)
-    if parameter in ("input_tokens", "input_text"):
-        return ContextTooLong(message, param="messages", code="context_length_exceeded")
-    return InvalidRequest(message, param=parameter)
-
-
-def _field_error(error: ValidationError) -> InvalidRequest:
-    first = error.errors(include_url=False, include_context=False)[0]
-    field = str(first["loc"][0]) if first["loc"] else None
-    return InvalidRequest(f"{field or 'request'}: {first['msg']}", param=field)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -69,8 +69,13 @@ def chat_request(conversation: Conversation) -> ChatCompletionRequest:
         fields["tool_choice"] = _tool_choice(conversation.tool_choice)
     request = ChatCompletionRequest.model_validate({name: value for name, value in fields.items() if value is not None})
     # Set after validation: checking a long history against vLLM's unions of message types costs more than rendering it.
-    request.messages = [part for message in conversation.messages for part in _messages(message)]
+    request.messages = wire_messages(conversation)
     return request
+
+
+def wire_messages(conversation: Conversation) -> list[dict[str, Any]]:
+    """As they stand in a chat request."""
+    return [part for message in conversation.messages for part in _messages(message)]
 
 
 def as_user(conversation: Conversation) -> Conversation:

@@ -30,7 +30,8 @@ from appliance.conversation import (
 )
 from appliance.engine.grammar import MAX_WHITESPACE_CHARACTERS, bounded_whitespace
 from appliance.engine.prompt import Prompt
-from appliance.engine.rendering import Renderer, _request_error
+from appliance.engine.refusals import request_error
+from appliance.engine.rendering import Renderer
 from appliance.engine.wire import chat_request
 from appliance.errors import ContextTooLong, InvalidRequest
 from tests.unit.engine.conftest import NewRenderer
@@ -374,13 +375,13 @@ async def test_tools_are_refused_where_the_model_has_none(plain_renderer: Render
 
 @pytest.mark.parametrize("parameter", ["input_tokens", "input_text"])
 def test_an_input_that_vllm_calls_too_long_is_too_long(parameter: str) -> None:
-    error = _request_error(VLLMValidationError("too long", parameter=parameter, value=9))
+    error = request_error(VLLMValidationError("too long", parameter=parameter, value=9))
     assert isinstance(error, ContextTooLong)
     assert (error.message, error.param) == ("too long", "messages")
 
 
 def test_any_other_mistake_keeps_its_parameter_and_plain_message() -> None:
-    error = _request_error(VLLMValidationError("no such tool", parameter="tool_choice", value="x"))
+    error = request_error(VLLMValidationError("no such tool", parameter="tool_choice", value="x"))
     assert isinstance(error, InvalidRequest)
     assert (error.message, error.param) == ("no such tool", "tool_choice")
 
@@ -439,8 +440,8 @@ async def test_a_template_that_knows_one_system_message_gets_the_others_from_the
     assert text_of(strict_renderer, prompt).endswith("<|im_start|>user\nBe brief.<|end|>\n<|im_start|>assistant\n")
 
 
-async def test_whether_a_template_keeps_thoughts_is_found_by_asking_it(
+def test_whether_a_template_keeps_thoughts_is_found_by_asking_it(
     renderer: Renderer, forgetful_renderer: Renderer
 ) -> None:
-    assert await renderer.keeps_thinking() is True
-    assert await forgetful_renderer.keeps_thinking() is False
+    assert renderer.keeps_thinking() is True
+    assert forgetful_renderer.keeps_thinking() is False

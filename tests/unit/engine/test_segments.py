@@ -44,7 +44,7 @@ def new_tokenizer(**options: int) -> SegmentTokenizer:
 
 @given(st.lists(texts, min_size=1, max_size=30))
 def test_segments_make_the_tokens_of_the_whole(histories: list[str]) -> None:
-    tokenizer = new_tokenizer(max_tokens=200)
+    tokenizer = new_tokenizer(max_bytes=4000)
     for text in histories * 2:
         assert tokenizer.tokenize(text) == encode(text)
         tokenizer.check_integrity()
@@ -58,6 +58,56 @@ def test_a_longer_history_makes_tokens_of_its_last_message_only() -> None:
     made = tokenizer.made_tokens
     tokenizer.tokenize(history + "<|start|>one more message that nobody has seen before<|end|>")
     assert tokenizer.made_tokens - made == len(encode("one more message that nobody has seen before"))
+
+
+@given(st.lists(texts, min_size=1, max_size=5), st.integers(0, 10_000))
+def test_counting_makes_no_difference(histories: list[str], max_bytes: int) -> None:
+    tokenizer = new_tokenizer(max_bytes=max_bytes)
+    for text in histories * 2:
+        assert tokenizer.count(text) == len(encode(text))
+    tokenizer.check_integrity()
+
+
+@given(texts, st.lists(st.integers(0, 400), max_size=8))
+def test_counts_are_those_of_whole_pieces_and_the_beginning_of_one(text: str, ends: list[int]) -> None:
+    tokenizer = new_tokenizer()
+    ends = sorted(min(end, len(text)) for end in ends)
+    counts = tokenizer.counts(text, ends)
+    for end, count in zip(ends, counts, strict=True):
+        anchor = count.anchor
+        assert len(encode(text[: anchor.characters])) == anchor.tokens
+        assert anchor.tokens + len(encode(text[anchor.characters : end])) == count.tokens
+        assert anchor.characters == 0 or text[: anchor.characters].endswith(tuple(SPECIALS))
+
+
+@given(texts, st.lists(st.integers(0, 400), min_size=1, max_size=8), st.data())
+def test_counts_go_on_from_any_anchor(text: str, ends: list[int], data: st.DataObject) -> None:
+    """Also without special tokens, where the beginning of a piece is where the last count ended."""
+    ends = sorted(min(end, len(text)) for end in ends)
+    for specials in (SPECIAL_IDS, {}):
+        tokenizer = SegmentTokenizer(encode, specials)
+        counts = tokenizer.counts(text, ends)
+        place = data.draw(st.integers(0, len(ends) - 1))
+        assert tokenizer.counts(text, ends[place:], counts[place].anchor) == counts[place:]
+
+
+def test_what_would_push_out_most_others_is_not_kept() -> None:
+    tokenizer = new_tokenizer(max_bytes=4000)
+    tokenizer.tokenize("<|start|>cache<|end|>")
+    held = tokenizer._num_bytes
+    tokenizer.tokenize("cache " * 1000)
+    assert (tokenizer._num_bytes, tokenizer.forgotten_pieces) == (held, 0)
+
+
+def test_pieces_used_longest_ago_are_forgotten_and_counted() -> None:
+    tokenizer = new_tokenizer(max_bytes=1000)
+    for number in range(20):
+        tokenizer.tokenize(f"piece {number}")
+    tokenizer.check_integrity()
+    assert tokenizer.forgotten_pieces > 0
+    made = tokenizer.made_tokens
+    tokenizer.count("piece 19")
+    assert tokenizer.made_tokens == made
 
 
 def test_what_comes_out_differently_switches_segments_off() -> None:
