@@ -24,7 +24,6 @@ HASH_BYTES = 8
 _ODD_1 = np.uint64(0x9E3779B185EBCA87)
 _ODD_2 = np.uint64(0xC2B2AE3D27D4EB4F)
 _ODD_3 = np.uint64(0x165667B19E3779F9)
-_MAX_TOKEN = 2**32 - 1
 _NO_EXTRAS = np.zeros(0, np.uint64)
 
 
@@ -66,11 +65,7 @@ def flat_tokens(token_ids: Sequence[int] | Tokens) -> Tokens:
     """`token_ids` as the one kind of array that `chain` is compiled for: contiguous, writable, uint32."""
     if isinstance(token_ids, np.ndarray):
         return np.require(token_ids, np.uint32, ["C", "W"])
-    # Measured: 8,192 tokens of a list in 55 µs, 73 µs into array("I"), which checks the range of each by itself.
-    wide = np.frombuffer(array("Q", token_ids), np.uint64)
-    if wide.size and wide.max() > _MAX_TOKEN:
-        raise OverflowError(f"token {wide.max()} is more than {_MAX_TOKEN}")
-    return wide.astype(np.uint32)
+    return np.frombuffer(array("I", token_ids), np.uint32)
 
 
 def _flat_extras(extra_keys: Sequence[Sequence[object] | None]) -> Hashes:
