@@ -139,7 +139,7 @@ def expected_cost(prospect: Prospect) -> Cost:
     # By position: this runs for each worker and request, and names would cost a third of it.
     return Cost(
         pace.fixed_seconds + missing_seconds,
-        _load_seconds(prospect),
+        0.0 if prospect.held_blocks[-1] == prospect.held_blocks[0] else _load_seconds(prospect),
         prospect.prefill_blocks * block_seconds,
         prospect.decode_tokens * seconds_per_token,
         CROWDING_WEIGHT * missing_seconds,
@@ -159,10 +159,7 @@ def least_loaded(prospect: Prospect) -> Cost:
 
 def _load_seconds(prospect: Prospect) -> float:
     """Blocks that lie in slower tiers, behind those that will be on the GPU anyway."""
-    held, depth = prospect.held_blocks, prospect.ready_blocks
-    if held[-1] <= depth:
-        return 0.0
-    seconds = 0.0
+    held, depth, seconds = prospect.held_blocks, prospect.ready_blocks, 0.0
     for tier in (Tier.HOST, Tier.DISK, Tier.REMOTE):
         if held[tier] > depth:
             tokens = (held[tier] - depth) * prospect.block_tokens
