@@ -31,6 +31,7 @@ from appliance.errors import ContextTooLong, InvalidRequest
 PROBE = "a thought that no template writes by itself"
 
 
+MAX_COUNTED_PARTS = 2**16
 MAX_COUNTED_CHARACTERS = 2**22
 """A million tokens. To make them of one text takes a tokenizer about 130 bytes a character."""
 
@@ -90,7 +91,7 @@ class Renderer:
 
     async def count(self, conversation: Conversation) -> int:
         """Tokens of the rendered prompt, also of one that is too long. Raises `InvalidRequest` like `render`, and
-        `ContextTooLong` for more than `MAX_COUNTED_CHARACTERS`."""
+        `ContextTooLong` for more than `MAX_COUNTED_CHARACTERS` or `MAX_COUNTED_PARTS`."""
         if self._sees(conversation):
             with refusals():
                 request = chat_request(conversation)
@@ -130,6 +131,7 @@ class Renderer:
     async def _render(self, online: TemplateRenderer, conversation: Conversation) -> Prompt:
         """Waits for nothing when `online` is in place."""
         self._refuse_images(conversation)
+        _refuse_parts(conversation, self.context_tokens)
         with refusals():
             request = chat_request(conversation)
             params = online.params(request)
@@ -160,6 +162,7 @@ class Renderer:
 
     def _count(self, conversation: Conversation) -> int:
         self._refuse_images(conversation)
+        _refuse_parts(conversation, MAX_COUNTED_PARTS)
         with refusals():
             if conversation.raw is not None:
                 return len(self._raw_tokens(conversation.raw))
@@ -257,6 +260,17 @@ class Renderer:
             return prompt
         regions = region_map(placed, len(prompt.token_ids))
         return replace(prompt, regions=regions, marked=marked_prefixes(placed, conversation))
+
+
+def _refuse_parts(conversation: Conversation, most: int) -> None:
+    """Before a template has taken minutes for them: each message and each tool is a token at least."""
+    parts = len(conversation.messages) + len(conversation.tools)
+    if parts > most:
+        raise ContextTooLong(
+            f"The prompt has {parts} messages and tools; no more than {most} can be rendered.",
+            param="messages",
+            code="context_length_exceeded",
+        )
 
 
 def _countable(text: str) -> str:

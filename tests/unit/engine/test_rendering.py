@@ -31,7 +31,7 @@ from appliance.conversation import (
 from appliance.engine.grammar import MAX_WHITESPACE_CHARACTERS, bounded_whitespace
 from appliance.engine.prompt import Prompt
 from appliance.engine.refusals import request_error
-from appliance.engine.rendering import MAX_COUNTED_CHARACTERS, Renderer
+from appliance.engine.rendering import MAX_COUNTED_CHARACTERS, MAX_COUNTED_PARTS, Renderer
 from appliance.engine.wire import chat_request
 from appliance.errors import ContextTooLong, InvalidRequest
 from tests.unit.engine.conftest import NewRenderer
@@ -400,6 +400,15 @@ async def test_of_a_text_without_end_no_tokens_are_made(renderer: Renderer) -> N
     for work in (renderer.count(conversation(user(endless))), renderer.count(raw), renderer.render(raw)):
         with pytest.raises(ContextTooLong, match=str(MAX_COUNTED_CHARACTERS)):
             await work
+
+
+async def test_more_messages_than_tokens_are_refused_unrendered(renderer: Renderer) -> None:
+    many = [user("x")] * (renderer.context_tokens + 1)
+    with pytest.raises(ContextTooLong, match=f"no more than {renderer.context_tokens}"):
+        await renderer.render(conversation(*many))
+    assert await renderer.count(conversation(*many)) > len(many)
+    with pytest.raises(ContextTooLong, match=f"no more than {MAX_COUNTED_PARTS}"):
+        await renderer.count(conversation(*many * (MAX_COUNTED_PARTS // len(many) + 1)))
 
 
 async def test_a_raw_prompt_is_its_own_tokens(renderer: Renderer) -> None:
