@@ -17,18 +17,23 @@ from vllm.sampling_params import SamplingParams
 from vllm.tokenizers.hf import ThreadSafeHFTokenizerMixin
 
 from appliance.conversation import Conversation, Image, Message, RawPrompt, Role, Text, Thinking, ToolResult
-from appliance.engine.grammar import bounded_whitespace
 from appliance.engine.lane import Lane, is_light
 from appliance.engine.locator import Locator, TextOf
 from appliance.engine.model_profile import ModelProfile
 from appliance.engine.placed import marked_prefixes, region_map
 from appliance.engine.prompt import Prompt
-from appliance.engine.refusals import first_line, refusals, request_error
+from appliance.engine.refusals import refusals
+from appliance.engine.sampling import Sampler
 from appliance.engine.template import TemplateRenderer, finished, retold, tokenize_by_segments, tools_of
 from appliance.engine.wire import as_user, chat_request, wire_messages
 from appliance.errors import ContextTooLong, InvalidRequest
 
 PROBE = "a thought that no template writes by itself"
+
+
+MAX_COUNTED_PARTS = 2**16
+MAX_COUNTED_CHARACTERS = 2**22
+"""A million tokens. To make them of one text takes a tokenizer about 130 bytes a character."""
 
 
 class Rendered(NamedTuple):
@@ -70,24 +75,24 @@ class Renderer:
         in_place = isinstance(renderer.tokenizer, ThreadSafeHFTokenizerMixin)
         self._lane = Lane("render", in_place=in_place)
         self._counting_lane = Lane("count", in_place=in_place)
-        self._limits_thinking = config.reasoning_config is not None and config.reasoning_config.enabled
-        self._sampling_defaults = self._model.get_diff_sampling_param()
+        self._sampler = Sampler.of(config)
 
     @property
     def context_tokens(self) -> int:
-        return int(self._model.max_model_len)
+        return self._sampler.context_tokens
 
     async def render(self, conversation: Conversation) -> Prompt:
         """Raises `ContextTooLong` when no token of answer would fit, `InvalidRequest` for anything vLLM refuses."""
-        if self._has_images(conversation):
+        if self._sees(conversation):
             return await self._render(self._online, conversation)
         return await self._lane.run(
             lambda: finished(self._render(self._in_place, conversation)), is_light=is_light(conversation)
         )
 
     async def count(self, conversation: Conversation) -> int:
-        """Tokens of the rendered prompt, also of one that is too long. Raises `InvalidRequest` like `render`."""
-        if self._has_images(conversation):
+        """Tokens of the rendered prompt, also of one that is too long. Raises `InvalidRequest` like `render`, and
+        `ContextTooLong` for more than `MAX_COUNTED_CHARACTERS` or `MAX_COUNTED_PARTS`."""
+        if self._sees(conversation):
             with refusals():
                 request = chat_request(conversation)
                 return len((await self._rendered(self._online, conversation, request)).engine_input["prompt_token_ids"])
@@ -125,6 +130,8 @@ class Renderer:
 
     async def _render(self, online: TemplateRenderer, conversation: Conversation) -> Prompt:
         """Waits for nothing when `online` is in place."""
+        self._refuse_images(conversation)
+        _refuse_parts(conversation, self.context_tokens)
         with refusals():
             request = chat_request(conversation)
             params = online.params(request)
@@ -154,12 +161,14 @@ class Renderer:
         return Rendered(rendered[1][0], told_by_user)
 
     def _count(self, conversation: Conversation) -> int:
+        self._refuse_images(conversation)
+        _refuse_parts(conversation, MAX_COUNTED_PARTS)
         with refusals():
             if conversation.raw is not None:
                 return len(self._raw_tokens(conversation.raw))
             text = self._text(conversation)
             if text is not None:
-                return self.segments.count(text)
+                return self.segments.count(_countable(text))
             rendered = finished(self._rendered(self._in_place, conversation, chat_request(conversation)))
             return len(rendered.engine_input["prompt_token_ids"])
 
@@ -185,20 +194,21 @@ class Renderer:
         except (ValueError, VLLMClientError):
             return None
 
-    def _has_images(self, conversation: Conversation) -> bool:
-        """Raises `InvalidRequest` when it does, and the model sees nothing."""
-        has_images = any(_images(conversation))
-        if has_images and not self._model.is_multimodal_model:
+    def _sees(self, conversation: Conversation) -> bool:
+        """Whether there are images, which vLLM has to fetch, and a model to look at them."""
+        return bool(self._model.is_multimodal_model) and any(_images(conversation))
+
+    def _refuse_images(self, conversation: Conversation) -> None:
+        if not self._model.is_multimodal_model and any(_images(conversation)):
             raise InvalidRequest(
                 f"{conversation.model} cannot see: this request holds an image.",
                 param="messages",
                 hint="Leave images out, or serve a model that sees.",
             )
-        return has_images
 
     def _raw_tokens(self, raw: RawPrompt) -> list[int]:
         if raw.token_ids is None:
-            return list(self._renderer.get_tokenizer().encode(raw.text))
+            return list(self._renderer.get_tokenizer().encode(_countable(raw.text or "")))
         vocabulary = self._model.get_vocab_size()
         strange = next((token for token in raw.token_ids if token >= vocabulary), None)
         if strange is not None:
@@ -209,7 +219,7 @@ class Renderer:
         self, conversation: Conversation, request: ChatCompletionRequest, template: ChatParams, engine_input: Any
     ) -> Prompt:
         token_ids = list(engine_input["prompt_token_ids"])
-        params = self._sampling(conversation, request, len(token_ids))
+        params = self._sampler.params(conversation, request, len(token_ids))
         salt, raw = conversation.cache_salt, conversation.raw is not None
         arguments = template.chat_template_kwargs
         return Prompt(
@@ -251,27 +261,27 @@ class Renderer:
         regions = region_map(placed, len(prompt.token_ids))
         return replace(prompt, regions=regions, marked=marked_prefixes(placed, conversation))
 
-    def _sampling(
-        self, conversation: Conversation, request: ChatCompletionRequest, prompt_tokens: int
-    ) -> SamplingParams:
-        room = self.context_tokens - prompt_tokens
-        if room < 1:
-            raise ContextTooLong(
-                f"This model's context is {self.context_tokens} tokens; the prompt alone has {prompt_tokens}.",
-                param="messages",
-                code="context_length_exceeded",
-            )
-        wanted = conversation.sampling.max_tokens or self._sampling_defaults.get("max_tokens") or room
-        try:
-            params = request.to_sampling_params(min(wanted, room), self._sampling_defaults)
-        except VLLMClientError as error:
-            raise request_error(error) from error
-        except ValueError as error:
-            raise InvalidRequest(first_line(error)) from error
-        params.structured_outputs = bounded_whitespace(params.structured_outputs)
-        if self._limits_thinking:
-            params.thinking_token_budget = conversation.reasoning.budget_tokens
-        return params
+
+def _refuse_parts(conversation: Conversation, most: int) -> None:
+    """Before a template has taken minutes for them: each message and each tool is a token at least."""
+    parts = len(conversation.messages) + len(conversation.tools)
+    if parts > most:
+        raise ContextTooLong(
+            f"The prompt has {parts} messages and tools; no more than {most} can be rendered.",
+            param="messages",
+            code="context_length_exceeded",
+        )
+
+
+def _countable(text: str) -> str:
+    """Raises `ContextTooLong`."""
+    if len(text) > MAX_COUNTED_CHARACTERS:
+        raise ContextTooLong(
+            f"The prompt has {len(text)} characters; of more than {MAX_COUNTED_CHARACTERS} no tokens are made.",
+            param="messages",
+            code="context_length_exceeded",
+        )
+    return text
 
 
 def _images(conversation: Conversation) -> Iterator[Image]:

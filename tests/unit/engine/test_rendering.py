@@ -31,7 +31,7 @@ from appliance.conversation import (
 from appliance.engine.grammar import MAX_WHITESPACE_CHARACTERS, bounded_whitespace
 from appliance.engine.prompt import Prompt
 from appliance.engine.refusals import request_error
-from appliance.engine.rendering import Renderer
+from appliance.engine.rendering import MAX_COUNTED_CHARACTERS, MAX_COUNTED_PARTS, Renderer
 from appliance.engine.wire import chat_request
 from appliance.errors import ContextTooLong, InvalidRequest
 from tests.unit.engine.conftest import NewRenderer
@@ -392,6 +392,23 @@ async def test_counting_is_rendering_without_a_limit(renderer: Renderer) -> None
     around = await renderer.count(conversation(user("")))
     long = 3 * renderer.context_tokens
     assert await renderer.count(conversation(user("x" * long))) == around + long
+
+
+async def test_of_a_text_without_end_no_tokens_are_made(renderer: Renderer) -> None:
+    endless = "x" * (MAX_COUNTED_CHARACTERS + 1)
+    raw = Conversation("tiny", (), raw=RawPrompt(text=endless))
+    for work in (renderer.count(conversation(user(endless))), renderer.count(raw), renderer.render(raw)):
+        with pytest.raises(ContextTooLong, match=str(MAX_COUNTED_CHARACTERS)):
+            await work
+
+
+async def test_more_messages_than_tokens_are_refused_unrendered(renderer: Renderer) -> None:
+    many = [user("x")] * (renderer.context_tokens + 1)
+    with pytest.raises(ContextTooLong, match=f"no more than {renderer.context_tokens}"):
+        await renderer.render(conversation(*many))
+    assert await renderer.count(conversation(*many)) > len(many)
+    with pytest.raises(ContextTooLong, match=f"no more than {MAX_COUNTED_PARTS}"):
+        await renderer.count(conversation(*many * (MAX_COUNTED_PARTS // len(many) + 1)))
 
 
 async def test_a_raw_prompt_is_its_own_tokens(renderer: Renderer) -> None:

@@ -13,7 +13,7 @@ from appliance.settings import StabiliserSettings, load_settings
 from appliance.stabiliser.editing import REMINDER_END, REMINDER_START
 from appliance.stabiliser.rule import EXCERPT_CHARACTERS, Rule, excerpt
 from appliance.stabiliser.rules import RULES, select_rules
-from appliance.stabiliser.stabiliser import Stabiliser
+from appliance.stabiliser.stabiliser import BLOCK_CHARACTERS, MAX_PARTS, MAX_SYSTEM_CHARACTERS, Stabiliser
 from appliance.stabiliser.transcript import transcript
 from tests.unit.stabiliser.clients import MARK, asked, claude_code, conversation, next_step, opencode, pi
 
@@ -140,3 +140,19 @@ def test_a_long_history_costs_nothing() -> None:
     for _ in range(10):
         ALL.apply(long)
     assert (time.perf_counter() - began) / 10 < 0.05
+
+
+DATED = Text("Today's date: 2026-11-24\n")
+QUESTION = Message(Role.USER, (Text("Fix the bug"),))
+
+
+@pytest.mark.parametrize(
+    "beyond",
+    [
+        conversation([DATED, Text("x" * MAX_SYSTEM_CHARACTERS)], [QUESTION]),
+        conversation([DATED, *[Text("x")] * (MAX_SYSTEM_CHARACTERS // BLOCK_CHARACTERS)], [QUESTION]),
+        conversation([DATED], [QUESTION] * MAX_PARTS),
+    ],
+)
+def test_what_no_agent_sends_is_left_as_it_is(beyond: Conversation) -> None:
+    assert ALL.apply(beyond) == (beyond, ())
