@@ -49,7 +49,6 @@ class SimulatedPool:
         self._block_in = np.full(capacity_blocks, ABSENT, dtype=np.int32)
         self._region_of = np.full(trace.block_count, UNKNOWN_REGION, dtype=np.uint8)
         self._held: dict[int, Slots] = {}
-        self._sessions = np.arange(len(trace.session_names))
         self._readers = HeadReaders(trace)
         # Slots without a block are held here: so the core's candidates are just the idle blocks.
         self._spare = self._core.take(capacity_blocks, 0).blocks.astype(np.int32)
@@ -143,7 +142,7 @@ class SimulatedPool:
 
     def _evict(self, count: int, now_seconds: float) -> Slots:
         if self._contender.is_forecast:
-            self._core.set_keeps(self.forecast.keep(self._sessions, now_seconds))
+            self._core.set_keeps(self.forecast.keeps(self._core.num_sessions, now_seconds))
         slots = self._core.take(count, _milliseconds(now_seconds)).blocks.astype(np.int32)
         blocks = self._block_in[slots]
         self.evictions_by_region += np.bincount(self._region_of[blocks], minlength=UNKNOWN_REGION + 1)
@@ -159,8 +158,9 @@ class SimulatedPool:
         missing = first + np.flatnonzero(slots[first:] == ABSENT)
         # Blocks behind a gap: they are not found, but they are there, and need no second slot.
         stranded = first + np.flatnonzero(slots[first:] != ABSENT)
-        self._core.hit(slots[stranded], session, now_ms)
-        self._core.hold(slots[stranded], now_ms)
+        if len(stranded):
+            self._core.hit(slots[stranded], session, now_ms)
+            self._core.hold(slots[stranded], now_ms)
         slots[missing] = self._obtain(len(missing), now_seconds)
         parents = np.where(missing > 0, slots[missing - 1], ABSENT)
         self._core.fill(slots[missing], parents, session, now_ms)

@@ -140,10 +140,12 @@ class Box:
             answer = await self.ask(question(os.urandom(8).hex(), 200), f"flood-{os.urandom(8).hex()}", **fields)
             sent += answer.prompt_tokens
 
-    async def burst(self, count: int) -> None:
-        """Subagents that share their system text, all at once."""
+    async def burst(self, count: int, *, kinds: int = 1) -> None:
+        """Subagents, all at once; those of one kind share their system text."""
         asks = [
-            self.ask([system("subagent", 60), *question(f"task {number}", 100)], f"sub-{number}", parent="lead")
+            self.ask(
+                [system(f"kind {number % kinds}", 60), *question(f"task {number}", 100)], f"sub-{number}", parent="lead"
+            )
             for number in range(count)
         ]
         await asyncio.gather(*asks)
@@ -225,6 +227,12 @@ async def test_a_leads_prompt_survives_a_burst_of_subagents_who_evict_one_anothe
     assert kinds[0]["rule"].startswith("coding-agent.toml:")
     assert sum(kind["blocks"] for kind in kinds) > 2 * NUM_BLOCKS
     assert "system" not in {kind["region"] for kind in kinds}
+
+
+async def test_a_leads_prompt_survives_a_burst_of_subagents_of_as_many_kinds(box: Box) -> None:
+    await box.ask(LEAD, "lead")
+    await box.burst(60, kinds=60)
+    assert (await box.ask(LEAD, "lead")).cached_tokens >= 300 // BLOCK_TOKENS * BLOCK_TOKENS
 
 
 async def test_a_conversation_that_waits_for_a_tool_survives_its_time_and_not_longer(box: Box, tmp_path: Path) -> None:

@@ -98,6 +98,7 @@ class ForecastMachine(RuleBasedStateMachine):
             for session in range(SESSIONS)
         ]
         assert self.forecast.keep(np.arange(SESSIONS), self.now).tolist() == expected
+        assert self.forecast.keeps(SESSIONS, self.now).tolist() == expected
         self.forecast.check_integrity()
 
 

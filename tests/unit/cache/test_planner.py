@@ -14,6 +14,7 @@ from appliance.cache.region import Region
 from appliance.cache.region_map import RegionMap, Span
 from appliance.cache.rule import Condition, Rule
 from appliance.cache.session_context import SessionContext
+from appliance.cache.session_state import SessionState
 from appliance.cache.tier import ALL_TIERS, Tier
 from appliance.conversation import Hints, RetentionDirective
 from tests.unit.cache import planner_twin
@@ -197,3 +198,41 @@ def test_an_empty_prompt_has_a_plan_for_what_is_generated() -> None:
 def test_an_impossible_wish_is_refused(wish: RetentionDirective, said: str) -> None:
     with pytest.raises(InvalidRange, match=said):
         make_plan(SYSTEM_THEN_USER, PLAIN, hinting(retention=(wish,)))
+
+
+WAITS = frozenset({SessionState.TOOL_WAIT})
+
+
+@pytest.mark.parametrize(
+    ("said_seconds", "priority", "duration_seconds"),
+    [(None, 60, 30.0), (0.0, 60, 0.0), (4.0, 60, 8.0), (15.0, 60, 30.0), (15.5, 35, None)],
+)
+def test_a_rule_for_a_tool_holds_twice_as_long_as_the_client_says_and_not_at_all_beyond_its_time(
+    said_seconds: float | None, priority: int, duration_seconds: float | None
+) -> None:
+    policy = Policy("waits", (Rule(Condition(states=WAITS), 60, 30.0),))
+    context = SessionContext(SessionState.TOOL_WAIT, hints=Hints(tool_wait_seconds=said_seconds))
+    got = make_plan(SYSTEM_THEN_USER, policy, context).at(0)
+    assert (got.priority, got.duration_seconds) == (priority, duration_seconds)
+    assert got.rule.endswith("+hint") == (said_seconds is not None)
+
+
+def test_a_rule_for_a_tool_without_an_end_ends_when_the_client_says_so() -> None:
+    policy = Policy("waits", (Rule(Condition(states=WAITS), 60),))
+    context = SessionContext(SessionState.TOOL_WAIT, hints=Hints(tool_wait_seconds=600.0))
+    assert make_plan(SYSTEM_THEN_USER, policy, context).at(0).duration_seconds == 1200.0
+
+
+@pytest.mark.parametrize(
+    ("rule", "state"),
+    [
+        (Rule(Condition(), 60, 30.0), SessionState.TOOL_WAIT),
+        (Rule(Condition(states=WAITS | {SessionState.IDLE}), 60, 30.0), SessionState.TOOL_WAIT),
+        (Rule(Condition(states=WAITS), 20), SessionState.TOOL_WAIT),
+        (Rule(Condition(states=frozenset({SessionState.IDLE})), 60, 30.0), SessionState.IDLE),
+    ],
+)
+def test_other_rules_do_not_hear_what_the_client_says_of_its_tool(rule: Rule, state: SessionState) -> None:
+    context = SessionContext(state, hints=Hints(tool_wait_seconds=4.0))
+    got = make_plan(SYSTEM_THEN_USER, Policy("one", (rule,)), context).at(0)
+    assert (got.priority, got.duration_seconds) == (rule.priority, rule.duration_seconds)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,10 +12,11 @@ from hypothesis import strategies as st
 
 from appliance.cache.contender import Contender, read_contender
 from appliance.cache.forecast import Forecast
+from appliance.cache.region import Region
 from appliance.cache.replay import PROGRESS_EVERY, replay
 from appliance.cache.simulated_pool import SimulatedPool
 from appliance.cache.timeline import Accounting, most_running_blocks, timeline
-from appliance.cache.trace import Trace
+from appliance.cache.trace import REGIONS, Trace
 from tests.examples import examples
 from tests.unit.cache.small_traces import access, trace_of, traces
 
@@ -101,6 +103,40 @@ def growing(trace: Trace) -> bool:
 def test_forecast_takes_the_tail_of_the_session_that_is_worth_least(trace: Trace, capacity: int) -> None:
     result = replay(trace, read_contender("forecast"), capacity, Accounting.IDLE)
     assert result.hit_blocks.tolist() == plain_forecast(trace, capacity)
+
+
+def with_heads(trace: Trace, blocks: int) -> Trace:
+    """The first blocks of each prompt are system text."""
+    places = np.arange(len(trace.blocks)) - np.repeat(trace.offsets[:-1], np.diff(trace.offsets))
+    codes = np.where(places < blocks, REGIONS.index(Region.SYSTEM), REGIONS.index(Region.USER))
+    return replace(trace, regions=codes.astype(np.uint8))
+
+
+@settings(max_examples=examples(150))
+@given(trace=traces(share_head=False), capacity=st.integers(1, 12), head=st.integers(0, 3))
+def test_to_sessions_that_share_nothing_and_say_nothing_coding_agent_is_the_forecast(
+    trace: Trace, capacity: int, head: int
+) -> None:
+    played = [
+        replay(with_heads(trace, head), read_contender(name), capacity, Accounting.IDLE)
+        for name in ("forecast", "coding-agent")
+    ]
+    assert played[0].hit_blocks.tolist() == played[1].hit_blocks.tolist()
+
+
+def test_under_coding_agent_a_head_that_two_sessions_read_outlives_what_others_have_read_since() -> None:
+    regions = ["system", "system", "user"]
+    found = {}
+    for second in ([1, 2, 10], [3, 4, 10]):
+        trace = trace_of(
+            access("one", 0.0, [1, 2, 9], waits_for_tool=False, regions=regions),
+            access("two", 2.0, second, waits_for_tool=False, regions=regions),
+            *(access(f"s{number}", 4.0 + number, [number], waits_for_tool=True) for number in range(20, 30)),
+            access("one", 60.0, [1, 2, 9], waits_for_tool=False, regions=regions),
+        )
+        hit_blocks = replay(trace, read_contender("coding-agent"), 6, Accounting.IDLE).hit_blocks
+        found[second[0]] = int(hit_blocks[-1])
+    assert found == {1: 2, 3: 0}
 
 
 @settings(max_examples=examples(60))

@@ -63,9 +63,16 @@ def test_a_conversation_whose_tool_is_quick_keeps_its_place_for_twice_the_time_a
 
 @pytest.mark.parametrize("hints", [Hints(), Hints(tool_wait_seconds=5.1)])
 def test_of_other_tools_the_forecast_decides(hints: Hints) -> None:
-    for state, role in product((SessionState.TOOL_WAIT, SessionState.RUNNING), SessionRole):
-        rule = decide(CODING_AGENT, Region.USER, state, role, hints=hints)
+    for role in SessionRole:
+        rule = decide(CODING_AGENT, Region.USER, SessionState.TOOL_WAIT, role, hints=hints)
         assert (rule.priority, rule.duration_seconds) == (35, None)
+
+
+@pytest.mark.parametrize("region", [*OPENING, *SPOKEN])
+def test_a_subagent_that_ends_is_worth_less_than_its_lead_before_anybody_says_why_it_ended(region: Region) -> None:
+    lead = decide(CODING_AGENT, region, SessionState.IDLE, shared=False)
+    child = decide(CODING_AGENT, region, SessionState.RUNNING, SessionRole.SUBAGENT, shared=False)
+    assert child.priority < lead.priority
 
 
 @pytest.mark.parametrize("region", SPOKEN)
