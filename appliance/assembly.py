@@ -12,6 +12,7 @@ from typing import NamedTuple
 from appliance.box import RunningBox
 from appliance.cache.policy_source import load_policy
 from appliance.caretaker import Caretaker
+from appliance.dispatcher import QueueLimits
 from appliance.engine.hardware import detect_hardware
 from appliance.engine.loading import load_model_side
 from appliance.engine.model import Model
@@ -30,7 +31,7 @@ from appliance.router.index import PrefixIndex
 from appliance.router.router import Router, RoutingPolicy
 from appliance.router.warming import warm_up
 from appliance.session_forecast import SessionForecast
-from appliance.settings import Settings
+from appliance.settings import RouterSettings, Settings
 from appliance.stabiliser.rules import select_rules
 from appliance.stabiliser.stabiliser import Stabiliser
 
@@ -83,10 +84,14 @@ def assemble(settings: Settings, model: Model, workshop: Workshop, box: RunningB
     reading = Reading(workshop.renderer, AnswerParser, stabiliser)
     retention = _retention(settings, workshop.keeps_thinking)
     card = ModelCard(model.served_name, workshop.renderer.context_tokens, model.created)
-    pipeline = Pipeline(card, reading, router, fleet, box.accounts, retention)
+    pipeline = Pipeline(card, reading, router, fleet, box.accounts, retention, _limits(settings.router))
     if retention is None:
         return Parts(fleet, pipeline, None)
     return Parts(fleet, pipeline, Caretaker(retention, workshop.workers, box.accounts.evictions, workshop.learned))
+
+
+def _limits(router: RouterSettings) -> QueueLimits:
+    return QueueLimits(router.queue_depth, router.queue_wait, router.make_room_after or None)
 
 
 def _retention(settings: Settings, keeps_thinking: bool | None) -> Retention | None:

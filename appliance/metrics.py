@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import accumulate
 
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from appliance.api.views import BoxStatus, EvictionsView, WorkerView
+from appliance.api.views import BoxStatus, EvictionsView, QueueView, WorkerView
 
 
 class Metrics:
@@ -45,6 +46,7 @@ def _box_metrics(status: BoxStatus) -> Iterator[Metric]:
         changes.add_metric([rule], count)
     yield changes
     yield from _eviction_metrics(status.evictions)
+    yield from _queue_metrics(status.queue)
     yield GaugeMetricFamily("dynamo_box_requests_active", "Requests running or waiting.", status.requests.active)
     ttft = GaugeMetricFamily("dynamo_box_ttft_seconds", "Time to first token of recent requests.", labels=["quantile"])
     for quantile, value in (("0.5", status.latency.ttft_p50_ms), ("0.99", status.latency.ttft_p99_ms)):
@@ -68,6 +70,22 @@ def _eviction_metrics(evictions: EvictionsView) -> Iterator[Metric]:
     yield blocks
     yield _counter("evicted_awaited_blocks", "Evicted blocks that a waiting request wanted.", evictions.awaited)
     yield _counter("evictions_dropped", "Evictions that were never told of.", evictions.dropped)
+
+
+def _queue_metrics(queue: QueueView) -> Iterator[Metric]:
+    yield GaugeMetricFamily("dynamo_box_queue_waiting", "Requests waiting for room on a worker.", queue.waiting)
+    yield GaugeMetricFamily("dynamo_box_queue_waiting_tokens", "Tokens that they lack.", queue.waiting_tokens)
+    yield GaugeMetricFamily("dynamo_box_prefill_use", "Share of time that goes into prompts.", queue.prefill_use)
+    if queue.waits:
+        bounds = [*map(str, queue.wait_bounds_seconds), "+Inf"]
+        buckets = list(zip(bounds, accumulate(queue.waits), strict=True))
+        help_text = "How long requests waited for a place on a worker."
+        yield HistogramMetricFamily("dynamo_box_queue_wait_seconds", help_text, buckets, queue.waited_seconds)
+    refused = CounterMetricFamily("dynamo_box_queue_refused", "Requests that got no place.", labels=["reason"])
+    for reason, count in sorted(queue.refused.items()):
+        refused.add_metric([reason], count)
+    yield refused
+    yield _counter("set_aside", "Times that a request made room for a more important one.", queue.set_aside)
 
 
 def _worker_metrics(workers: list[WorkerView]) -> Iterator[Metric]:

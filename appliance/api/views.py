@@ -91,6 +91,25 @@ class EvictionsView(View):
     dropped: int = 0
 
 
+class QueueView(View):
+    """Requests that wait for room on a worker. `order` says who of the equally important goes first, `prefill_use` is
+    the share of the workers' last minute that went into prompts, 0 … 1. `waits` counts requests by how long they had
+    waited when they got a place: at most `wait_bounds_seconds`, and its last entry longer than all. `refused` counts
+    those that got none, by reason, `set_aside` how often one made room for a more important one.
+    """
+
+    waiting: int = 0
+    waiting_tokens: int = 0
+    oldest_seconds: float | None = None
+    order: Literal["least-missing", "in-turn"] = "least-missing"
+    prefill_use: float = 0.0
+    wait_bounds_seconds: list[float] = []
+    waits: list[int] = []
+    waited_seconds: float = 0.0
+    refused: dict[str, int] = {}
+    set_aside: int = 0
+
+
 class BoxStatus(View):
     """The whole box at one moment. `started_at` is in seconds since 1970; `activity` says what a start is busy with.
 
@@ -113,3 +132,4 @@ class BoxStatus(View):
     stabilised: dict[str, int]
     latency: LatencyView
     evictions: EvictionsView = EvictionsView()
+    queue: QueueView = QueueView()

@@ -89,6 +89,10 @@ class Router:
         self._loads = Loads()
         self._last_worker = -1
 
+    @property
+    def block_tokens(self) -> int:
+        return self._block_tokens
+
     def add_worker(self, worker: int) -> None:
         """Make `worker` a candidate. A no-op when it is one."""
         self._workers.add(worker)

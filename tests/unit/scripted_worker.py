@@ -19,10 +19,11 @@ from appliance.cache.policy_source import load_policy
 from appliance.cache.region import Region
 from appliance.cache.region_map import RegionMap, Span
 from appliance.conversation import Conversation, Message, Role, Text
+from appliance.dispatcher import DEFAULT_LIMITS, QueueLimits
 from appliance.engine.plan import WorkerPlan
 from appliance.engine.retention.eviction import EvictionBatch
 from appliance.engine.retention.worth import Worth
-from appliance.errors import EngineStartError, WorkerDied
+from appliance.errors import EngineStartError, SetAside, WorkerDied
 from appliance.fleet import Fleet
 from appliance.generation import Delta, Event, FinishReason, MarkedPrefix, ModelCard
 from appliance.pipeline import Pipeline, Reading
@@ -178,6 +179,8 @@ class Call(NamedTuple):
 
 @dataclass(slots=True)
 class ScriptedLoad:
+    running: int = 0
+    waiting: int = 0
     kv_usage: float = 0.25
 
 
@@ -201,6 +204,12 @@ class ScriptedWorker:
         self.gate: asyncio.Event | None = None
         """What it is told of sessions waits for this."""
         self.calls: list[Call] = []
+        self.seats = 64
+        self.step_tokens = 512
+        self.awaited: dict[str, list[int]] = {}
+        """By the name of the request that waits, the blocks that it was told to keep."""
+        self.told_awaited: list[str] = []
+        self._asides: dict[str, asyncio.Event] = {}
         self.process = 1000 + worker_id
         self.num_open = 0
         self.num_starts = 0
@@ -271,6 +280,20 @@ class ScriptedWorker:
         await self._answers()
         return self.evicted.popleft() if self.evicted else EvictionBatch((), 0, 0)
 
+    async def wait_for(self, name: str, block_hashes: list[int]) -> int:
+        await self._answers()
+        self.awaited[name] = block_hashes
+        self.told_awaited.append(name)
+        return len(block_hashes)
+
+    async def stop_waiting(self, name: str) -> None:
+        await self._answers()
+        self.awaited.pop(name, None)
+
+    async def set_aside(self, request_id: str) -> None:
+        if request_id in self._asides:
+            self._asides[request_id].set()
+
     async def _answers(self) -> None:
         if self.gate is not None:
             await self.gate.wait()
@@ -293,25 +316,29 @@ class ScriptedWorker:
         if not self.alive:
             raise self._death()
         self.num_open += 1
+        aside = self._asides[request_id] = asyncio.Event()
         try:
             for play in self.scripts.popleft():
                 if isinstance(play, ScriptedStep):
+                    if aside.is_set():
+                        raise SetAside(request_id)
                     yield play
                 else:
-                    await self._play(play)
+                    await self._play(play, aside)
         finally:
             self.num_open -= 1
+            del self._asides[request_id]
 
-    async def _play(self, play: asyncio.Event | Exception | Death) -> None:
+    async def _play(self, play: asyncio.Event | Exception | Death, aside: asyncio.Event) -> None:
         if isinstance(play, Death):
             self.end()
             raise self._death()
         if isinstance(play, Exception):
             raise play
-        await self._unless_it_dies(play)
+        await self._unless_it_dies(play, aside)
 
-    async def _unless_it_dies(self, event: asyncio.Event) -> None:
-        waits = [asyncio.create_task(event.wait()), asyncio.create_task(self._died.wait())]
+    async def _unless_it_dies(self, event: asyncio.Event, aside: asyncio.Event) -> None:
+        waits = [asyncio.create_task(each.wait()) for each in (event, aside, self._died)]
         try:
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -319,6 +346,8 @@ class ScriptedWorker:
                 wait.cancel()
         if self._died.is_set():
             raise self._death()
+        if aside.is_set():
+            raise SetAside("made room")
 
     def _death(self) -> WorkerDied:
         return WorkerDied(f"worker {self.plan.id} ended")
@@ -334,6 +363,7 @@ class ScriptedBox:
         clock: Callable[[], float] = lambda: 0.0,
         parser_fault: Exception | None = None,
         policy: RoutingPolicy = RoutingPolicy.ROUND_ROBIN,
+        limits: QueueLimits = DEFAULT_LIMITS,
         **settings: Any,
     ) -> None:
         self.workers = workers
@@ -365,6 +395,7 @@ class ScriptedBox:
             self.fleet,
             self.accounts,
             Retention(load_policy("coding-agent"), clock=clock),
+            limits,
             clock,
         )
 
@@ -377,6 +408,7 @@ class ScriptedBox:
         self.check_integrity()
 
     def check_integrity(self) -> None:
+        self.pipeline.dispatcher.check_integrity()
         self.router.check_integrity()
         self.index.check_integrity()
         for member in self.fleet.members.values():
