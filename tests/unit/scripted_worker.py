@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
@@ -384,6 +385,7 @@ class ScriptedBox:
         )
         self.accounts = Accounts(clock) if accounts is None else accounts
         self.renderer = ScriptedRenderer()
+        self._numbers = count()
         self.pipeline = Pipeline(
             CARD,
             Reading(
@@ -415,7 +417,7 @@ class ScriptedBox:
             member.mirror.check_integrity()
 
     async def ask(self, request: Conversation | None = None) -> list[Event]:
-        prepared = await self.pipeline.prepare(request or conversation(), "r")
+        prepared = await self.pipeline.prepare(request or conversation(), f"r{next(self._numbers)}")
         return [event async for event in prepared.events()]
 
 

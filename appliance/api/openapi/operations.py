@@ -35,7 +35,7 @@ from appliance.api.responses_store import Deleted
 from appliance.api.routes import Health, Ready
 from appliance.api.views import BoxStatus
 
-GENERATING: Final = (400, 404, 413, 500, 503)
+GENERATING: Final = (400, 404, 413, 429, 500, 503)
 COUNTING: Final = (400, 404, 413, 503)
 CHANGING: Final = (400, 404, 413)
 STREAM: Final = Parameter("stream", {"type": "boolean"})
@@ -114,7 +114,7 @@ GENERATION_OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
         MessageBody,
         Stream((EventBody, AnthropicError)),
         MessagesRequest,
-        errors=(400, 404, 413, 500, 529),
+        errors=(400, 404, 413, 429, 500, 529),
         envelope=AnthropicError,
     ),
     ("POST", "/v1/messages/count_tokens"): Operation(
