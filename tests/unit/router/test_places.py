@@ -49,7 +49,8 @@ class Bench:
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.sampled_from(["start", "close", "open"]))))
 def test_the_sums_are_those_of_the_open_places(steps: list[tuple[int, str]]) -> None:
-    bench, places = Bench(), []
+    bench = Bench()
+    places: list[Place] = []
     for pick, what in steps:
         if what == "open" or not places:
             places.append(bench.place(needs=3 + pick, answer=pick))
