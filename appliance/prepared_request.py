@@ -13,7 +13,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from appliance.conversation import Conversation, Hints, Role, ToolResult
+from appliance.conversation import Conversation, Hints, Ignored, Role, ToolResult
 from appliance.errors import BoxError, GenerationFailed, NotReady, RequestError, SetAside, WorkerDied
 from appliance.generation import Delta, Event, Finished, FinishReason, Started, Timing, Usage
 from appliance.retention import Subject, subject_of
@@ -200,7 +200,16 @@ class PreparedRequest:
         self._cached_tokens = step.cached_tokens
         self._first_token_seconds = self._pipeline.clock() - self._arrived
         self._pipeline.accounts.prompt_read(self.prompt_tokens, step.cached_tokens, self._first_token_seconds)
-        return Started(self.prompt_tokens, step.cached_tokens, worker, self._prompt.marked)
+        return Started(self.prompt_tokens, step.cached_tokens, worker, self._prompt.marked, self._ignored(worker))
+
+    def _ignored(self, worker: int) -> tuple[Ignored, ...]:
+        """A pin to a worker that could not be followed."""
+        pin = self._conversation.hints.worker
+        if pin is None or pin == worker:
+            return ()
+        known = sorted(self._pipeline.workers.ids())
+        fault = f"worker {pin} is not alive" if pin in known else f"there is no worker {pin} among {known}"
+        return (Ignored("nvext.backend_instance_id", f"{fault}; worker {worker} took the request"),)
 
     def _delta(self, step: Step, held_back: str) -> Delta | None:
         if held_back:

@@ -656,3 +656,26 @@ async def test_whoever_brings_the_results_of_tools_is_amid_its_turn(roles: str, 
     async with ScriptedBox(ScriptedWorker(0, HELLO)) as box:
         prepared = await box.pipeline.prepare(replace(conversation(), messages=messages), "r")
         assert prepared._errand(prepared._prompt, frozenset()).is_in_turn is is_in_turn
+
+
+async def test_a_pin_is_followed_and_one_to_a_worker_that_is_not_there_is_ignored_and_told() -> None:
+    workers = ScriptedWorker(0, *[HELLO] * 4), ScriptedWorker(1, *[HELLO] * 4)
+
+    async def started(box: ScriptedBox, pin: int) -> Started:
+        first = (await box.ask(conversation(hints=Hints(worker=pin))))[0]
+        assert isinstance(first, Started)
+        return first
+
+    async with ScriptedBox(*workers, policy=RoutingPolicy.KV, restart_limit=0) as box:
+        for pin in (1, 0, 1):
+            assert await started(box, pin) == Started(5, 4, worker=pin)
+        (entry,) = (await started(box, 7)).ignored
+        assert (entry.field, "there is no worker 7 among [0, 1]" in entry.reason) == ("nvext.backend_instance_id", True)
+        workers[1].end()
+        first = await started(box, 1)
+        assert (first.worker, "worker 1 is not alive" in first.ignored[0].reason) == (0, True)
+
+
+async def test_a_pin_to_a_worker_that_is_not_there_fails_no_request_however_large_its_number() -> None:
+    async with ScriptedBox(ScriptedWorker(0, HELLO)) as box:
+        assert answer_of(await box.ask(conversation(hints=Hints(worker=2**63 - 1)))) == "Hello you"
