@@ -74,6 +74,7 @@ class Accounts:
         self.stabilised: Counter[str] = Counter()
         self.evictions = EvictionLog()
         self.queue = QueueAccount()
+        self.speculations: Counter[str] = Counter()
 
     def prompt_read(self, prompt_tokens: int, cached_tokens: int, ttft_seconds: float) -> None:
         self._prompt_tokens += prompt_tokens

@@ -132,6 +132,7 @@ class RunningBox:
             latency=self._latency_view(),
             evictions=_evictions_view(self.accounts.evictions),
             queue=self._queue_view(),
+            speculations=dict(self.accounts.speculations),
         )
 
     def _opened(self) -> Pipeline:

@@ -109,6 +109,7 @@ class Dispatcher:
         self._numbers = count()
         self._refusal: str | None = None
         self._ticks = False
+        self._change = asyncio.Event()
 
     async def place(self, errand: Errand) -> Place:
         """A place for it; to be closed by the caller. Cancelled, it leaves the queue.
@@ -119,10 +120,27 @@ class Dispatcher:
         if self._refusal is not None:
             raise NotReady(self._refusal)
         decision = self._route(errand)
+        self._clear(decision.worker)
         if not self.queue.is_waited_for(decision.worker) and self._lack(decision.worker, errand, decision) is None:
             self._account.taken(0.0)
             return self._seat(errand, decision)
         return await self._wait(errand, decision)
+
+    def place_idle(self, errand: Errand) -> Place | None:
+        """A place on the worker to which the errand is pinned, if that has time; `None`: not now. Raises `NoWorker`
+        when that worker is not alive."""
+        decision = self._route(errand)
+        if decision.worker != errand.pin:
+            raise NoWorker(f"worker {errand.pin} is not alive")
+        is_free = not self.queue.is_waited_for(decision.worker) and not self.places.unread_blocks(decision.worker)
+        return (
+            self._seat(errand, decision) if is_free and self._lack(decision.worker, errand, decision) is None else None
+        )
+
+    async def changed(self) -> None:
+        """Return when a request next has its first token, ends, or something else may have made room."""
+        self._change.clear()
+        await self._change.wait()
 
     def refuse_when_full(self, importance: Importance) -> None:
         """Raises `TooManyRequests` when the queue is full of requests that are as important: so that this can be told
@@ -145,6 +163,7 @@ class Dispatcher:
     def wake(self) -> None:
         """Something may have changed: serve whoever has a turn."""
         self._observe()
+        self._change.set()
         if not self._waiters:
             return
         self._expire()
@@ -316,7 +335,16 @@ class Dispatcher:
                 victim.errand.set_aside(victim.worker)
                 victim.close()
 
+    def _clear(self, worker: int) -> None:
+        """Real work comes: whoever is there only because there was time ends."""
+        for place in self.places.guests(worker):
+            if place.errand.give_way is not None:
+                place.errand.give_way()
+                place.close()
+
     def _seat(self, errand: Errand, decision: Decision) -> Place:
+        if errand.give_way is None:
+            self._clear(decision.worker)
         place = Place(
             errand,
             decision,

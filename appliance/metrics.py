@@ -47,6 +47,12 @@ def _box_metrics(status: BoxStatus) -> Iterator[Metric]:
     yield changes
     yield from _eviction_metrics(status.evictions)
     yield from _queue_metrics(status.queue)
+    speculations = CounterMetricFamily(
+        "dynamo_box_speculative_prefills", "Prompts prepared before they were asked for.", labels=["outcome"]
+    )
+    for outcome, count in sorted(status.speculations.items()):
+        speculations.add_metric([outcome], count)
+    yield speculations
     yield GaugeMetricFamily("dynamo_box_requests_active", "Requests running or waiting.", status.requests.active)
     ttft = GaugeMetricFamily("dynamo_box_ttft_seconds", "Time to first token of recent requests.", labels=["quantile"])
     for quantile, value in (("0.5", status.latency.ttft_p50_ms), ("0.99", status.latency.ttft_p99_ms)):

@@ -16,7 +16,8 @@ from appliance.errors import NotReady, UnknownModel, WorkerDied, nearest
 from appliance.generation import ModelCard
 from appliance.prepared_request import PreparedRequest, importance_of
 from appliance.retention import Payload, Retention
-from appliance.router.router import Router
+from appliance.router.router import Decision, Router
+from appliance.speculation import Speculation
 from appliance.stabiliser.stabiliser import Stabiliser
 
 if TYPE_CHECKING:
@@ -73,6 +74,7 @@ class Pipeline:
         self._tasks: set[asyncio.Task[None]] = set()
         self.clock = clock
         self.dispatcher = Dispatcher(router, workers, limits, accounts.queue, clock=clock)
+        self.speculation = Speculation(self)
         self._refusal: str | None = None
         self._idle = asyncio.Event()
         self._idle.set()
@@ -92,8 +94,9 @@ class Pipeline:
         return await self.renderer.count(self._stabilised(conversation))
 
     def refuse(self, reason: str) -> None:
-        """Take no new requests from now on; running ones go on."""
+        """Take no new requests from now on; running ones go on. What nobody asked for yet is not prepared."""
         self._refusal = reason
+        self.speculation.close()
 
     def close(self, reason: str) -> None:
         """Whoever waits for a worker waits no longer, and is told the reason; nor will anybody wait from now on."""
@@ -116,6 +119,10 @@ class Pipeline:
         stable, changes = self.stabiliser.apply(conversation)
         self.accounts.stabilised.update(change.rule for change in changes)
         return stable
+
+    def choose(self, prompt: Prompt, exclude: frozenset[int]) -> Decision:
+        """The best worker for a prompt but for those. Raises `NoWorker`."""
+        return self.router.route(prompt.token_ids, extra_keys=prompt.extra_keys or None, exclude=exclude)
 
     def replan(self, worker_id: int, session_id: str, payload: Payload) -> None:
         """Tell an engine, beside everything else, what a session's blocks are worth now."""

@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING
 from appliance.conversation import Conversation, Hints, Ignored, Role, ToolResult
 from appliance.errors import BoxError, GenerationFailed, NotReady, RequestError, SetAside, WorkerDied
 from appliance.generation import Delta, Event, Finished, FinishReason, Started, Timing, Usage
+from appliance.next_turn import AnswerText
 from appliance.retention import Subject, subject_of
 from appliance.router.errors import NoWorker
 from appliance.router.places import Errand, Place
 from appliance.router.queue import Importance
-from appliance.router.router import Decision
+from appliance.speculation import Ended
 
 if TYPE_CHECKING:
     from appliance.engine.prompt import Prompt
@@ -56,6 +57,7 @@ class PreparedRequest:
         self._cached_tokens: int | None = None
         self._finish: FinishReason | None = None
         self._worker: int | None = None
+        self._answer = AnswerText() if _is_followed_up(conversation) else None
         self._num_attempts = 0
         self._times_set_aside = 0
 
@@ -68,6 +70,7 @@ class PreparedRequest:
         self._pipeline.begin()
         finished = aborted = False
         subject = self._begin_session()
+        self._pipeline.speculation.forget(self._conversation.identity.session_id)
         try:
             async with aclosing(self._attempts()) as attempts:
                 async for event in attempts:
@@ -75,6 +78,8 @@ class PreparedRequest:
                     outcomes.finished += finished
                     if isinstance(event, Delta):
                         self._finish = event.finish or self._finish
+                        if self._answer is not None:
+                            self._answer.add(event)
                     yield event
         except RequestError:
             raise
@@ -89,6 +94,8 @@ class PreparedRequest:
             self._pipeline.accounts.completion_tokens += self._parser.completion_tokens
             self._end_session(subject)
             self._pipeline.end()
+            if finished and self._answer is not None and self._worker is not None:
+                self._pipeline.speculation.after(Ended(self._conversation, self._answer.message(), self._worker))
 
     def _begin_session(self) -> Subject | None:
         retention, regions = self._pipeline.retention, self._prompt.regions
@@ -151,7 +158,7 @@ class PreparedRequest:
         may_be_set_aside = prompt.resumable and self._times_set_aside < MAX_TIMES_SET_ASIDE
         return Errand(
             name,
-            choose=partial(self._choose, prompt),
+            choose=partial(self._pipeline.choose, prompt),
             admit=self._pipeline.router.admit,
             tier=importance.tier,
             priority=importance.priority,
@@ -162,9 +169,6 @@ class PreparedRequest:
             avoid=avoid,
             set_aside=partial(self._step_aside, name) if may_be_set_aside else None,
         )
-
-    def _choose(self, prompt: Prompt, exclude: frozenset[int]) -> Decision:
-        return self._pipeline.router.route(prompt.token_ids, extra_keys=prompt.extra_keys or None, exclude=exclude)
 
     def _step_aside(self, name: str, worker: int) -> None:
         self._pipeline.set_aside(worker, name)
@@ -259,6 +263,12 @@ def importance_of(hints: Hints) -> Importance:
 def _engine_priority(importance: Importance) -> int:
     """An engine serves the lowest first."""
     return -(min(importance.tier, MAX_ENGINE_TIER) << TIER_SHIFT) - importance.priority
+
+
+def _is_followed_up(conversation: Conversation) -> bool:
+    """Whether the next prompt is to be prepared after the answer, and is one that can be foreseen."""
+    is_chat = conversation.raw is None and not conversation.continue_final and conversation.sampling.n == 1
+    return conversation.hints.speculative_prefill and is_chat
 
 
 def _is_in_turn(conversation: Conversation) -> bool:

@@ -33,6 +33,7 @@ from appliance.api.responses_routes import add_responses_routes, responses_of
 from appliance.api.responses_store import ResponseStore
 from appliance.api.routes import add_generation_route, add_model_routes, add_operator_routes
 from appliance.api.seal import KEY_BYTES, Seal
+from appliance.api.warm_routes import add_warm_route
 from appliance.errors import InvalidRequest, nearest
 from appliance.generation import Inference
 
@@ -74,9 +75,12 @@ def create_app(  # noqa: PLR0913 – every part of the whole API that a test may
     add_operator_routes(app, box)
     add_policy_routes(app, box, service)
     add_model_routes(app, inference)
-    add_generation_route(app, "/v1/chat/completions", service, ChatCodec(diagnostics=diagnostics, documents=documents))
+    chat = ChatCodec(diagnostics=diagnostics, documents=documents)
+    messages = MessagesCodec(inference, seal=seal, diagnostics=diagnostics, documents=documents)
+    add_warm_route(app, service, {"chat": chat, "responses": responses.codec, "messages": messages})
+    add_generation_route(app, "/v1/chat/completions", service, chat)
     add_completions_route(app, service)
-    add_messages_routes(app, service, MessagesCodec(inference, seal=seal, diagnostics=diagnostics, documents=documents))
+    add_messages_routes(app, service, messages)
     add_responses_routes(app, responses)
     add_conversation_routes(app, Conversations(service, responses.codec, responses.store), service)
     app.add_middleware(Guard, keys=Keys(api_keys), new_token=new_token)

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Request
 from msgspec import Struct
 from starlette.responses import Response
-from starlette.types import Scope
 
 from appliance.api.box import Box
 from appliance.api.exchange import Service
 from appliance.api.fields import Fields
 from appliance.api.json_route import answered, read_object
-from appliance.api.keys import is_local_socket
-from appliance.api.problems import Forbidden, openai_problem
+from appliance.api.nearby import refuse_strangers
+from appliance.api.problems import openai_problem
 from appliance.cache.errors import InvalidPolicy
 from appliance.cache.policy import Policy
 from appliance.cache.policy_source import load_policy
@@ -50,7 +48,8 @@ def add_policy_routes(app: FastAPI, box: Box, service: Service) -> None:
     @app.put("/box/v1/policy")
     async def change(request: Request) -> Response:
         async def changed() -> Any:
-            _refuse_strangers(request.scope)
+            # Files are read by their names, and what is wrong in them is told: that is for who is on this machine.
+            refuse_strangers(request.scope, "the policy can be changed")
             chosen = Fields((await read_object(request, service)).body).required_string("policy")
             await box.apply_policy(_loaded(chosen))
             return policy_body(box.policy())
@@ -70,17 +69,3 @@ def _loaded(chosen: str) -> Policy:
         return load_policy(chosen)
     except InvalidPolicy as error:
         raise InvalidRequest(error.message, param="policy", code="invalid_policy") from error
-
-
-def _refuse_strangers(scope: Scope) -> None:
-    """Files are read by their names, and what is wrong in them is told: that is for who is on this machine."""
-    client = scope.get("client")
-    if not is_local_socket(scope) and not (client and _is_loopback(client[0])):
-        raise Forbidden("the policy can be changed from the box's own machine only", code="not_local")
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -113,7 +113,8 @@ class QueueView(View):
 class BoxStatus(View):
     """The whole box at one moment. `started_at` is in seconds since 1970; `activity` says what a start is busy with.
 
-    `stabilised` counts, for each rule of the stabiliser, what it changed.
+    `stabilised` counts, for each rule of the stabiliser, what it changed, `speculations` what became of prompts that
+    were prepared before anybody asked for them.
     """
 
     version: str
@@ -133,3 +134,4 @@ class BoxStatus(View):
     latency: LatencyView
     evictions: EvictionsView = EvictionsView()
     queue: QueueView = QueueView()
+    speculations: dict[str, int] = {}

@@ -23,7 +23,7 @@ class Errand:
     `choose` routes it among all workers but those it is given, `admit` makes the ticket. It goes to `pin` when that
     lives, and to none of `avoid` while another lives. `answer_tokens` is how long its answer is said to be. `set_aside`
     takes it off the worker it is on, to come back later; `None`: it cannot. One that `may_be_refused` has not been let
-    in yet.
+    in yet. One that can `give_way` ends at once, and for good, when anybody else comes to its worker.
     """
 
     name: str
@@ -37,6 +37,7 @@ class Errand:
     pin: int | None = None
     avoid: frozenset[int] = frozenset()
     set_aside: SetAside | None = None
+    give_way: Callable[[], None] | None = None
 
     @property
     def importance(self) -> Importance:
@@ -117,6 +118,10 @@ class Places:
             held.unread_blocks -= place.needs_blocks - place.answer_blocks
         if not held.places:
             del self._held[place.worker]
+
+    def guests(self, worker: int) -> list[Place]:
+        """Those that give way to whoever comes."""
+        return [place for place in self._on(worker) if place.errand.give_way is not None]
 
     def unread_blocks(self, worker: int) -> int:
         """Of prompts that have a place and no token yet."""

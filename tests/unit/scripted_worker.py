@@ -113,13 +113,17 @@ class ScriptedRenderer:
 
     def __init__(self) -> None:
         self.grammar = False
+        self.refusal: Exception | None = None
 
     async def render(self, conversation: Conversation) -> ScriptedPrompt:
+        if self.refusal is not None:
+            raise self.refusal
         blocks = [block for message in conversation.messages for block in message.blocks]
         text = "".join(block.text for block in blocks if isinstance(block, Text))
         sampling, salt = conversation.sampling, conversation.cache_salt
+        raw = conversation.raw.token_ids if conversation.raw is not None else None
         return ScriptedPrompt(
-            [token_of(character) for character in text],
+            [token_of(character) for character in text] if raw is None else list(raw),
             ScriptedParams(sampling.max_tokens or 100, sampling.n),
             resumable=sampling.n == 1 and not self.grammar,
             extra_keys=((salt,),) if salt else (),

@@ -34,6 +34,7 @@ from appliance.api.responses_routes import InputTokens
 from appliance.api.responses_store import Deleted
 from appliance.api.routes import Health, Ready
 from appliance.api.views import BoxStatus
+from appliance.api.warm_routes import Warmed, WarmRequest
 
 GENERATING: Final = (400, 404, 413, 429, 500, 503)
 COUNTING: Final = (400, 404, 413, 503)
@@ -73,6 +74,13 @@ BOX_OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
         PolicyBody,
         takes=PolicyChange,
         errors=(400, 403, 413, 503),
+    ),
+    ("POST", "/box/v1/warm"): Operation(
+        Group.BOX,
+        "Read a request's prompt into a worker's cache, from the box's own machine; real work goes first",
+        Warmed,
+        takes=WarmRequest,
+        errors=(400, 403, 404, 413, 429, 500, 503),
     ),
     ("GET", "/v1/models"): Operation(
         Group.MODELS,
