@@ -12,7 +12,6 @@ from typing import NamedTuple
 from appliance.box import RunningBox
 from appliance.cache.policy_source import load_policy
 from appliance.caretaker import Caretaker
-from appliance.dispatcher import QueueLimits
 from appliance.engine.hardware import detect_hardware
 from appliance.engine.loading import load_model_side
 from appliance.engine.model import Model
@@ -34,6 +33,7 @@ from appliance.session_forecast import SessionForecast
 from appliance.settings import RouterSettings, Settings
 from appliance.stabiliser.rules import select_rules
 from appliance.stabiliser.stabiliser import Stabiliser
+from appliance.waiting_room import QueueLimits
 
 
 class Workshop(NamedTuple):

@@ -173,7 +173,7 @@ class RunningBox:
         now = {
             "waiting": len(queue),
             "waiting_tokens": sum(queue.tokens(lane) for lane in queue.lanes),
-            "oldest_seconds": dispatcher.oldest_wait_seconds(),
+            "oldest_seconds": dispatcher.room.oldest_seconds(),
             "order": use.order.value,
             "prefill_use": use.share,
         }

@@ -11,14 +11,16 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from appliance.accounting import Accounts
 from appliance.conversation import Conversation
-from appliance.dispatcher import DEFAULT_LIMITS, Dispatcher, Engines, QueueLimits
+from appliance.dispatcher import Dispatcher
 from appliance.errors import NotReady, UnknownModel, WorkerDied, nearest
 from appliance.generation import ModelCard
 from appliance.prepared_request import PreparedRequest, importance_of
 from appliance.retention import Payload, Retention
+from appliance.router.rooms import Engines
 from appliance.router.router import Decision, Router
 from appliance.speculation import Speculation
 from appliance.stabiliser.stabiliser import Stabiliser
+from appliance.waiting_room import DEFAULT_LIMITS, QueueLimits
 
 if TYPE_CHECKING:
     from appliance.engine.parsing import AnswerParser

@@ -55,7 +55,7 @@ class Place:
     errand: Errand
     decision: Decision
     ticket: Ticket
-    needs_blocks: int
+    prompt_blocks: int
     answer_blocks: int
     number: int
     on_started: Callable[[Place], None] = field(repr=False)
@@ -103,19 +103,19 @@ class Places:
     def add(self, place: Place) -> None:
         held = self._held.setdefault(place.worker, _Held())
         held.places.add(place)
-        held.unread_blocks += place.needs_blocks - place.answer_blocks
+        held.unread_blocks += place.prompt_blocks
         held.answer_blocks += place.answer_blocks
 
     def read(self, place: Place) -> None:
         """The engine has read its prompt. `is_reading` is false already."""
-        self._held[place.worker].unread_blocks -= place.needs_blocks - place.answer_blocks
+        self._held[place.worker].unread_blocks -= place.prompt_blocks
 
     def remove(self, place: Place) -> None:
         held = self._held[place.worker]
         held.places.remove(place)
         held.answer_blocks -= place.answer_blocks
         if place.is_reading:
-            held.unread_blocks -= place.needs_blocks - place.answer_blocks
+            held.unread_blocks -= place.prompt_blocks
         if not held.places:
             del self._held[place.worker]
 
@@ -146,7 +146,7 @@ class Places:
     def check_integrity(self) -> None:
         """Raises `IntegrityError`. Does not mutate."""
         for worker, held in self._held.items():
-            unread = sum(place.needs_blocks - place.answer_blocks for place in held.places if place.is_reading)
+            unread = sum(place.prompt_blocks for place in held.places if place.is_reading)
             answers = sum(place.answer_blocks for place in held.places)
             if (unread, answers) != (held.unread_blocks, held.answer_blocks) or not held.places:
                 raise IntegrityError(f"places: worker {worker} counts {held.unread_blocks} unread blocks, not {unread}")

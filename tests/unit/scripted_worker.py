@@ -20,7 +20,6 @@ from appliance.cache.policy_source import load_policy
 from appliance.cache.region import Region
 from appliance.cache.region_map import RegionMap, Span
 from appliance.conversation import Conversation, Message, Role, Text
-from appliance.dispatcher import DEFAULT_LIMITS, QueueLimits
 from appliance.engine.plan import WorkerPlan
 from appliance.engine.retention.eviction import EvictionBatch
 from appliance.engine.retention.worth import Worth
@@ -34,6 +33,7 @@ from appliance.router.router import Router, RoutingPolicy
 from appliance.settings import WorkerSettings
 from appliance.stabiliser.rules import select_rules
 from appliance.stabiliser.stabiliser import Stabiliser
+from appliance.waiting_room import DEFAULT_LIMITS, QueueLimits
 
 if TYPE_CHECKING:
     from appliance.engine.parsing import AnswerParser

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from appliance.accounting import QueueAccount
 from appliance.cache.queue_order import PATIENCE_SECONDS, QueueOrder
-from appliance.dispatcher import TICK_SECONDS, Dispatcher, QueueLimits
+from appliance.dispatcher import TICK_SECONDS, Dispatcher
 from appliance.errors import NotReady, TooManyRequests
 from appliance.router.errors import NoWorker
 from appliance.router.hashing import Hashes, hash_blocks
@@ -22,6 +22,7 @@ from appliance.router.places import Errand, Place
 from appliance.router.queue import Importance
 from appliance.router.room import Capacity
 from appliance.router.router import Decision, Router, RoutingPolicy
+from appliance.waiting_room import QueueLimits
 from tests.examples import examples
 
 BLOCK_TOKENS = 4

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from appliance.cache.session_state import SessionState
 from appliance.conversation import Hints, Identity, Message, Role, Sampling, Text, ToolResult
-from appliance.dispatcher import DEFAULT_LIMITS
 from appliance.errors import (
     BoxError,
     GenerationFailed,
@@ -27,6 +26,7 @@ from appliance.generation import Delta, Event, Finished, FinishReason, Started, 
 from appliance.prepared_request import MAX_TIMES_SET_ASIDE
 from appliance.router.events import Batch, BlockStored
 from appliance.router.router import RoutingPolicy
+from appliance.waiting_room import DEFAULT_LIMITS
 from tests.examples import examples
 from tests.unit.scripted_worker import (
     BLOCK_TOKENS,

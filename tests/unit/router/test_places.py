@@ -26,7 +26,7 @@ class Bench:
         self.places = Places()
         self.number = 0
 
-    def place(self, *, needs: int = 5, answer: int = 2, tier: int = 0, priority: int = 0, can: bool = True) -> Place:
+    def place(self, *, blocks: int = 3, answer: int = 2, tier: int = 0, priority: int = 0, can: bool = True) -> Place:
         decision = self.router.route([1, 2, 3, 4, 5, 6])
         errand = Errand(
             str(self.number),
@@ -38,7 +38,7 @@ class Bench:
         )
         self.number += 1
         ticket = self.router.admit(decision)
-        place = Place(errand, decision, ticket, needs, answer, self.number, self.places.read, self.places.remove)
+        place = Place(errand, decision, ticket, blocks, answer, self.number, self.places.read, self.places.remove)
         self.places.add(place)
         return place
 
@@ -53,7 +53,7 @@ def test_the_sums_are_those_of_the_open_places(steps: list[tuple[int, str]]) -> 
     places: list[Place] = []
     for pick, what in steps:
         if what == "open" or not places:
-            places.append(bench.place(needs=3 + pick, answer=pick))
+            places.append(bench.place(blocks=3 + pick, answer=pick))
         elif what == "start":
             places[pick % len(places)].started()
         else:
@@ -69,7 +69,7 @@ def test_the_sums_are_those_of_the_open_places(steps: list[tuple[int, str]]) -> 
 
 def test_a_prompt_is_unread_until_its_first_token() -> None:
     bench = Bench()
-    place = bench.place(needs=5, answer=2)
+    place = bench.place(blocks=3, answer=2)
     assert (bench.places.unread_blocks(0), bench.places.answer_blocks(0)) == (3, 2)
     place.started()
     assert (bench.places.unread_blocks(0), bench.places.answer_blocks(0)) == (0, 2)
