@@ -119,7 +119,7 @@ class Rooms:
 
     def is_empty(self) -> bool:
         """Whether no worker has anything to do."""
-        return not self._loads.snapshot() and not len(self.places)
+        return not any(status.running for status in self._loads.snapshot())
 
     def _started(self, place: Place) -> None:
         self.places.read(place)
