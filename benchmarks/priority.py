@@ -2,7 +2,7 @@
 
 Run against a box with the default configuration: `python -m benchmarks.priority http://127.0.0.1:8000`. Clients ask one
 request after the other, all with prompts that nobody has seen; rounds in which the fifth are tagged take turns with
-rounds in which they are not, so that whatever else the machine does falls on both.
+rounds in which they are not, so that whatever else the machine does falls on both. Prints medians after each pair.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from typing import Any, NamedTuple
 
 import httpx
 
-CLIENTS = 12
+CLIENTS = 20
 REQUESTS = 5
 """Of one client in one round; the first of them is chosen."""
-PAIRS = 3
+PAIRS = 2
 PRIORITY = 10
-ANSWER_TOKENS = 16
-REPEATS = 40
-"""Of a sentence in a prompt: some 500 tokens."""
+ANSWER_TOKENS = 8
+REPEATS = 14
+"""Of a sentence in a prompt."""
 
 
 class Sample(NamedTuple):
@@ -73,6 +73,16 @@ async def play(client: httpx.AsyncClient, model: str, number: int, client_number
     return samples
 
 
+def medians(samples: list[Sample]) -> dict[str, float]:
+    """Seconds, by kind of round and of request."""
+    found = {}
+    for tagged in (False, True):
+        for chosen in (True, False):
+            name = f"{'tagged' if tagged else 'plain'} rounds, {'chosen' if chosen else 'others'}"
+            found[name] = round(median(seconds for *kind, seconds in samples if kind == [tagged, chosen]), 2)
+    return found
+
+
 async def main(base: str) -> None:
     limits = httpx.Limits(max_connections=CLIENTS)
     samples: list[Sample] = []
@@ -82,14 +92,8 @@ async def main(base: str) -> None:
             tagged = number % 2 == 1
             plays = (play(client, model, number, each, tagged=tagged) for each in range(CLIENTS))
             samples += [sample for played in await asyncio.gather(*plays) for sample in played]
-    p50 = {
-        f"{'tagged' if tagged else 'plain'} rounds, {'chosen' if chosen else 'others'}": round(
-            median(seconds for *kind, seconds in samples if kind == [tagged, chosen]), 2
-        )
-        for tagged in (False, True)
-        for chosen in (True, False)
-    }
-    print(json.dumps(p50))
+            if tagged:
+                print(json.dumps(medians(samples)), flush=True)
 
 
 if __name__ == "__main__":

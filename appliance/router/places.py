@@ -87,6 +87,7 @@ class Place:
 @dataclass(slots=True)
 class _Held:
     places: set[Place] = field(default_factory=set)
+    guests: set[Place] = field(default_factory=set)
     unread_blocks: int = 0
     answer_blocks: int = 0
 
@@ -103,6 +104,8 @@ class Places:
     def add(self, place: Place) -> None:
         held = self._held.setdefault(place.worker, _Held())
         held.places.add(place)
+        if place.errand.give_way is not None:
+            held.guests.add(place)
         held.unread_blocks += place.prompt_blocks
         held.answer_blocks += place.answer_blocks
 
@@ -113,6 +116,7 @@ class Places:
     def remove(self, place: Place) -> None:
         held = self._held[place.worker]
         held.places.remove(place)
+        held.guests.discard(place)
         held.answer_blocks -= place.answer_blocks
         if place.is_reading:
             held.unread_blocks -= place.prompt_blocks
@@ -121,7 +125,7 @@ class Places:
 
     def guests(self, worker: int) -> list[Place]:
         """Those that give way to whoever comes."""
-        return [place for place in self._on(worker) if place.errand.give_way is not None]
+        return list(self._held[worker].guests) if worker in self._held else []
 
     def unread_blocks(self, worker: int) -> int:
         """Of prompts that have a place and no token yet."""
@@ -150,6 +154,8 @@ class Places:
             answers = sum(place.answer_blocks for place in held.places)
             if (unread, answers) != (held.unread_blocks, held.answer_blocks) or not held.places:
                 raise IntegrityError(f"places: worker {worker} counts {held.unread_blocks} unread blocks, not {unread}")
+            if held.guests != {place for place in held.places if place.errand.give_way is not None}:
+                raise IntegrityError(f"places: worker {worker} counts {len(held.guests)} guests, and that is wrong")
             if any(place.is_closed or place.worker != worker for place in held.places):
                 raise IntegrityError(f"places: worker {worker} has a closed place, or another's")
 
