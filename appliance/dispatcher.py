@@ -68,14 +68,18 @@ class Dispatcher:
             return self._seat(errand, decision)
         return await self._wait(errand, decision)
 
+    def has_time(self, worker: int) -> bool:
+        """Whether a worker reads nothing and nobody waits for it."""
+        return not self.places.unread_blocks(worker) and not self.queue.is_waited_for(worker)
+
     def place_idle(self, errand: Errand) -> Place | None:
         """A place on the worker to which the errand is pinned, if that has time; `None`: not now. Raises `NoWorker`
         when that worker is not alive."""
         decision = self._rooms.route(errand)
         if decision.worker != errand.pin:
             raise NoWorker(f"worker {errand.pin} is not alive")
-        is_reading = self.places.unread_blocks(decision.worker) > 0
-        return None if is_reading or not self._may_go(errand, decision) else self._seat(errand, decision)
+        may_go = self.has_time(decision.worker) and self._may_go(errand, decision)
+        return self._seat(errand, decision) if may_go else None
 
     async def changed(self) -> None:
         """Return when a request next has its first token, ends, or something else may have made room."""

@@ -4,9 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from itertools import takewhile
 
-from appliance.conversation import Block, Conversation, Message, Role, Sampling, Text, Thinking, ToolCall, ToolResult
+from appliance.conversation import (
+    Block,
+    Conversation,
+    Message,
+    OutputFormat,
+    Role,
+    Sampling,
+    Text,
+    Thinking,
+    ToolCall,
+    ToolResult,
+)
 from appliance.generation import Delta
 
 PROBES = ("0", "?")
@@ -58,6 +68,7 @@ def next_turns(conversation: Conversation, answer: Message) -> tuple[Conversatio
             conversation,
             messages=(*conversation.messages, answer, *_following(answer, probe)),
             sampling=Sampling(max_tokens=1),
+            output_format=OutputFormat(),
         )
         for probe in PROBES
     )
@@ -65,8 +76,14 @@ def next_turns(conversation: Conversation, answer: Message) -> tuple[Conversatio
 
 def common_prefix(first: list[int], second: list[int]) -> list[int]:
     """The tokens up to where two prompts part."""
-    same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(first, second, strict=False)))
-    return first[:same]
+    low, high = 0, min(len(first), len(second))
+    while low < high:
+        middle = (low + high + 1) // 2
+        if first[low:middle] == second[low:middle]:
+            low = middle
+        else:
+            high = middle - 1
+    return first[:low]
 
 
 def _following(answer: Message, probe: str) -> tuple[Message, ...]:

@@ -12,7 +12,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Final
 
 from appliance.conversation import LOWEST_PRIORITY, Conversation, Message, RawPrompt, Sampling
-from appliance.errors import RequestError, WorkerDied
+from appliance.errors import RequestError, SetAside, WorkerDied
 from appliance.next_turn import common_prefix, next_turns
 from appliance.router.errors import NoWorker
 from appliance.router.places import Errand, Place
@@ -36,9 +36,9 @@ class Ended:
 
 
 class Speculation:
-    """One prompt at a time, on an engine that has room for background work and for which nobody waits; real work there
-    ends it, and what it has computed until then stays cached. At most `MOST_PENDING` answers wait, one a session: the
-    oldest gives way. `outcomes` counts what became of each: `done`, `needless` (all was cached), `cancelled`,
+    """One prompt at a time, on an engine that reads nothing and for which nobody waits; real work there ends it, and
+    what it has computed until then stays cached. At most `MOST_PENDING` answers wait, one a session: the oldest gives
+    way. The account's `speculations` count what became of each: `done`, `needless` (all was cached), `cancelled`,
     `dropped`.
     """
 
@@ -49,13 +49,15 @@ class Speculation:
         self._names = count()
         self._loop: asyncio.Task[None] | None = None
         self._running: asyncio.Task[str] | None = None
+        self._is_closed = False
 
     def __len__(self) -> int:
         return len(self._pending)
 
     def after(self, ended: Ended) -> None:
-        """Prepare what comes after this answer, as soon as an engine has time. A no-op for an empty answer."""
-        if not ended.answer.blocks:
+        """Prepare what comes after this answer, as soon as its worker has time. A no-op for an empty answer, and after
+        `close`."""
+        if self._is_closed or not ended.answer.blocks:
             return
         name = ended.conversation.identity.session_id or f"#{next(self._names)}"
         self.forget(name)
@@ -73,7 +75,8 @@ class Speculation:
             self._outcomes["dropped"] += 1
 
     def close(self) -> None:
-        """End what runs and drop what waits."""
+        """End what runs, drop what waits, and take no more."""
+        self._is_closed = True
         self._outcomes["dropped"] += len(self._pending)
         self._pending.clear()
         for task in (self._loop, self._running):
@@ -83,19 +86,27 @@ class Speculation:
     async def _run(self) -> None:
         """Until nothing is pending."""
         while self._pending:
-            _, ended = self._pending.popitem(last=False)
-            self._running = asyncio.create_task(self._prepare(ended))
+            name = self._next()
+            if name is None:
+                await self._pipeline.dispatcher.changed()
+                continue
+            self._running = asyncio.create_task(self._prepare(self._pending.pop(name)))
             await asyncio.wait([self._running])
             self._outcomes["cancelled" if self._running.cancelled() else self._running.result()] += 1
 
+    def _next(self) -> str | None:
+        """The first whose worker has time; `None`: none has."""
+        dispatcher = self._pipeline.dispatcher
+        return next((name for name, ended in self._pending.items() if dispatcher.has_time(ended.worker)), None)
+
     async def _prepare(self, ended: Ended) -> str:
-        """The outcome. Cancelled by real work."""
+        """The outcome. Cancelled by real work, which may come while the prompt is rendered."""
         dispatcher = self._pipeline.dispatcher
         try:
             prompt = await self._known_prompt(ended)
-            errand = self._errand(prompt, ended.worker)
-            while (place := dispatcher.place_idle(errand)) is None:
-                await dispatcher.changed()
+            place = dispatcher.place_idle(self._errand(prompt, ended.worker))
+            if place is None:
+                return "cancelled"
             if place.decision.overlap_blocks == place.decision.hashes.size:
                 place.close()
                 return "needless"
@@ -103,6 +114,8 @@ class Speculation:
         except (RequestError, NoWorker, WorkerDied) as error:
             log.debug("the next turn was not prepared: %s", error)
             return "dropped"
+        except SetAside:
+            return "cancelled"
         return "done"
 
     async def _known_prompt(self, ended: Ended) -> Prompt:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
+from appliance.errors import SetAside
 from appliance.router.errors import IntegrityError
 from appliance.router.load import Ticket
 from appliance.router.queue import Importance
@@ -13,7 +14,7 @@ from appliance.router.router import Decision
 
 Choose = Callable[[frozenset[int]], Decision]
 Admit = Callable[[Decision], Ticket]
-SetAside = Callable[[int], None]
+TakeOff = Callable[[int], None]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,7 +37,7 @@ class Errand:
     may_be_refused: bool = True
     pin: int | None = None
     avoid: frozenset[int] = frozenset()
-    set_aside: SetAside | None = None
+    set_aside: TakeOff | None = None
     give_way: Callable[[], None] | None = None
 
     @property
@@ -70,8 +71,11 @@ class Place:
         return self.decision.worker
 
     def started(self) -> None:
-        """The first token is there. A no-op when called again and after `close`."""
-        if self.is_reading and not self.is_closed:
+        """A token is there; the first one ends the reading. Raises `SetAside` when the place was taken back while the
+        prompt was read: the engine may not have known the request yet when it was told to let go of it."""
+        if self.is_reading:
+            if self.is_closed:
+                raise SetAside(f"{self.errand.name} made room")
             self.is_reading = False
             self.ticket.first_token()
             self.on_started(self)

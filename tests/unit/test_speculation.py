@@ -118,6 +118,21 @@ async def test_it_waits_while_the_engine_reads_a_prompt() -> None:
         await busy
 
 
+async def test_a_busy_worker_keeps_nothing_from_being_prepared_on_another() -> None:
+    workers = ScriptedWorker(0, [asyncio.Event()]), ScriptedWorker(1, ONE)
+    async with ScriptedBox(*workers, policy=RoutingPolicy.KV) as box:
+        busy = asyncio.create_task(box.ask(conversation(hints=Hints(worker=0))))
+        await until(lambda: len(workers[0].calls) == 1)
+        answer = Message(Role.ASSISTANT, (Text("Hello"),))
+        for worker in (0, 1):
+            box.pipeline.speculation.after(Ended(asked(session=str(worker)), answer, worker))
+        await until(lambda: outcomes(box) == {"done": 1})
+        assert (len(workers[1].calls), len(box.pipeline.speculation)) == (1, 1)
+        busy.cancel()
+        await asyncio.wait([busy])
+        box.pipeline.speculation.close()
+
+
 async def test_the_next_turn_itself_makes_it_needless() -> None:
     worker = ScriptedWorker(0)
     async with ScriptedBox(worker) as box:
@@ -162,3 +177,5 @@ async def test_a_box_that_takes_no_more_requests_prepares_none() -> None:
         await until(lambda: len(worker.calls) == 2)
         box.pipeline.refuse("The box is shutting down.")
         await until(lambda: worker.num_open == 0)
+        box.pipeline.speculation.after(Ended(asked(), Message(Role.ASSISTANT, (Text("Hello"),)), 0))
+        assert len(box.pipeline.speculation) == 0

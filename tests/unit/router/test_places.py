@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from appliance.errors import SetAside
 from appliance.router.errors import IntegrityError
 from appliance.router.index import PrefixIndex
 from appliance.router.places import Errand, Place, Places
@@ -54,7 +55,7 @@ def test_the_sums_are_those_of_the_open_places(steps: list[tuple[int, str]]) -> 
     for pick, what in steps:
         if what == "open" or not places:
             places.append(bench.place(blocks=3 + pick, answer=pick))
-        elif what == "start":
+        elif what == "start" and not places[pick % len(places)].is_closed:
             places[pick % len(places)].started()
         else:
             places[pick % len(places)].close()
@@ -63,7 +64,6 @@ def test_the_sums_are_those_of_the_open_places(steps: list[tuple[int, str]]) -> 
     for place in places:
         place.close()
         place.close()
-        place.started()
     assert (len(bench.places), bench.places.unread_blocks(0), bench.places.answer_blocks(0)) == (0, 0, 0)
 
 
@@ -74,6 +74,13 @@ def test_a_prompt_is_unread_until_its_first_token() -> None:
     place.started()
     assert (bench.places.unread_blocks(0), bench.places.answer_blocks(0)) == (0, 2)
     assert bench.router.snapshot()[0].prefill_blocks == 0
+
+
+def test_a_request_that_an_engine_did_not_let_go_of_learns_it_with_its_first_token() -> None:
+    place = Bench().place()
+    place.close()
+    with pytest.raises(SetAside):
+        place.started()
 
 
 def test_the_least_important_that_can_come_back_makes_room_and_of_several_the_last() -> None:
