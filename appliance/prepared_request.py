@@ -175,12 +175,12 @@ class PreparedRequest:
 
     async def _attempt(self, prompt: Prompt, place: Place) -> AsyncGenerator[Event]:
         pipeline = self._pipeline
-        held_back = self._held_back() if self._num_attempts else ""
-        self._num_attempts += 1
         self._worker = place.worker
+        self._num_attempts += 1
         try:
             if place.is_closed:
                 raise SetAside("set aside before it began")
+            held_back = self._held_back() if self._num_attempts > 1 else ""
             steps = pipeline.workers.worker(place.worker).generate(
                 prompt,
                 place.errand.name,
