@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 import time
+from bisect import bisect_left
 from collections import Counter, deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from appliance.eviction_log import EvictionLog
 
 WINDOW_SECONDS = 60.0
 SAMPLES = 2048
+WAIT_BOUNDS_SECONDS = (0.0, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,28 @@ class Outcomes:
     resumed: int = 0
 
 
+@dataclass(slots=True)
+class QueueAccount:
+    """How long requests waited for a place on a worker, how many got none and why, how many were set aside.
+
+    `waits` counts those that waited at most each of `WAIT_BOUNDS_SECONDS` and longer than the one before; its last
+    entry those that waited longer than all.
+    """
+
+    waits: list[int] = field(default_factory=lambda: [0] * (len(WAIT_BOUNDS_SECONDS) + 1))
+    waited_seconds: float = 0.0
+    last_waited_seconds: float = 0.0
+    """Of the last that had to wait at all."""
+    refused: Counter[str] = field(default_factory=Counter)
+    set_aside: int = 0
+
+    def taken(self, seconds: float) -> None:
+        """A request got its place after so long; 0: at once."""
+        self.waits[bisect_left(WAIT_BOUNDS_SECONDS, seconds)] += 1
+        self.waited_seconds += seconds
+        self.last_waited_seconds = seconds or self.last_waited_seconds
+
+
 class Accounts:
     """Counts since start and over the last minute. Memory is bounded: at most `SAMPLES` requests are remembered."""
 
@@ -49,6 +73,8 @@ class Accounts:
         self.outcomes = Outcomes()
         self.stabilised: Counter[str] = Counter()
         self.evictions = EvictionLog()
+        self.queue = QueueAccount()
+        self.speculations: Counter[str] = Counter()
 
     def prompt_read(self, prompt_tokens: int, cached_tokens: int, ttft_seconds: float) -> None:
         self._prompt_tokens += prompt_tokens

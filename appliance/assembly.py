@@ -34,9 +34,10 @@ from appliance.router.scorers import load_scorer
 from appliance.router.shared_tier import SharedTier
 from appliance.router.warming import warm_up
 from appliance.session_forecast import SessionForecast
-from appliance.settings import Settings
+from appliance.settings import RouterSettings, Settings
 from appliance.stabiliser.rules import select_rules
 from appliance.stabiliser.stabiliser import Stabiliser
+from appliance.waiting_room import QueueLimits
 
 
 class Workshop(NamedTuple):
@@ -92,7 +93,7 @@ def assemble(settings: Settings, model: Model, workshop: Workshop, box: RunningB
     retention = _retention(settings, workshop.keeps_thinking)
     arena = _host_arena(workshop.arena, fleet, index, retention)
     card = ModelCard(model.served_name, workshop.renderer.context_tokens, model.created)
-    pipeline = Pipeline(card, reading, router, fleet, box.accounts, retention)
+    pipeline = Pipeline(card, reading, router, fleet, box.accounts, retention, _limits(settings.router))
     if retention is None:
         return Parts(fleet, pipeline, None, arena)
     caretaker = Caretaker(
@@ -109,6 +110,10 @@ def _host_arena(
     mirrors = [member.mirror for member in fleet.members.values()]
     forecast = retention.forecast if retention is not None else None
     return HostArena(place, SharedTier(index, Tier.HOST, mirrors), forecast.keeps if forecast is not None else dict)
+
+
+def _limits(router: RouterSettings) -> QueueLimits:
+    return QueueLimits(router.queue_depth, router.queue_wait, router.make_room_after or None)
 
 
 def _retention(settings: Settings, keeps_thinking: bool | None) -> Retention | None:

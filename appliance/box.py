@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from appliance import __version__
-from appliance.accounting import Accounts, Rate
+from appliance.accounting import WAIT_BOUNDS_SECONDS, Accounts, Rate
 from appliance.api.eviction_page import EvictedBlock, EvictionPage
 from appliance.api.views import (
     BoxStatus,
@@ -18,6 +18,7 @@ from appliance.api.views import (
     HostTierView,
     LatencyView,
     ModelView,
+    QueueView,
     RateView,
     RequestsView,
     WorkerView,
@@ -91,6 +92,11 @@ class RunningBox:
             self._pipeline.refuse("The box is shutting down.")
             await self._pipeline.idle()
 
+    def close(self) -> None:
+        """Tell those who still wait for a worker that there will be none."""
+        if self._pipeline is not None:
+            self._pipeline.close("The box is shutting down.")
+
     def models(self) -> tuple[ModelCard, ...]:
         return self._pipeline.models() if self._pipeline is not None else ()
 
@@ -147,6 +153,8 @@ class RunningBox:
             latency=self._latency_view(),
             evictions=_evictions_view(self.accounts.evictions),
             host=_host_view(self._arena),
+            queue=self._queue_view(),
+            speculations=dict(self.accounts.speculations),
         )
 
     def _opened(self) -> Pipeline:
@@ -170,6 +178,28 @@ class RunningBox:
             loop_lag_p99_ms=_milliseconds(lag and lag.p99_seconds),
             loop_lag_max_ms=_milliseconds(lag and lag.max_seconds),
         )
+
+    def _queue_view(self) -> QueueView:
+        account = self.accounts.queue
+        counted = QueueView(
+            wait_bounds_seconds=list(WAIT_BOUNDS_SECONDS),
+            waits=account.waits,
+            waited_seconds=account.waited_seconds,
+            refused=dict(account.refused),
+            set_aside=account.set_aside,
+        )
+        if self._pipeline is None:
+            return counted
+        dispatcher = self._pipeline.dispatcher
+        queue, use = dispatcher.queue, dispatcher.prefill_use
+        now = {
+            "waiting": len(queue),
+            "waiting_tokens": sum(queue.tokens(lane) for lane in queue.lanes),
+            "oldest_seconds": dispatcher.room.oldest_seconds(),
+            "order": use.order.value,
+            "prefill_use": use.share,
+        }
+        return counted.model_copy(update=now)
 
     def _context_tokens(self) -> int | None:
         return self._pipeline.card.context_tokens if self._pipeline is not None else None

@@ -206,13 +206,17 @@ class RetentionDirective:
     duration_seconds: float | None = None
 
 
+LOWEST_PRIORITY = -(2**31) + 1
+
+
 @dataclass(frozen=True, slots=True)
 class Hints:
     """What an agent says about its request, its session and what will come next. `None` means: not said.
 
-    A higher `priority` is more important, 0 is ordinary; a `strict_priority` outranks every lower one whatever the
-    cache holds. `output_tokens` is the expected length of the answer, `worker` the one that must serve it,
-    `tool_wait_seconds` how long a tool will take that the answer may call.
+    A higher `priority` is more important, 0 is ordinary, what is below is background work; a `strict_priority`
+    outranks every lower one whatever the cache holds. `output_tokens` is the expected length of the answer, `worker`
+    the one that is to serve it while it lives, `tool_wait_seconds` how long a tool will take that the answer may call.
+    With `speculative_prefill` the session's next prompt is prepared, as far as it is known.
     """
 
     priority: int = 0

@@ -7,6 +7,7 @@ BoxError                      anything the operator or a client can act on
 │  └─ EngineStartError        a vLLM worker did not come up
 ├─ NotRunning                 a command needs a running box and there is none
 ├─ WorkerDied                 an engine ended while it held a request
+├─ SetAside                   a request was taken off its engine to make room
 └─ RequestError               a client's request cannot be served; carries the HTTP status
    ├─ InvalidRequest          400: the request itself is wrong
    ├─ Unauthorized            401: no key, or a wrong one
@@ -55,6 +56,10 @@ class WorkerDied(BoxError):
     """An engine ended while it held a request. Internal: the pipeline resumes the request elsewhere."""
 
 
+class SetAside(BoxError):
+    """A request was taken off its engine to make room. Internal: the pipeline resumes it when its turn has come."""
+
+
 class RequestError(BoxError):
     """A request that cannot be served. `type`, `param` and `code` travel in the protocol's error body."""
 
@@ -87,6 +92,17 @@ class UnknownModel(RequestError):
 class ContextTooLong(RequestError):
     status = 400
     type = "invalid_request_error"
+
+
+class TooManyRequests(RequestError):
+    """`retry_after_seconds` is when there may be room again, as far as can be told."""
+
+    status = 429
+    type = "rate_limit_error"
+
+    def __init__(self, message: str, *, retry_after_seconds: int, code: str | None = None) -> None:
+        super().__init__(message, code=code, hint=f"Try again in {retry_after_seconds} s.")
+        self.retry_after_seconds = retry_after_seconds
 
 
 class NotReady(RequestError):

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from appliance.errors import BoxError, EngineStartError
+from appliance.errors import BoxError, EngineStartError, WorkerDied
 from appliance.restarts import RestartBudget
-from appliance.router.hashing import ROOT
+from appliance.router.hashing import ROOT, Hashes
 from appliance.router.index import Index
 from appliance.router.mirror import WorkerMirror
+from appliance.router.room import Capacity
 from appliance.router.router import Router
 from appliance.router.subscription import EventSubscription
 from appliance.settings import WorkerSettings
@@ -68,6 +69,9 @@ class Fleet:
         self.router = router
         self.on_start: Callable[[], None] = lambda: None
         self._changed = asyncio.Event()
+        self._awaited: set[tuple[int, str]] = set()
+        """By worker and name, the requests whose blocks it was told to keep."""
+        self._telling: set[asyncio.Task[None]] = set()
         self.members = {
             worker.plan.id: Member(worker, WorkerMirror(worker.plan.id, index, block_tokens, root=root), self._budget())
             for worker in workers
@@ -83,6 +87,31 @@ class Fleet:
     def dead(self) -> frozenset[int]:
         """Those whose engine has ended or was not started; known before the watcher has taken it from the router."""
         return frozenset(member.id for member in self.members.values() if not member.worker.alive)
+
+    def ids(self) -> frozenset[int]:
+        """All workers, dead or alive."""
+        return frozenset(self.members)
+
+    def capacity(self, worker_id: int) -> Capacity:
+        worker = self.worker(worker_id)
+        return Capacity(worker.seats, worker.step_tokens, worker.kv_blocks)
+
+    def kv_usage(self, worker_id: int) -> float | None:
+        worker = self.worker(worker_id)
+        return worker.load.kv_usage if worker.alive else None
+
+    def protect(self, worker_id: int, name: str, hashes: Hashes) -> None:
+        """Tell the engine, beside everything else, that a request called `name` waits for these blocks."""
+        member = self.members[worker_id]
+        if names := member.mirror.engine_hashes(hashes):
+            self._awaited.add((worker_id, name))
+            self._tell(member.worker.wait_for(name, names))
+
+    def release(self, worker_id: int, name: str) -> None:
+        """The request waits no more. A no-op for one that waits for nothing there."""
+        if (worker_id, name) in self._awaited:
+            self._awaited.remove((worker_id, name))
+            self._tell(self.worker(worker_id).stop_waiting(name))
 
     async def any_ready(self, timeout_seconds: float) -> bool:
         with suppress(TimeoutError):
@@ -185,6 +214,17 @@ class Fleet:
     async def _stop_for_restart(self, member: Member) -> None:
         await self._stop(member)
         self._set_phase(member, WorkerPhase.RESTARTING)
+
+    def _tell(self, message: Coroutine[Any, Any, object]) -> None:
+        """In the order of the calls. An engine that dies meanwhile needs no telling: it has lost its blocks."""
+
+        async def told() -> None:
+            with suppress(WorkerDied):
+                await message
+
+        task = asyncio.create_task(told())
+        self._telling.add(task)
+        task.add_done_callback(self._telling.discard)
 
     def _may_come_back(self) -> bool:
         hopeful = (WorkerPhase.STARTING, WorkerPhase.RUNNING, WorkerPhase.RESTARTING)

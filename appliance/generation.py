@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
-from appliance.conversation import Conversation
+from appliance.conversation import Conversation, Ignored
 
 
 class FinishReason(StrEnum):
@@ -33,13 +33,15 @@ class MarkedPrefix:
 class Started:
     """The engine has read the prompt. Sent once, before any delta, when the first token is there.
 
-    `marked` are the client's cache marks in the order of the prompt, as far as their places in it are known.
+    `marked` are the client's cache marks in the order of the prompt, as far as their places in it are known, `ignored`
+    is what the engines could not act upon.
     """
 
     prompt_tokens: int
     cached_tokens: int
     worker: int
     marked: tuple[MarkedPrefix, ...] = ()
+    ignored: tuple[Ignored, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

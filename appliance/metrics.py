@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import accumulate
 
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from appliance.api.views import BoxStatus, EvictionsView, HostTierView, WorkerView
+from appliance.api.views import BoxStatus, EvictionsView, HostTierView, QueueView, WorkerView
 
 
 class Metrics:
@@ -47,6 +48,13 @@ def _box_metrics(status: BoxStatus) -> Iterator[Metric]:
     yield from _eviction_metrics(status.evictions)
     if status.host is not None:
         yield from _host_metrics(status.host)
+    yield from _queue_metrics(status.queue)
+    speculations = CounterMetricFamily(
+        "dynamo_box_speculative_prefills", "Prompts prepared before they were asked for.", labels=["outcome"]
+    )
+    for outcome, count in sorted(status.speculations.items()):
+        speculations.add_metric([outcome], count)
+    yield speculations
     yield GaugeMetricFamily("dynamo_box_requests_active", "Requests running or waiting.", status.requests.active)
     ttft = GaugeMetricFamily("dynamo_box_ttft_seconds", "Time to first token of recent requests.", labels=["quantile"])
     for quantile, value in (("0.5", status.latency.ttft_p50_ms), ("0.99", status.latency.ttft_p99_ms)):
@@ -84,6 +92,22 @@ def _host_metrics(host: HostTierView) -> Iterator[Metric]:
     yield _counter("host_dropped_stores", "Blocks not stored there for want of room.", host.dropped_stores)
     yield _counter("host_reaped_rows", "Rows taken back from engines that died.", host.reaped_rows)
     yield _counter("host_rebuilds", "Times its index was mended after a death.", host.rebuilds)
+
+
+def _queue_metrics(queue: QueueView) -> Iterator[Metric]:
+    yield GaugeMetricFamily("dynamo_box_queue_waiting", "Requests waiting for room on a worker.", queue.waiting)
+    yield GaugeMetricFamily("dynamo_box_queue_waiting_tokens", "Tokens that they lack.", queue.waiting_tokens)
+    yield GaugeMetricFamily("dynamo_box_prefill_use", "Share of time that goes into prompts.", queue.prefill_use)
+    if queue.waits:
+        bounds = [*map(str, queue.wait_bounds_seconds), "+Inf"]
+        buckets = list(zip(bounds, accumulate(queue.waits), strict=True))
+        help_text = "How long requests waited for a place on a worker."
+        yield HistogramMetricFamily("dynamo_box_queue_wait_seconds", help_text, buckets, queue.waited_seconds)
+    refused = CounterMetricFamily("dynamo_box_queue_refused", "Requests that got no place.", labels=["reason"])
+    for reason, count in sorted(queue.refused.items()):
+        refused.add_metric([reason], count)
+    yield refused
+    yield _counter("set_aside", "Times that a request made room for a more important one.", queue.set_aside)
 
 
 def _worker_metrics(workers: list[WorkerView]) -> Iterator[Metric]:

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from appliance.accounting import Accounts
 from appliance.conversation import Conversation
+from appliance.dispatcher import Dispatcher
 from appliance.errors import NotReady, UnknownModel, WorkerDied, nearest
 from appliance.generation import ModelCard
-from appliance.prepared_request import PreparedRequest
+from appliance.prepared_request import PreparedRequest, importance_of
 from appliance.retention import Payload, Retention
+from appliance.router.decision import Decision
+from appliance.router.rooms import Engines
 from appliance.router.router import Router
+from appliance.speculation import Speculation
 from appliance.stabiliser.stabiliser import Stabiliser
+from appliance.waiting_room import DEFAULT_LIMITS, QueueLimits
 
 if TYPE_CHECKING:
     from appliance.engine.parsing import AnswerParser
@@ -25,14 +30,10 @@ if TYPE_CHECKING:
     from appliance.engine.worker import Worker
 
 
-class Workers(Protocol):
-    """The running engines."""
+class Workers(Engines, Protocol):
+    """The running engines. `dead` are those whose engine has ended, whether or not it is known elsewhere yet."""
 
     def worker(self, worker_id: int) -> Worker: ...
-
-    def dead(self) -> frozenset[int]:
-        """Those whose engine has ended, whether or not it is known elsewhere yet."""
-        ...
 
     async def any_ready(self, timeout_seconds: float) -> bool:
         """Wait until a worker can take requests; `False` when time is up or none will come back."""
@@ -49,7 +50,10 @@ class Reading:
 
 
 class Pipeline:
-    """`generation.Inference` over real engines. Without `retention` engines are told nothing of what to keep."""
+    """`generation.Inference` over real engines. Without `retention` engines are told nothing of what to keep.
+
+    Requests wait in the dispatcher's queue, within `limits`, while no worker has room for them.
+    """
 
     def __init__(
         self,
@@ -59,6 +63,7 @@ class Pipeline:
         workers: Workers,
         accounts: Accounts,
         retention: Retention | None = None,
+        limits: QueueLimits = DEFAULT_LIMITS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.card = card
@@ -71,6 +76,8 @@ class Pipeline:
         self.retention = retention
         self._tasks: set[asyncio.Task[None]] = set()
         self.clock = clock
+        self.dispatcher = Dispatcher(router, workers, limits, accounts.queue, clock=clock)
+        self.speculation = Speculation(self)
         self._refusal: str | None = None
         self._idle = asyncio.Event()
         self._idle.set()
@@ -81,6 +88,7 @@ class Pipeline:
     async def prepare(self, conversation: Conversation, request_id: str) -> PreparedRequest:
         if self._refusal is not None:
             raise NotReady(self._refusal)
+        self.dispatcher.refuse_when_full(importance_of(conversation.hints))
         arrived = self.clock()
         prompt = await self.renderer.render(self._stabilised(conversation))
         return PreparedRequest(self, conversation, prompt, request_id, arrived)
@@ -89,8 +97,14 @@ class Pipeline:
         return await self.renderer.count(self._stabilised(conversation))
 
     def refuse(self, reason: str) -> None:
-        """Take no new requests from now on; running ones go on."""
+        """Take no new requests from now on; running ones go on. What nobody asked for yet is not prepared."""
         self._refusal = reason
+        self.speculation.close()
+
+    def close(self, reason: str) -> None:
+        """Whoever waits for a worker waits no longer, and is told the reason; nor will anybody wait from now on."""
+        self.refuse(reason)
+        self.dispatcher.close(reason)
 
     async def idle(self) -> None:
         """Return when no request is running."""
@@ -109,9 +123,33 @@ class Pipeline:
         self.accounts.stabilised.update(change.rule for change in changes)
         return stable
 
+    def choose(
+        self,
+        prompt: Prompt,
+        exclude: frozenset[int],
+        *,
+        session_id: str | None = None,
+        output_tokens: int | None = None,
+    ) -> Decision:
+        """The best worker for a prompt but for those. Raises `NoWorker`."""
+        return self.router.route(
+            prompt.token_ids,
+            extra_keys=prompt.extra_keys or None,
+            exclude=exclude,
+            session_id=session_id,
+            output_tokens=output_tokens,
+        )
+
     def replan(self, worker_id: int, session_id: str, payload: Payload) -> None:
         """Tell an engine, beside everything else, what a session's blocks are worth now."""
-        task = asyncio.create_task(self._replan(worker_id, session_id, payload))
+        self._begin(self._replan(worker_id, session_id, payload))
+
+    def set_aside(self, worker_id: int, request_id: str) -> None:
+        """Take a request off its engine, beside everything else: its steps end with `SetAside`."""
+        self._begin(self.workers.worker(worker_id).set_aside(request_id))
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 

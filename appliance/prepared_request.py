@@ -1,7 +1,7 @@
 """One request on its way through the engines: routed, generated, parsed, accounted.
 
-A request outlives its worker: when an engine ends in the middle, the tokens made so far become part of the prompt and
-another worker goes on, unseen by the client.
+A request outlives its place on a worker: when an engine ends in the middle, or when it is set aside to make room for a
+more important one, the tokens made so far become part of the prompt, and a worker goes on, unseen by the client.
 """
 
 from __future__ import annotations
@@ -10,14 +10,19 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
-from appliance.conversation import Conversation
-from appliance.errors import BoxError, GenerationFailed, NotReady, RequestError, WorkerDied
+from appliance.conversation import Conversation, Hints, Ignored, Role, ToolResult
+from appliance.errors import BoxError, GenerationFailed, NotReady, RequestError, SetAside, WorkerDied
 from appliance.generation import Delta, Event, Finished, FinishReason, Started, Timing, Usage
+from appliance.next_turn import AnswerText
 from appliance.retention import Subject, subject_of
 from appliance.router.decision import Decision
 from appliance.router.errors import NoWorker
+from appliance.router.places import Choose, Errand, Place
+from appliance.router.queue import Importance
+from appliance.speculation import Ended
 
 if TYPE_CHECKING:
     from appliance.engine.prompt import Prompt
@@ -26,8 +31,13 @@ if TYPE_CHECKING:
 
 # A request that was on two dying engines may be what killed them; it gets no third.
 MAX_RESUMES = 1
+# A request that was set aside so often is left in peace.
+MAX_TIMES_SET_ASIDE = 3
 # How long a request waits for a worker to come back when none is left. A restart of one engine takes about 20 s.
 WORKER_WAIT_SECONDS = 120.0
+# Engines know one number: a tier is worth more than any priority below it, and both fit in 64 bits.
+MAX_ENGINE_TIER = 2**30
+TIER_SHIFT = 32
 
 
 class PreparedRequest:
@@ -48,6 +58,9 @@ class PreparedRequest:
         self._cached_tokens: int | None = None
         self._finish: FinishReason | None = None
         self._worker: int | None = None
+        self._answer = AnswerText() if _is_followed_up(conversation) else None
+        self._num_attempts = 0
+        self._times_set_aside = 0
 
     @property
     def prompt_tokens(self) -> int:
@@ -55,13 +68,14 @@ class PreparedRequest:
 
     def decide(self) -> Decision:
         """Where it would go now; nothing is sent, and nothing changes. Raises `NoWorker`."""
-        return self._choose(self._prompt, self._pipeline.workers.dead())
+        return self._chooser(self._prompt)(self._pipeline.workers.dead())
 
     async def events(self) -> AsyncGenerator[Event]:
         outcomes = self._pipeline.accounts.outcomes
         self._pipeline.begin()
         finished = aborted = False
         subject = self._begin_session()
+        self._pipeline.speculation.forget(self._conversation.identity.session_id)
         try:
             async with aclosing(self._attempts()) as attempts:
                 async for event in attempts:
@@ -69,6 +83,8 @@ class PreparedRequest:
                     outcomes.finished += finished
                     if isinstance(event, Delta):
                         self._finish = event.finish or self._finish
+                        if self._answer is not None:
+                            self._answer.add(event)
                     yield event
         except RequestError:
             raise
@@ -83,6 +99,8 @@ class PreparedRequest:
             self._pipeline.accounts.completion_tokens += self._parser.completion_tokens
             self._end_session(subject)
             self._pipeline.end()
+            if finished and self._answer is not None and self._worker is not None:
+                self._pipeline.speculation.after(Ended(self._conversation, self._answer.message(), self._worker))
 
     def _begin_session(self) -> Subject | None:
         retention, regions = self._pipeline.retention, self._prompt.regions
@@ -106,75 +124,109 @@ class PreparedRequest:
         # A worker that was started again counts anew: the same request may have ended it twice.
         died_on: list[int] = []
         while True:
-            decision = await self._route(prompt, frozenset(died_on))
+            place = await self._place(prompt, frozenset(died_on))
             try:
-                async with aclosing(self._attempt(prompt, decision, attempt=len(died_on))) as events:
+                async with aclosing(self._attempt(prompt, place)) as events:
                     async for event in events:
                         yield event
             except WorkerDied:
-                died_on.append(decision.worker)
+                died_on.append(place.worker)
                 if len(died_on) > MAX_RESUMES:
                     raise GenerationFailed("Two engines ended while they worked on this request.") from None
-                if self._last_step is not None and self._exhausted():
-                    if (delta := self._closing_delta(self._last_step)) is not None:
-                        yield delta
-                    yield self._finished()
-                    return
-                prompt = self._rest()
-                self._pipeline.accounts.outcomes.resumed += 1
+                resumed = 1
+            except SetAside:
+                self._times_set_aside += 1
+                resumed = 0
             else:
                 return
+            if self._last_step is not None and self._exhausted():
+                if (delta := self._closing_delta(self._last_step)) is not None:
+                    yield delta
+                yield self._finished()
+                return
+            prompt = self._rest()
+            self._pipeline.accounts.outcomes.resumed += resumed
 
-    async def _route(self, prompt: Prompt, avoid: frozenset[int]) -> Decision:
-        """A live worker, one of `avoid` only when there is no other. Waits when none lives."""
-        workers = self._pipeline.workers
-        for exclude in (workers.dead() | avoid, workers.dead()):
+    async def _place(self, prompt: Prompt, avoid: frozenset[int]) -> Place:
+        """On a live worker, one of `avoid` only when there is no other. Waits when none has room, or none lives."""
+        errand = self._errand(prompt, avoid)
+        for _ in range(2):
             with suppress(NoWorker):
-                return self._choose(prompt, exclude)
-        if await workers.any_ready(WORKER_WAIT_SECONDS):
-            with suppress(NoWorker):
-                return self._choose(prompt, workers.dead())
+                return await self._pipeline.dispatcher.place(errand)
+            if not await self._pipeline.workers.any_ready(WORKER_WAIT_SECONDS):
+                break
         raise NotReady("No worker is alive.")
 
-    def _choose(self, prompt: Prompt, exclude: frozenset[int]) -> Decision:
-        return self._pipeline.router.route(
-            prompt.token_ids,
-            extra_keys=prompt.extra_keys or None,
-            exclude=exclude,
+    def _errand(self, prompt: Prompt, avoid: frozenset[int]) -> Errand:
+        hints, name = self._conversation.hints, f"{self._request_id}.{self._num_attempts}"
+        importance = importance_of(hints)
+        may_be_set_aside = prompt.resumable and self._times_set_aside < MAX_TIMES_SET_ASIDE
+        return Errand(
+            name,
+            choose=self._chooser(prompt),
+            admit=partial(self._pipeline.router.admit, request_id=self._request_id),
+            tier=importance.tier,
+            priority=importance.priority,
+            answer_tokens=min(hints.output_tokens or 0, prompt.params.max_tokens or 0),
+            is_in_turn=_is_in_turn(self._conversation),
+            may_be_refused=not self._num_attempts,
+            pin=hints.worker,
+            avoid=avoid,
+            set_aside=partial(self._step_aside, name) if may_be_set_aside else None,
+        )
+
+    def _chooser(self, prompt: Prompt) -> Choose:
+        return partial(
+            self._pipeline.choose,
+            prompt,
             session_id=self._conversation.identity.session_id,
             output_tokens=self._conversation.hints.output_tokens,
         )
 
-    async def _attempt(self, prompt: Prompt, decision: Decision, attempt: int) -> AsyncGenerator[Event]:
+    def _step_aside(self, name: str, worker: int) -> None:
+        self._pipeline.set_aside(worker, name)
+
+    async def _attempt(self, prompt: Prompt, place: Place) -> AsyncGenerator[Event]:
         pipeline = self._pipeline
-        held_back = self._held_back() if attempt else ""
-        self._worker = decision.worker
-        ticket = pipeline.router.admit(decision, self._request_id)
+        self._worker = place.worker
+        self._num_attempts += 1
         try:
-            steps = pipeline.workers.worker(decision.worker).generate(
+            if place.is_closed:
+                raise SetAside("set aside before it began")
+            held_back = self._held_back() if self._num_attempts > 1 else ""
+            steps = pipeline.workers.worker(place.worker).generate(
                 prompt,
-                f"{self._request_id}.{attempt}",
-                priority=-self._conversation.hints.priority,
+                place.errand.name,
+                priority=_engine_priority(place.errand.importance),
                 session_id=self._conversation.identity.session_id,
             )
             async with aclosing(steps):
                 async for step in steps:
-                    ticket.advance(len(step.token_ids), step.cached_tokens)
+                    place.advance(len(step.token_ids), step.cached_tokens)
                     if self._cached_tokens is None:
-                        yield self._started(step, decision)
+                        yield self._started(step, place.worker)
                     delta = self._delta(step, held_back)
                     held_back = ""
                     if delta is not None:
                         yield delta
         finally:
-            ticket.close()
+            place.close()
         yield self._finished()
 
-    def _started(self, step: Step, decision: Decision) -> Started:
+    def _started(self, step: Step, worker: int) -> Started:
         self._cached_tokens = step.cached_tokens
         self._first_token_seconds = self._pipeline.clock() - self._arrived
         self._pipeline.accounts.prompt_read(self.prompt_tokens, step.cached_tokens, self._first_token_seconds)
-        return Started(self.prompt_tokens, step.cached_tokens, decision.worker, self._prompt.marked)
+        return Started(self.prompt_tokens, step.cached_tokens, worker, self._prompt.marked, self._ignored(worker))
+
+    def _ignored(self, worker: int) -> tuple[Ignored, ...]:
+        """A pin to a worker that could not be followed."""
+        pin = self._conversation.hints.worker
+        if pin is None or pin == worker:
+            return ()
+        known = sorted(self._pipeline.workers.ids())
+        fault = f"worker {pin} is not alive" if pin in known else f"there is no worker {pin} among {known}"
+        return (Ignored("nvext.backend_instance_id", f"{fault}; worker {worker} took the request"),)
 
     def _delta(self, step: Step, held_back: str) -> Delta | None:
         if held_back:
@@ -215,3 +267,28 @@ class PreparedRequest:
             self._parser.reasoning_tokens,
         )
         return Finished(usage, Timing(self._first_token_seconds, self._pipeline.clock() - self._arrived))
+
+
+def importance_of(hints: Hints) -> Importance:
+    return Importance(hints.strict_priority or 0, hints.priority)
+
+
+def _engine_priority(importance: Importance) -> int:
+    """An engine serves the lowest first."""
+    return -(min(importance.tier, MAX_ENGINE_TIER) << TIER_SHIFT) - importance.priority
+
+
+def _is_followed_up(conversation: Conversation) -> bool:
+    """Whether the next prompt is to be prepared after the answer, and is one that can be foreseen."""
+    is_chat = conversation.raw is None and not conversation.continue_final and conversation.sampling.n == 1
+    return conversation.hints.speculative_prefill and is_chat
+
+
+def _is_in_turn(conversation: Conversation) -> bool:
+    """Whether this goes on with a turn: it brings the results of tools that were called."""
+    for message in reversed(conversation.messages):
+        if message.role is Role.ASSISTANT:
+            return False
+        if any(isinstance(block, ToolResult) for block in message.blocks):
+            return True
+    return False

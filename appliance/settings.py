@@ -215,13 +215,22 @@ class CacheSettings(Table):
 
 
 class RouterSettings(Table):
-    """How a worker is chosen for a request."""
+    """How a worker is chosen for a request, and who waits while all are busy."""
 
     policy: Literal["kv", "round_robin", "random"] = "kv"
     """Who gets a request: "kv" prices every worker, "round_robin" takes turns, "random" draws one."""
 
     scorer: Text = "expected_cost"
     """What prices a worker under "kv": "expected_cost" in seconds, "least_loaded" by load alone, or a plugin's name."""
+
+    queue_depth: Count = 256
+    """Requests that may wait for room on a worker, the most important first; further ones are answered with 429."""
+
+    queue_wait: Annotated[Seconds, Field(gt=0)] = 10 * 60.0
+    """How long a request may wait for room on a worker; then it is answered with 429."""
+
+    make_room_after: Seconds = 1.0
+    """How long a request waits before a less important one is set aside for it, to go on later; 0: never."""
 
 
 class StabiliserSettings(Table):

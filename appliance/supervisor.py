@@ -173,6 +173,7 @@ class Supervisor:
         await asyncio.wait({drained, hurry}, timeout=limit, return_when=asyncio.FIRST_COMPLETED)
         if not drained.done():
             log.warning("ending %d request(s) before they finished", box.accounts.outcomes.active)
+        box.close()
         for task in (drained, hurry):
             task.cancel()
 

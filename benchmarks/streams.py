@@ -13,6 +13,8 @@ from typing import Any, cast
 import uvicorn
 
 from appliance.endpoint import bind_tcp
+from appliance.router.hashing import Hashes
+from appliance.router.room import Capacity
 from benchmarks.first_token import Client, body_of, words
 from benchmarks.model_side import Bench
 from benchmarks.scripted_engine import ScriptedEngine
@@ -32,6 +34,21 @@ class OneWorker:
 
     def dead(self) -> frozenset[int]:
         return frozenset()
+
+    def ids(self) -> frozenset[int]:
+        return frozenset({0})
+
+    def capacity(self, _: int) -> Capacity:
+        return Capacity(self._worker.seats, self._worker.step_tokens, None)
+
+    def kv_usage(self, _: int) -> float | None:
+        return None
+
+    def protect(self, _: int, __: str, ___: Hashes) -> None:
+        pass
+
+    def release(self, _: int, __: str) -> None:
+        pass
 
     async def any_ready(self, _: float) -> bool:
         return True

@@ -35,6 +35,7 @@ from appliance.api.responses_store import ResponseStore
 from appliance.api.routes import add_generation_route, add_model_routes, add_operator_routes
 from appliance.api.routing_routes import add_routing_routes
 from appliance.api.seal import KEY_BYTES, Seal
+from appliance.api.warm_routes import add_warm_route
 from appliance.errors import InvalidRequest, nearest
 from appliance.generation import Inference
 
@@ -80,6 +81,7 @@ def create_app(  # noqa: PLR0913 – every part of the whole API that a test may
     add_routing_routes(app, box, service, {"chat": chat, "messages": messages, "responses": responses.codec})
     add_eviction_routes(app, box)
     add_model_routes(app, inference)
+    add_warm_route(app, service, {"chat": chat, "responses": responses.codec, "messages": messages})
     add_generation_route(app, "/v1/chat/completions", service, chat)
     add_completions_route(app, service)
     add_messages_routes(app, service, messages)

@@ -34,6 +34,8 @@ STRICT_PRIORITY_HEADER: Final = "x-dynamo-request-strict-priority"
 WORKER_HEADER: Final = "x-dynamo-worker-instance-id"
 FINAL_HEADER: Final = "x-dynamo-session-final"
 TYPED_HEADERS: Final = (PRIORITY_HEADER, STRICT_PRIORITY_HEADER, WORKER_HEADER, FINAL_HEADER)
+WORKER_FIELDS: Final = ("backend_instance_id", "decode_worker_id", "prefill_worker_id")
+"""Here one worker reads the prompt and writes the answer: whoever names one of the two means it."""
 TENANT_HEADER: Final = "x-tenant-id"
 
 Value = TypeVar("Value")
@@ -129,13 +131,13 @@ def _decode_hints(outer: Lenient, said: Lenient, nvext: Lenient, agent: Lenient)
         strict_priority=_first(
             said.integer(STRICT_PRIORITY_HEADER, 0, UINT32_MAX), agent.integer("strict_priority", 0, UINT32_MAX)
         ),
-        output_tokens=agent.integer("osl", 0, UINT32_MAX),
+        output_tokens=_first(agent.integer("osl", 0, UINT32_MAX), agent.integer("output_tokens", 0, UINT32_MAX)),
         speculative_prefill=agent.flag("speculative_prefill") or False,
         prefix_id=agent.string("prefix_id", MAX_ID_CHARACTERS),
         total_requests=agent.integer("total_requests", 0, UINT32_MAX),
         interarrival_seconds=_seconds(agent.number("iat", 0, INT32_MAX)),
         session_final=is_final or False,
-        worker=_first(said.integer(WORKER_HEADER, 0), nvext.integer("backend_instance_id", 0)),
+        worker=_first(said.integer(WORKER_HEADER, 0), *(nvext.integer(name, 0) for name in WORKER_FIELDS)),
         retention=_decode_retention(nvext),
         tool_wait_seconds=_seconds(agent.number("tool_wait_ms", 0, INT32_MAX)),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from appliance.conversation import Conversation, Hints, RetentionDirective
+from appliance.conversation import Conversation, Hints, Ignored, RetentionDirective
 from appliance.generation import Finished, Started
 
 JsonObject = dict[str, Any]
@@ -25,7 +25,7 @@ def nvext_of(conversation: Conversation, started: Started | None, finished: Fini
         told = PARTS[name](conversation, started, finished)
         if told is not None:
             answer[name] = told
-    if conversation.reporting.ignored:
+    if _all_ignored(conversation, started):
         answer["ignored"] = _ignored(conversation, started, finished)
     return answer or None
 
@@ -110,8 +110,12 @@ def _agent_hints(conversation: Conversation, _: Started | None, __: Finished | N
     return encode_agent_hints(conversation.hints) | known
 
 
-def _ignored(conversation: Conversation, _: Started | None, __: Finished | None) -> list[JsonObject]:
-    ignored = conversation.reporting.ignored
+def _all_ignored(conversation: Conversation, started: Started | None) -> tuple[Ignored, ...]:
+    return conversation.reporting.ignored + (() if started is None else started.ignored)
+
+
+def _ignored(conversation: Conversation, started: Started | None, _: Finished | None) -> list[JsonObject]:
+    ignored = _all_ignored(conversation, started)
     told = [{"field": _short(entry.field), "reason": _short(entry.reason)} for entry in ignored[:MAX_TOLD]]
     if len(ignored) > MAX_TOLD:
         told.append({"field": "", "reason": f"{len(ignored) - MAX_TOLD} more"})

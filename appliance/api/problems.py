@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from msgspec import Struct, json
 
-from appliance.errors import InvalidRequest, NotReady, RequestError
+from appliance.errors import InvalidRequest, NotReady, RequestError, TooManyRequests
 
 RETRY_AFTER_SECONDS = 1
 MAX_TOLD_CHARACTERS = 1_000
@@ -98,6 +98,8 @@ def problem_headers(error: RequestError) -> Headers:
     """The headers that an error needs beside its body."""
     if error.status == 401:
         return [(b"www-authenticate", b"Bearer")]
+    if isinstance(error, TooManyRequests):
+        return [(b"retry-after", str(error.retry_after_seconds).encode())]
     if error.status == 503:
         return [(b"retry-after", str(RETRY_AFTER_SECONDS).encode())]
     return []

@@ -109,10 +109,30 @@ class HostTierView(View):
     rebuilds: int
 
 
+class QueueView(View):
+    """Requests that wait for room on a worker. `order` says who of the equally important goes first, `prefill_use` is
+    the share of the workers' last minute that went into prompts, 0 … 1. `waits` counts requests by how long they had
+    waited when they got a place: at most `wait_bounds_seconds`, and its last entry longer than all. `refused` counts
+    those that got none, by reason, `set_aside` how often one made room for a more important one.
+    """
+
+    waiting: int = 0
+    waiting_tokens: int = 0
+    oldest_seconds: float | None = None
+    order: Literal["least-missing", "in-turn"] = "least-missing"
+    prefill_use: float = 0.0
+    wait_bounds_seconds: list[float] = []
+    waits: list[int] = []
+    waited_seconds: float = 0.0
+    refused: dict[str, int] = {}
+    set_aside: int = 0
+
+
 class BoxStatus(View):
     """The whole box at one moment. `started_at` is in seconds since 1970; `activity` says what a start is busy with.
 
-    `stabilised` counts, for each rule of the stabiliser, what it changed; `host` is `None` without a host tier.
+    `stabilised` counts, for each rule of the stabiliser, what it changed, `speculations` what became of prompts that
+    were prepared before anybody asked for them; `host` is `None` without a host tier.
     """
 
     version: str
@@ -132,3 +152,5 @@ class BoxStatus(View):
     latency: LatencyView
     evictions: EvictionsView = EvictionsView()
     host: HostTierView | None = None
+    queue: QueueView = QueueView()
+    speculations: dict[str, int] = {}

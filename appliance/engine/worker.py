@@ -26,7 +26,7 @@ from appliance.engine.launch import launch
 from appliance.engine.plan import WorkerPlan
 from appliance.engine.prompt import Prompt
 from appliance.engine.retention.client import RetentionClient, retention_hints
-from appliance.errors import EngineStartError, GenerationFailed, InvalidRequest, NotReady, WorkerDied
+from appliance.errors import EngineStartError, GenerationFailed, InvalidRequest, NotReady, SetAside, WorkerDied
 from appliance.process_tree import remove_unused, shared_memory_of
 
 SHUTDOWN_SECONDS = 3.0
@@ -82,6 +82,16 @@ class Worker(RetentionClient):
     def kv_blocks(self) -> int | None:
         """KV blocks this engine holds; `None` until it has loaded."""
         return self.config.cache_config.num_gpu_blocks if self._llm is not None else None
+
+    @property
+    def seats(self) -> int:
+        """The most requests that it computes at the same time."""
+        return int(self.config.scheduler_config.max_num_seqs)
+
+    @property
+    def step_tokens(self) -> int:
+        """The most tokens that it computes in one step."""
+        return int(self.config.scheduler_config.max_num_batched_tokens)
 
     async def start(self) -> None:
         """Load the engine. Raises `EngineStartError` with the engine's own last word when it does not come up."""
@@ -151,9 +161,25 @@ class Worker(RetentionClient):
         except GracefulHTTPError as error:
             raise NotReady(str(error)) from error
         except EngineGenerateError as error:
+            if isinstance(error.__cause__, SetAside):
+                raise error.__cause__ from None
             if self._died.is_set():
                 raise WorkerDied(f"worker {self.plan.id} ended") from error
             raise GenerationFailed(f"the engine failed on this request: {error.__cause__ or error}") from error
+
+    async def set_aside(self, request_id: str) -> None:
+        """Take a request off the engine: its `generate` raises `SetAside`. What it has computed stays cached. A no-op
+        for a request that is not there, or not any more."""
+        if self._llm is None:
+            return
+        processor = self._llm.output_processor
+        for internal_id in processor.external_req_ids.get(request_id, ()):
+            state = processor.request_states.get(internal_id)
+            if state is not None and state.queue is not None:
+                # Goes before what the engine has made and nobody has read, and before the news that it was aborted.
+                state.queue.put(SetAside(f"{request_id} made room"))
+        with contextlib.suppress(EngineDeadError):
+            await self._llm.abort(request_id)
 
     @property
     def _has_retention(self) -> bool:

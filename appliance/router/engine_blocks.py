@@ -11,6 +11,7 @@ from appliance.router.errors import IntegrityError
 from appliance.router.hashing import Hashes
 from appliance.router.kernels import (
     COPIES,
+    KEY,
     KNOWN,
     NONE,
     OWN,
@@ -20,6 +21,7 @@ from appliance.router.kernels import (
     State,
     add_copies,
     drop_copies,
+    engine_hashes_of,
     enter_all,
     find,
 )
@@ -56,6 +58,18 @@ class EngineBlocks:
         slots, rows, _ = self._arrays
         row = find(slots, rows, np.uint64(engine_hash))
         return None if row == NONE or not rows[row, COPIES] else int(rows[row, OWN])
+
+    def engine_hashes(self, own_hashes: Hashes) -> Hashes:
+        """What the engine calls those of these blocks that it holds, in no order. Reads all rows: 1.8 ms of CPU
+        for 100,000."""
+        room = max(_LEAST_ROOM, 1 << int(own_hashes.size).bit_length())
+        wanted = np.zeros((own_hashes.size, 3), np.uint64)
+        wanted[:, KEY] = own_hashes
+        slots = np.full(2 * room, NONE, np.int32)
+        enter_all(slots, wanted, own_hashes.size)
+        found = np.empty(2 * own_hashes.size, np.uint64)
+        count = engine_hashes_of(self._arrays.rows, int(self._arrays.state[USED]), slots, wanted, found)
+        return found[:count]
 
     def own_hashes(self) -> Hashes:
         """Of all blocks, in no order; twice where two engine hashes have one own hash."""

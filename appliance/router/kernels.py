@@ -136,6 +136,20 @@ def add_copies(
 
 
 @kernel
+def engine_hashes_of(rows: Rows, used: int, wanted_slots: Slots, wanted: Rows, found: Hashes) -> int:
+    """Fill `found` with the engine hashes of blocks it holds whose own hash is one of `wanted`; how many there are.
+
+    Reads every row: nothing leads from own hashes to the engine's.
+    """
+    count = 0
+    for row in range(used):
+        if rows[row, COPIES] and count < found.size and find(wanted_slots, wanted, rows[row, OWN]) != NONE:
+            found[count] = rows[row, KEY]
+            count += 1
+    return count
+
+
+@kernel
 def drop_copies(slots: Slots, rows: Rows, state: State, engine_hashes: Hashes, gone: Hashes) -> tuple[int, int]:
     """How many last copies went, whose own hashes head `gone`, and how many blocks were unknown."""
     num_gone = unknown = 0

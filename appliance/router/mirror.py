@@ -25,7 +25,7 @@ import numpy as np
 from appliance.router.engine_blocks import EngineBlocks
 from appliance.router.errors import IndexFull, IntegrityError, RouterError
 from appliance.router.events import AllBlocksCleared, Batch, BlockRemoved, BlockStored, EngineHash, KVEvent, flat_hashes
-from appliance.router.hashing import ROOT, hash_blocks
+from appliance.router.hashing import ROOT, Hashes, hash_blocks
 from appliance.router.index import MAX_WORKERS, Index
 
 _GPU_MEDIA = (None, "GPU")
@@ -97,6 +97,10 @@ class WorkerMirror:
                 removed.clear()
                 self._apply(event)
         self._remove(removed)
+
+    def engine_hashes(self, own_hashes: Hashes) -> list[int]:
+        """What the engine calls those of these blocks that it holds, in no order."""
+        return self._blocks.engine_hashes(own_hashes).tolist() if own_hashes.size else []
 
     def reset(self, *, engine_is_empty: bool = False) -> None:
         """Forget all blocks. In step afterwards only when the engine is known to hold nothing either."""

@@ -7,6 +7,7 @@ from random import Random
 import msgspec
 
 from appliance.router.events import decode_batch
+from appliance.router.hashing import hash_blocks
 from appliance.router.index import PrefixIndex
 from appliance.router.mirror import WorkerMirror
 from appliance.router.router import Router, RoutingPolicy
@@ -33,6 +34,7 @@ def warm_up() -> None:
     ):
         mirror.apply(decode_batch(msgspec.msgpack.encode([0.0, [event]])))
         router.admit(router.route(names)).close()
+    mirror.engine_hashes(hash_blocks(names, 1))
     mirror.check_integrity()
     index.check_integrity()
     mirror.reset()

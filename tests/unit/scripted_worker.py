@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
@@ -22,7 +23,7 @@ from appliance.conversation import Conversation, Message, Role, Text
 from appliance.engine.plan import WorkerPlan
 from appliance.engine.retention.eviction import EvictionBatch
 from appliance.engine.retention.worth import Worth
-from appliance.errors import EngineStartError, WorkerDied
+from appliance.errors import EngineStartError, SetAside, WorkerDied
 from appliance.fleet import Fleet
 from appliance.generation import Delta, Event, FinishReason, MarkedPrefix, ModelCard
 from appliance.pipeline import Pipeline, Reading
@@ -32,6 +33,7 @@ from appliance.router.router import Router, RoutingPolicy
 from appliance.settings import WorkerSettings
 from appliance.stabiliser.rules import select_rules
 from appliance.stabiliser.stabiliser import Stabiliser
+from appliance.waiting_room import DEFAULT_LIMITS, QueueLimits
 
 if TYPE_CHECKING:
     from appliance.engine.parsing import AnswerParser
@@ -111,13 +113,17 @@ class ScriptedRenderer:
 
     def __init__(self) -> None:
         self.grammar = False
+        self.refusal: Exception | None = None
 
     async def render(self, conversation: Conversation) -> ScriptedPrompt:
+        if self.refusal is not None:
+            raise self.refusal
         blocks = [block for message in conversation.messages for block in message.blocks]
         text = "".join(block.text for block in blocks if isinstance(block, Text))
         sampling, salt = conversation.sampling, conversation.cache_salt
+        raw = conversation.raw.token_ids if conversation.raw is not None else None
         return ScriptedPrompt(
-            [token_of(character) for character in text],
+            [token_of(character) for character in text] if raw is None else list(raw),
             ScriptedParams(sampling.max_tokens or 100, sampling.n),
             resumable=sampling.n == 1 and not self.grammar,
             extra_keys=((salt,),) if salt else (),
@@ -178,6 +184,8 @@ class Call(NamedTuple):
 
 @dataclass(slots=True)
 class ScriptedLoad:
+    running: int = 0
+    waiting: int = 0
     kv_usage: float = 0.25
 
 
@@ -202,6 +210,12 @@ class ScriptedWorker:
         self.gate: asyncio.Event | None = None
         """What it is told of sessions waits for this."""
         self.calls: list[Call] = []
+        self.seats = 64
+        self.step_tokens = 512
+        self.awaited: dict[str, list[int]] = {}
+        """By the name of the request that waits, the blocks that it was told to keep."""
+        self.told_awaited: list[str] = []
+        self._asides: dict[str, asyncio.Event] = {}
         self.process = 1000 + worker_id
         self.num_open = 0
         self.num_starts = 0
@@ -276,6 +290,20 @@ class ScriptedWorker:
         await self._answers()
         return self.stats
 
+    async def wait_for(self, name: str, block_hashes: list[int]) -> int:
+        await self._answers()
+        self.awaited[name] = block_hashes
+        self.told_awaited.append(name)
+        return len(block_hashes)
+
+    async def stop_waiting(self, name: str) -> None:
+        await self._answers()
+        self.awaited.pop(name, None)
+
+    async def set_aside(self, request_id: str) -> None:
+        if request_id in self._asides:
+            self._asides[request_id].set()
+
     async def _answers(self) -> None:
         if self.gate is not None:
             await self.gate.wait()
@@ -298,25 +326,29 @@ class ScriptedWorker:
         if not self.alive:
             raise self._death()
         self.num_open += 1
+        aside = self._asides[request_id] = asyncio.Event()
         try:
             for play in self.scripts.popleft():
                 if isinstance(play, ScriptedStep):
+                    if aside.is_set():
+                        raise SetAside(request_id)
                     yield play
                 else:
-                    await self._play(play)
+                    await self._play(play, aside)
         finally:
             self.num_open -= 1
+            del self._asides[request_id]
 
-    async def _play(self, play: asyncio.Event | Exception | Death) -> None:
+    async def _play(self, play: asyncio.Event | Exception | Death, aside: asyncio.Event) -> None:
         if isinstance(play, Death):
             self.end()
             raise self._death()
         if isinstance(play, Exception):
             raise play
-        await self._unless_it_dies(play)
+        await self._unless_it_dies(play, aside)
 
-    async def _unless_it_dies(self, event: asyncio.Event) -> None:
-        waits = [asyncio.create_task(event.wait()), asyncio.create_task(self._died.wait())]
+    async def _unless_it_dies(self, event: asyncio.Event, aside: asyncio.Event) -> None:
+        waits = [asyncio.create_task(each.wait()) for each in (event, aside, self._died)]
         try:
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -324,6 +356,8 @@ class ScriptedWorker:
                 wait.cancel()
         if self._died.is_set():
             raise self._death()
+        if aside.is_set():
+            raise SetAside("made room")
 
     def _death(self) -> WorkerDied:
         return WorkerDied(f"worker {self.plan.id} ended")
@@ -339,6 +373,7 @@ class ScriptedBox:
         clock: Callable[[], float] = lambda: 0.0,
         parser_fault: Exception | None = None,
         policy: RoutingPolicy = RoutingPolicy.ROUND_ROBIN,
+        limits: QueueLimits = DEFAULT_LIMITS,
         **settings: Any,
     ) -> None:
         self.workers = workers
@@ -359,6 +394,7 @@ class ScriptedBox:
         )
         self.accounts = Accounts(clock) if accounts is None else accounts
         self.renderer = ScriptedRenderer()
+        self._numbers = count()
         self.pipeline = Pipeline(
             CARD,
             Reading(
@@ -370,6 +406,7 @@ class ScriptedBox:
             self.fleet,
             self.accounts,
             Retention(load_policy("coding-agent"), clock=clock),
+            limits,
             clock,
         )
 
@@ -382,13 +419,14 @@ class ScriptedBox:
         self.check_integrity()
 
     def check_integrity(self) -> None:
+        self.pipeline.dispatcher.check_integrity()
         self.router.check_integrity()
         self.index.check_integrity()
         for member in self.fleet.members.values():
             member.mirror.check_integrity()
 
     async def ask(self, request: Conversation | None = None) -> list[Event]:
-        prepared = await self.pipeline.prepare(request or conversation(), "r")
+        prepared = await self.pipeline.prepare(request or conversation(), f"r{next(self._numbers)}")
         return [event async for event in prepared.events()]
 
 

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance.accounting import SAMPLES, WINDOW_SECONDS, Accounts, Rate
+from appliance.accounting import SAMPLES, WAIT_BOUNDS_SECONDS, WINDOW_SECONDS, Accounts, QueueAccount, Rate
 from tests.clock import Clock
 
 
@@ -16,6 +18,18 @@ def clock() -> Clock:
 @pytest.fixture
 def accounts(clock: Clock) -> Accounts:
     return Accounts(clock)
+
+
+@given(st.lists(st.floats(0, 1000)))
+def test_waits_fall_into_the_first_bound_that_is_not_below_them(waits: list[float]) -> None:
+    account = QueueAccount()
+    for seconds in waits:
+        account.taken(seconds)
+    bounds = (*WAIT_BOUNDS_SECONDS, float("inf"))
+    expected = [sum(low < wait <= high for wait in waits) for low, high in pairwise((-1.0, *bounds))]
+    assert account.waits == expected
+    assert account.waited_seconds == pytest.approx(sum(waits))
+    assert account.last_waited_seconds == next((wait for wait in reversed(waits) if wait), 0.0)
 
 
 def test_a_request_counts_for_a_minute_to_the_edge_and_no_longer(accounts: Accounts, clock: Clock) -> None:

@@ -184,6 +184,23 @@ async def test_the_policy_is_the_caretakers() -> None:
         assert box.policy().name == retention.policy.name == "chat"
 
 
+async def test_the_status_tells_who_waits_and_how_long_others_did() -> None:
+    worker = ScriptedWorker(0, [gate := asyncio.Event(), *HELLO], HELLO)
+    worker.seats = 1
+    box = new_box()
+    async with ScriptedBox(worker, accounts=box.accounts) as scripted:
+        box.open(scripted.pipeline, scripted.fleet)
+        asks = [asyncio.create_task(scripted.ask()) for _ in range(2)]
+        await until(lambda: len(scripted.pipeline.dispatcher.queue) == 1)
+        queue = box.status().queue
+        assert (queue.waiting, queue.waiting_tokens, queue.oldest_seconds, queue.order) == (1, 2, 0.0, "least-missing")
+        assert (sum(queue.waits), queue.refused, queue.set_aside) == (1, {}, 0)
+        gate.set()
+        await asyncio.gather(*asks)
+        queue = box.status().queue
+        assert (queue.waiting, queue.oldest_seconds, sum(queue.waits)) == (0, None, 2)
+
+
 def test_the_status_tells_what_was_evicted() -> None:
     box = new_box()
     eviction = Eviction(1, None, 0, "a", "b", "r", 90, "coding-agent.toml:9", 1.0, awaited=True)

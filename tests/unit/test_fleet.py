@@ -9,6 +9,7 @@ import pytest
 from appliance.errors import EngineStartError
 from appliance.fleet import WorkerPhase
 from appliance.router.events import Batch, BlockStored
+from appliance.router.hashing import hash_blocks
 from tests.unit.scripted_worker import BLOCK_TOKENS, ScriptedBox, ScriptedWorker, refused_start, until
 
 NO_WORKER: tuple[int, ...] = ()
@@ -53,6 +54,33 @@ async def test_workers_start_side_by_side_and_each_is_a_candidate_from_when_it_i
     await starting
     assert (accepting(box), box.fleet.ready(), box.fleet.dead()) == ((0, 1), 2, frozenset())
     await box.fleet.stop()
+
+
+async def test_an_engine_is_told_which_of_its_blocks_are_awaited_and_until_when() -> None:
+    worker = ScriptedWorker(0)
+    async with ScriptedBox(worker) as box:
+        learn(box, 0)
+        hashes = hash_blocks(range(2 * BLOCK_TOKENS), BLOCK_TOKENS)
+        box.fleet.protect(0, "a", hashes)
+        await until(lambda: worker.awaited == {"a": [1]})
+        box.fleet.release(0, "a")
+        box.fleet.release(0, "a")
+        box.fleet.release(0, "never")
+        await until(lambda: worker.awaited == {})
+        box.fleet.protect(0, "none", hashes[1:])
+        box.fleet.release(0, "none")
+        await asyncio.sleep(0)
+        assert worker.told_awaited == ["a"]
+
+
+async def test_an_engine_that_dies_before_it_hears_who_waits_costs_nothing() -> None:
+    worker = ScriptedWorker(0)
+    async with ScriptedBox(worker, restart_limit=0) as box:
+        learn(box, 0)
+        worker.end()
+        box.fleet.protect(0, "a", hash_blocks(range(BLOCK_TOKENS), BLOCK_TOKENS))
+        await until(lambda: not box.fleet._telling)
+        assert (worker.awaited, box.fleet.kv_usage(0), box.fleet.ids()) == ({}, None, frozenset({0}))
 
 
 async def test_one_start_that_fails_ends_all() -> None:

@@ -8,6 +8,7 @@ from appliance.api.views import (
     EvictionView,
     LatencyView,
     ModelView,
+    QueueView,
     RateView,
     RequestsView,
     WorkerView,
@@ -123,6 +124,32 @@ def test_every_scrape_tells_the_present() -> None:
     metrics = Metrics(lambda: next(statuses))
     assert b'worker="0"' not in metrics.render()
     assert b'worker="0"' in metrics.render()
+
+
+def test_waits_are_a_histogram_and_refusals_are_counted_by_reason() -> None:
+    queue = QueueView(
+        waiting=3,
+        waiting_tokens=4000,
+        prefill_use=0.5,
+        wait_bounds_seconds=[0.0, 1.0],
+        waits=[5, 2, 1],
+        waited_seconds=9.5,
+        refused={"full": 4, "timeout": 1},
+        set_aside=2,
+    )
+    samples = scrape(box_status().model_copy(update={"queue": queue}))
+    assert [samples["dynamo_box_queue_wait_seconds_bucket", (("le", le),)] for le in ("0.0", "1.0", "+Inf")] == [
+        5,
+        7,
+        8,
+    ]
+    assert samples["dynamo_box_queue_wait_seconds_count", ()] == 8
+    assert samples["dynamo_box_queue_wait_seconds_sum", ()] == 9.5
+    assert samples["dynamo_box_queue_refused_total", (("reason", "full"),)] == 4
+    assert samples["dynamo_box_queue_waiting", ()] == 3
+    assert samples["dynamo_box_queue_waiting_tokens", ()] == 4000
+    assert samples["dynamo_box_prefill_use", ()] == 0.5
+    assert samples["dynamo_box_set_aside_total", ()] == 2
 
 
 def test_evictions_are_counted_by_cause_rule_and_region() -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from array import array
+from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import replace
 
@@ -10,19 +11,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from appliance.cache.session_state import SessionState
-from appliance.conversation import Hints, Identity, Message, Role, Sampling, Text
+from appliance.conversation import Hints, Identity, Message, Role, Sampling, Text, ToolResult
 from appliance.errors import (
     BoxError,
     GenerationFailed,
     InvalidRequest,
     NotReady,
     RequestError,
+    TooManyRequests,
     UnknownModel,
     WorkerDied,
 )
 from appliance.generation import Delta, Event, Finished, FinishReason, Started, Usage
+from appliance.prepared_request import MAX_TIMES_SET_ASIDE
 from appliance.router.events import Batch, BlockStored
 from appliance.router.router import RoutingPolicy
+from appliance.waiting_room import DEFAULT_LIMITS
 from tests.examples import examples
 from tests.unit.scripted_worker import (
     BLOCK_TOKENS,
@@ -36,6 +40,7 @@ from tests.unit.scripted_worker import (
     conversation,
     refused_start,
     steps_of,
+    text_of,
     token_of,
     until,
 )
@@ -464,3 +469,213 @@ async def test_a_session_that_its_client_left_is_no_longer_running() -> None:
         session = box.pipeline.retention.session("lead")
         assert session is not None
         assert session.state is SessionState.IDLE
+
+
+def one_at_a_time(worker_id: int = 0, *scripts: Sequence[Play]) -> ScriptedWorker:
+    worker = ScriptedWorker(worker_id, *scripts)
+    worker.seats = 1
+    return worker
+
+
+AT_ONCE = replace(DEFAULT_LIMITS, make_room_after_seconds=0.0)
+
+
+async def test_while_the_worker_is_full_requests_wait_in_the_box_and_the_important_one_overtakes() -> None:
+    gates = [asyncio.Event() for _ in range(3)]
+    plays: list[Sequence[Play]] = [[gate, *HELLO] for gate in gates]
+    worker = one_at_a_time(0, *plays)
+    async with ScriptedBox(worker) as box:
+        asks = [asyncio.create_task(box.ask(conversation("first!")))]
+        await until(lambda: len(worker.calls) == 1)
+        for text, priority in (("second", 0), ("third!", 5)):
+            asks.append(asyncio.create_task(box.ask(conversation(text, hints=Hints(priority=priority)))))
+        await until(lambda: len(box.pipeline.dispatcher.queue) == 2)
+        for gate in gates:
+            gate.set()
+        await asyncio.gather(*asks)
+    assert ["".join(text_of([token]) for token in call.token_ids) for call in worker.calls] == [
+        "first!",
+        "third!",
+        "second",
+    ]
+
+
+async def test_a_client_that_leaves_the_queue_was_never_in_the_engine() -> None:
+    gate = asyncio.Event()
+    worker = one_at_a_time(0, [gate, *HELLO])
+    async with ScriptedBox(worker) as box:
+        first = asyncio.create_task(box.ask())
+        await until(lambda: len(worker.calls) == 1)
+        gone = asyncio.create_task(box.ask())
+        await until(lambda: len(box.pipeline.dispatcher.queue) == 1)
+        gone.cancel()
+        await asyncio.wait([gone])
+        gate.set()
+        assert answer_of(await first) == "Hello you"
+        assert (len(worker.calls), len(box.pipeline.dispatcher.queue), ends(box)) == (1, 0, (0, 1, 0, 1))
+
+
+async def test_when_the_box_ends_those_who_wait_for_a_worker_are_told() -> None:
+    worker = one_at_a_time(0, [asyncio.Event()])
+    async with ScriptedBox(worker) as box:
+        running_one = asyncio.create_task(box.ask())
+        await until(lambda: len(worker.calls) == 1)
+        waiting = asyncio.create_task(box.ask())
+        await until(lambda: len(box.pipeline.dispatcher.queue) == 1)
+        box.pipeline.close("The box is shutting down.")
+        with pytest.raises(NotReady, match="shutting down"):
+            await waiting
+        assert not running_one.done()
+        running_one.cancel()
+        await asyncio.wait([running_one])
+
+
+async def test_a_full_queue_refuses_before_anything_is_rendered() -> None:
+    worker = one_at_a_time(0, [asyncio.Event()])
+    async with ScriptedBox(worker, limits=replace(DEFAULT_LIMITS, depth=1)) as box:
+        asks = [asyncio.create_task(box.ask()) for _ in range(2)]
+        await until(lambda: len(box.pipeline.dispatcher.queue) == 1)
+        with pytest.raises(TooManyRequests):
+            await box.pipeline.prepare(conversation(), "late")
+        await box.pipeline.prepare(conversation(hints=Hints(priority=1)), "important")
+        for ask in asks:
+            ask.cancel()
+        await asyncio.wait(asks)
+
+
+async def test_an_engine_is_told_to_keep_the_blocks_of_whoever_waits_for_it() -> None:
+    gate = asyncio.Event()
+    worker = one_at_a_time(0, [gate, *HELLO], [*HELLO])
+    async with ScriptedBox(worker) as box:
+        stored = BlockStored(array("Q", [7]), None, array("I", tokens("h", "e")), BLOCK_TOKENS)
+        box.fleet.members[0].mirror.apply(Batch(0.0, (stored,)))
+        asks = [asyncio.create_task(box.ask())]
+        await until(lambda: len(worker.calls) == 1)
+        asks.append(asyncio.create_task(box.ask()))
+        await until(lambda: bool(worker.awaited))
+        assert list(worker.awaited.values()) == [[7]]
+        gate.set()
+        await asyncio.gather(*asks)
+        await until(lambda: not worker.awaited)
+
+
+@settings(max_examples=examples(60))
+@given(pieces, st.integers(0, 11), st.integers(0, 5))
+def test_a_request_that_was_set_aside_shows_the_text_of_an_undisturbed_one(
+    answer: list[str], made_before: int, hold_chars: int
+) -> None:
+    made = made_before % len(answer)
+    undisturbed = steps_of(answer, hold_chars=hold_chars)
+    worker = one_at_a_time(
+        0, [*undisturbed[:made], asyncio.Event()], [*HELLO], [*steps_of(answer[made:], hold_chars=hold_chars)]
+    )
+
+    async def ask() -> list[Event]:
+        async with ScriptedBox(worker, limits=AT_ONCE) as box:
+            low = asyncio.create_task(box.ask(conversation(hints=Hints(priority=-1))))
+            await until(lambda: worker.num_open == 1)
+            await asyncio.sleep(0)
+            high = await box.ask(conversation())
+            assert answer_of(high) == "Hello you"
+            events = await low
+            queue = box.accounts.queue
+            assert (queue.set_aside, box.accounts.outcomes.resumed, ends(box)) == (1, 0, (0, 2, 0, 0))
+            return events
+
+    events = asyncio.run(ask())
+    assert answer_of(events) == "".join(answer)
+    assert usage_of(events[-1]) == Usage(5, 0, len(answer))
+    assert [type(event) for event in events].count(Started) == 1
+
+
+async def test_a_request_is_set_aside_a_few_times_only() -> None:
+    count = MAX_TIMES_SET_ASIDE
+    last = asyncio.Event()
+    plays: list[Sequence[Play]] = []
+    for _ in range(count):
+        plays += [[asyncio.Event()], HELLO]
+    plays += [[last, *HELLO], HELLO]
+    worker = one_at_a_time(0, *plays)
+    async with ScriptedBox(worker, limits=AT_ONCE) as box:
+        low = asyncio.create_task(box.ask(conversation(hints=Hints(priority=-1))))
+        for number in range(count):
+            await until(lambda: len(worker.calls) == 2 * number + 1)  # noqa: B023 - called before the next round
+            await box.ask()
+        await until(lambda: len(worker.calls) == 2 * count + 1)
+        high = asyncio.create_task(box.ask())
+        await until(lambda: len(box.pipeline.dispatcher.queue) == 1)
+        box.pipeline.dispatcher.wake()
+        assert not high.done()
+        last.set()
+        assert answer_of(await low) == answer_of(await high) == "Hello you"
+        assert box.accounts.queue.set_aside == count
+
+
+async def test_an_answer_that_cannot_be_resumed_is_not_set_aside() -> None:
+    gate = asyncio.Event()
+    worker = one_at_a_time(0, [HELLO[0], gate, *HELLO[1:]], [*HELLO])
+    async with ScriptedBox(worker, limits=AT_ONCE) as box:
+        box.renderer.grammar = True
+        low = asyncio.create_task(box.ask(conversation(hints=Hints(priority=-1))))
+        await until(lambda: worker.num_open == 1)
+        high = asyncio.create_task(box.ask())
+        await until(lambda: len(box.pipeline.dispatcher.queue) == 1)
+        gate.set()
+        await asyncio.gather(low, high)
+        assert box.accounts.queue.set_aside == 0
+
+
+@pytest.mark.parametrize(
+    ("hints", "priority"),
+    [
+        (Hints(), 0),
+        (Hints(priority=-7), 7),
+        (Hints(strict_priority=1, priority=-(2**31) + 1), -(2**32) + 2**31 - 1),
+        (Hints(strict_priority=2**32 - 1, priority=2**31 - 1), -(2**62) - 2**31 + 1),
+    ],
+)
+async def test_the_engine_serves_a_tier_before_every_priority_of_lower_ones(hints: Hints, priority: int) -> None:
+    async with ScriptedBox(worker := ScriptedWorker(0, HELLO)) as box:
+        await box.ask(conversation(hints=hints))
+    assert worker.calls[0].priority == priority
+    assert priority >= -(2**63)
+
+
+@pytest.mark.parametrize(
+    ("roles", "is_in_turn"),
+    [
+        ("user", False),
+        ("user assistant tool", True),
+        ("user assistant tool user", True),
+        ("tool assistant user", False),
+    ],
+)
+async def test_whoever_brings_the_results_of_tools_is_amid_its_turn(roles: str, is_in_turn: bool) -> None:
+    blocks = {Role.TOOL: ToolResult("c", (Text("42"),))}
+    messages = tuple(Message(Role(role), (blocks.get(Role(role), Text("x")),)) for role in roles.split())
+    async with ScriptedBox(ScriptedWorker(0, HELLO)) as box:
+        prepared = await box.pipeline.prepare(replace(conversation(), messages=messages), "r")
+        assert prepared._errand(prepared._prompt, frozenset()).is_in_turn is is_in_turn
+
+
+async def test_a_pin_is_followed_and_one_to_a_worker_that_is_not_there_is_ignored_and_told() -> None:
+    workers = ScriptedWorker(0, *[HELLO] * 4), ScriptedWorker(1, *[HELLO] * 4)
+
+    async def started(box: ScriptedBox, pin: int) -> Started:
+        first = (await box.ask(conversation(hints=Hints(worker=pin))))[0]
+        assert isinstance(first, Started)
+        return first
+
+    async with ScriptedBox(*workers, policy=RoutingPolicy.KV, restart_limit=0) as box:
+        for pin in (1, 0, 1):
+            assert await started(box, pin) == Started(5, 4, worker=pin)
+        (entry,) = (await started(box, 7)).ignored
+        assert (entry.field, "there is no worker 7 among [0, 1]" in entry.reason) == ("nvext.backend_instance_id", True)
+        workers[1].end()
+        first = await started(box, 1)
+        assert (first.worker, "worker 1 is not alive" in first.ignored[0].reason) == (0, True)
+
+
+async def test_a_pin_to_a_worker_that_is_not_there_fails_no_request_however_large_its_number() -> None:
+    async with ScriptedBox(ScriptedWorker(0, HELLO)) as box:
+        assert answer_of(await box.ask(conversation(hints=Hints(worker=2**63 - 1)))) == "Hello you"

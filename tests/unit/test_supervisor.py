@@ -20,7 +20,7 @@ from appliance import supervisor as module
 from appliance.box import Phase, RunningBox
 from appliance.control import Control
 from appliance.endpoint import bind_tcp
-from appliance.errors import AlreadyRunning, EngineStartError, StartError
+from appliance.errors import AlreadyRunning, EngineStartError, NotReady, StartError
 from appliance.generation import Delta, Event
 from appliance.paths import Folders
 from appliance.runtime import Runtime
@@ -182,6 +182,25 @@ async def test_a_drain_has_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         life.signal(signal.SIGTERM)
     await asyncio.wait([answering])
     assert answering.exception() is not None
+    life.check_nothing_is_left()
+
+
+async def test_who_still_waits_for_a_worker_when_the_drain_ends_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    life = Life(tmp_path, monkeypatch, drain_timeout=0.01)
+    life.worker.seats = 1
+    life.worker.scripts.appendleft([HELLO[0], asyncio.Event()])
+    async with life.up() as box:
+        running = asyncio.create_task(answer(box))
+        await until(lambda: life.worker.num_open == 1)
+        waiting = asyncio.create_task(answer(box))
+        await until(lambda: box.status().queue.waiting == 1)
+        life.signal(signal.SIGTERM)
+    await asyncio.wait([running, waiting])
+    error = waiting.exception()
+    assert isinstance(error, NotReady)
+    assert "shutting down" in str(error)
     life.check_nothing_is_left()
 
 

@@ -37,8 +37,9 @@ from appliance.api.responses_store import Deleted
 from appliance.api.routes import Health, Ready
 from appliance.api.routing_views import MAX_LISTED, Freed, PlacementRequest, PlacementView, RequestRouting, Routing
 from appliance.api.views import BoxStatus
+from appliance.api.warm_routes import Warmed, WarmRequest
 
-GENERATING: Final = (400, 404, 413, 500, 503)
+GENERATING: Final = (400, 404, 413, 429, 500, 503)
 COUNTING: Final = (400, 404, 413, 503)
 CHANGING: Final = (400, 404, 413)
 STREAM: Final = Parameter("stream", {"type": "boolean"})
@@ -112,6 +113,13 @@ BOX_OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
         parameters=EVICTION_PAGE,
         errors=(400, 403),
     ),
+    ("POST", "/box/v1/warm"): Operation(
+        Group.BOX,
+        "Read a request's prompt into a worker's cache, from the box's own machine; real work goes first",
+        Warmed,
+        takes=WarmRequest,
+        errors=(400, 403, 404, 413, 429, 500, 503),
+    ),
     ("GET", "/v1/models"): Operation(
         Group.MODELS,
         "The models that this box serves; page by page for a client that names a version of Anthropic's protocol",
@@ -152,7 +160,7 @@ GENERATION_OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
         MessageBody,
         Stream((EventBody, AnthropicError)),
         MessagesRequest,
-        errors=(400, 404, 413, 500, 529),
+        errors=(400, 404, 413, 429, 500, 529),
         envelope=AnthropicError,
     ),
     ("POST", "/v1/messages/count_tokens"): Operation(

@@ -56,12 +56,13 @@ class PromptCacheOptions(Struct):
 
 
 class AgentHints(Struct):
-    """`osl` is the expected length of the answer in tokens, `iat` the milliseconds between requests, `tool_wait_ms` how
-    long a tool that the answer may call will take: ours, not in Dynamo."""
+    """`osl`, or `output_tokens`, is the expected length of the answer in tokens, `iat` the milliseconds between
+    requests, `tool_wait_ms` how long a tool that the answer may call will take: ours, not in Dynamo."""
 
     priority: int | None = None
     strict_priority: Count | None = None
     osl: Count | None = None
+    output_tokens: Count | None = None
     speculative_prefill: bool | None = None
     prefix_id: ShortText | None = None
     total_requests: Count | None = None
@@ -91,6 +92,8 @@ class Nvext(Struct):
     cache_control: CacheControl | None = None
     cache_salt: ShortText | None = None
     backend_instance_id: Count | None = None
+    decode_worker_id: Count | None = None
+    prefill_worker_id: Count | None = None
     max_thinking_tokens: Count | None = None
 
 

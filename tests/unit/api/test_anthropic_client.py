@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from appliance.api.problems import Overloaded
 from appliance.conversation import Conversation, Document, Role, Text, Thinking, ToolCall, ToolResult
-from appliance.errors import ContextTooLong, GenerationFailed, UnknownModel
+from appliance.errors import ContextTooLong, GenerationFailed, TooManyRequests, UnknownModel
 from appliance.generation import Delta, Event, Finished, FinishReason, Started, ToolCallDelta, Usage
 from tests.examples import examples
 from tests.unit.api.messages_requests import SEAL, messages_body, official_client
@@ -246,6 +246,7 @@ async def test_models_are_listed_in_the_shape_of_the_protocol() -> None:
     [
         (UnknownModel("no such model"), anthropic.NotFoundError, "not_found_error", 404),
         (ContextTooLong("too long"), anthropic.BadRequestError, "invalid_request_error", 400),
+        (TooManyRequests("busy", retry_after_seconds=7), anthropic.RateLimitError, "rate_limit_error", 429),
         (Overloaded("busy"), anthropic.APIStatusError, "overloaded_error", 529),
         (GenerationFailed("gave up"), anthropic.InternalServerError, "api_error", 500),
         (RuntimeError("bug"), anthropic.InternalServerError, "api_error", 500),

@@ -54,6 +54,15 @@ def test_what_is_not_known_yet_is_left_out() -> None:
     }
 
 
+def test_what_the_engines_ignored_is_told_beside_what_the_request_did() -> None:
+    pin = Ignored("nvext.backend_instance_id", "there is no worker 7")
+    started = Started(40, 32, worker=1, ignored=(pin,))
+    told = {"field": pin.field, "reason": pin.reason}
+    assert nvext_of(asking(), started, None) == {"ignored": [told]}
+    other = {"field": "a", "reason": "b"}
+    assert nvext_of(asking(ignored=(Ignored("a", "b"),)), started, None) == {"ignored": [other, told]}
+
+
 def test_what_was_ignored_is_told_unasked() -> None:
     ignored = (Ignored("tools[0]", "a server tool"),)
     told = [{"field": "tools[0]", "reason": "a server tool"}]

@@ -28,7 +28,7 @@ from starlette.routing import Route
 
 from appliance.api.openapi.operations import OPERATIONS
 from appliance.conversation import Conversation
-from appliance.errors import GenerationFailed
+from appliance.errors import GenerationFailed, TooManyRequests
 from appliance.generation import Delta, Finished, FinishReason, ToolCallDelta
 from tests.examples import examples
 from tests.unit.api.scripted import (
@@ -161,6 +161,14 @@ def test_a_generation_that_fails_is_described(path: str, is_streamed: bool) -> N
 )
 def test_refusals_are_described(path: str, options: dict[str, Any], statuses: tuple[int, ...]) -> None:
     assert ask(f"POST {path}", new_app(ScriptedInference(), **options), body=STREAMED[path]).status_code in statuses
+
+
+@pytest.mark.parametrize("path", STREAMED)
+@pytest.mark.parametrize("is_streamed", [True, False])
+def test_a_full_queue_is_described_and_tells_when_to_come_again(path: str, is_streamed: bool) -> None:
+    full = new_app(ScriptedInference(refusal=TooManyRequests("full", retry_after_seconds=7)))
+    answer = ask(f"POST {path}", full, body=STREAMED[path] | {"stream": is_streamed})
+    assert (answer.status_code, answer.headers["retry-after"]) == (429, ["7"])
 
 
 def test_what_is_kept_is_described() -> None:

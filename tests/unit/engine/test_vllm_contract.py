@@ -37,7 +37,7 @@ from vllm.parser import Parser, ParserManager
 from vllm.plugins import DEFAULT_PLUGINS_GROUP
 from vllm.renderers import BaseRenderer, renderer_from_config
 from vllm.renderers.online_renderer import OnlineRenderer
-from vllm.sampling_params import SamplingParams, StructuredOutputsParams
+from vllm.sampling_params import RequestOutputKind, SamplingParams, StructuredOutputsParams
 from vllm.utils.hashing import sha256
 from vllm.utils.system_utils import set_process_title
 from vllm.v1.core import kv_cache_utils
@@ -48,7 +48,7 @@ from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.core import EngineCore, EngineCoreProc
 from vllm.v1.engine.core_client import AsyncMPClient, BackgroundResources, MPClient
 from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
-from vllm.v1.engine.output_processor import OutputProcessor
+from vllm.v1.engine.output_processor import OutputProcessor, RequestOutputCollector, RequestState
 from vllm.v1.engine.utils import launch_core_engines
 from vllm.v1.kv_cache_interface import KVCacheSpecKind
 from vllm.v1.kv_offload.base import OffloadingManager, OffloadingSpec, OffloadKey, ReqContext, make_offload_key
@@ -66,6 +66,7 @@ from appliance.engine.hardware import ENGINE_PACKAGES, ENGINE_VERSION, installed
 from appliance.engine.launch import OwnEnvironmentProcManager
 from appliance.engine.parsing import AnswerParser
 from appliance.engine.plan import WorkerPlan
+from appliance.errors import SetAside
 from appliance.generation import FinishReason
 from appliance.router.events import AllBlocksCleared, Batch, BlockRemoved, BlockStored, KVEvent, decode_batch
 from appliance.router.index import PrefixIndex
@@ -162,6 +163,7 @@ def test_an_engine_is_made_from_a_config_with_our_stat_logger() -> None:
         (AsyncLLM, "generate", ["prompt", "sampling_params", "request_id", "priority", "session_id"]),
         (AsyncLLM, "shutdown", ["timeout"]),
         (OutputProcessor, "propagate_error", ["e"]),
+        (AsyncLLM, "abort", ["request_id"]),
         (AsyncMPClient, "call_utility_async", ["method"]),
         (BaseRenderer, "shutdown", []),
         (BaseRenderer, "get_tokenizer", []),
@@ -254,6 +256,19 @@ def test_an_engines_death_is_not_taken_for_one_requests_failure() -> None:
     assert not issubclass(EngineDeadError, EngineGenerateError | VLLMClientError | GracefulHTTPError), (
         "EngineDeadError became one of the others: Worker.generate tells them apart"
     )
+
+
+async def test_an_error_put_into_a_requests_stream_goes_before_what_it_holds_and_before_what_comes_after() -> None:
+    collector = RequestOutputCollector(RequestOutputKind.DELTA, "r")
+    output = RequestOutput("r", None, [1], None, [], finished=False)
+    collector.put(output)
+    collector.put(SetAside("made room"))
+    collector.put(output)
+    with pytest.raises(SetAside):
+        await collector.get()
+    lost = missing({"request_states", "external_req_ids"}, globals_used(OutputProcessor.__init__))
+    assert not lost, f"OutputProcessor lost {lost}: Worker.set_aside"
+    assert "queue" in names(RequestState.__init__), "RequestState has no queue: Worker.set_aside"
 
 
 def test_a_validation_error_names_its_parameter_beside_the_plain_message() -> None:

@@ -51,6 +51,14 @@ def test_the_check_finds_a_wrong_count() -> None:
         blocks.check_integrity()
 
 
+def test_a_block_that_an_engine_calls_by_two_names_is_found_by_both() -> None:
+    blocks = EngineBlocks()
+    blocks.add(of(10, 11, 12), of(1, 1, 2))
+    blocks.drop(of(12))
+    assert sorted(blocks.engine_hashes(of(1, 2, 3)).tolist()) == [10, 11]
+    assert blocks.engine_hashes(of(2)).tolist() == []
+
+
 def test_a_block_that_comes_back_may_mean_another() -> None:
     blocks = EngineBlocks()
     blocks.add(of(10), of(1))
@@ -111,6 +119,7 @@ class TwinMachine(RuleBasedStateMachine):
         assert (len(self.blocks), self.blocks.num_copies) == (len(held), held.total())
         assert set((~self.blocks.own_hashes()).tolist()) == set(held)
         assert all(self.blocks.own_hash(name) == name ^ (2**64 - 1) for name in held)
+        assert sorted(self.blocks.engine_hashes(~of(0, 2, 5, 2**63)).tolist()) == sorted(held.keys() & {0, 2, 5, 2**63})
 
 
 TestEngineBlocks = TwinMachine.TestCase

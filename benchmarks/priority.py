@@ -1,0 +1,100 @@
+"""Time to first token of every fifth request under load: with `priority`, and the same without.
+
+Run against a box with the default configuration: `python -m benchmarks.priority http://127.0.0.1:8000`. Clients ask one
+request after the other, all with prompts that nobody has seen; rounds in which the fifth are tagged take turns with
+rounds in which they are not, so that whatever else the machine does falls on both. Prints medians after each pair.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+from statistics import median
+from typing import Any, NamedTuple
+
+import httpx
+
+CLIENTS = 20
+REQUESTS = 5
+"""Of one client in one round; the first of them is chosen."""
+PAIRS = 2
+PRIORITY = 10
+ANSWER_TOKENS = 8
+REPEATS = 14
+"""Of a sentence in a prompt."""
+
+
+class Sample(NamedTuple):
+    is_tagged_round: bool
+    is_chosen: bool
+    first_token_seconds: float
+
+
+def body_of(model: str, name: str, priority: int) -> dict[str, Any]:
+    hints = {"nvext": {"agent_hints": {"priority": priority}}} if priority else {}
+    text = f"Request {name}. " + f"Explain topic {name} in detail. " * REPEATS
+    return {
+        "model": model,
+        "messages": [{"role": "user", "content": text}],
+        "max_tokens": ANSWER_TOKENS,
+        "temperature": 0,
+        "ignore_eos": True,
+        "stream": True,
+        **hints,
+    }
+
+
+async def first_token_seconds(client: httpx.AsyncClient, body: dict[str, Any]) -> float:
+    """The answer is read to its end."""
+    began, first = time.monotonic(), None
+    async with client.stream("POST", "/v1/chat/completions", json=body) as reply:
+        reply.raise_for_status()
+        async for line in reply.aiter_lines():
+            if (
+                first is None
+                and line.startswith("data: ")
+                and json.loads(line[6:])["choices"][0]["delta"].get("content")
+            ):
+                first = time.monotonic() - began
+    assert first is not None
+    return first
+
+
+async def play(client: httpx.AsyncClient, model: str, number: int, client_number: int, *, tagged: bool) -> list[Sample]:
+    samples = []
+    for request in range(REQUESTS):
+        # Each client has its chosen one at another time.
+        is_chosen = (request + client_number) % REQUESTS == 0
+        priority = PRIORITY if tagged and is_chosen else 0
+        body = body_of(model, f"{number}-{client_number}-{request}", priority)
+        samples.append(Sample(tagged, is_chosen, await first_token_seconds(client, body)))
+    return samples
+
+
+def medians(samples: list[Sample]) -> dict[str, float]:
+    """Seconds, by kind of round and of request."""
+    found = {}
+    for tagged in (False, True):
+        for chosen in (True, False):
+            name = f"{'tagged' if tagged else 'plain'} rounds, {'chosen' if chosen else 'others'}"
+            found[name] = round(median(seconds for *kind, seconds in samples if kind == [tagged, chosen]), 2)
+    return found
+
+
+async def main(base: str) -> None:
+    limits = httpx.Limits(max_connections=CLIENTS)
+    samples: list[Sample] = []
+    async with httpx.AsyncClient(base_url=base, timeout=600, limits=limits) as client:
+        model = (await client.get("/v1/models")).json()["data"][0]["id"]
+        for number in range(2 * PAIRS):
+            tagged = number % 2 == 1
+            plays = (play(client, model, number, each, tagged=tagged) for each in range(CLIENTS))
+            samples += [sample for played in await asyncio.gather(*plays) for sample in played]
+            if tagged:
+                print(json.dumps(medians(samples)), flush=True)
+
+
+if __name__ == "__main__":
+    asyncio.run(main(sys.argv[1]))
