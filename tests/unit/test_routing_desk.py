@@ -68,11 +68,11 @@ async def test_a_request_is_found_by_its_id_with_its_outcome() -> None:
     async with ScriptedBox(ScriptedWorker(0, HELLO)) as box:
         await box.ask(conversation("hello", identity=Identity("s"), hints=Hints(output_tokens=7)))
         desk = desk_of(box)
-        (decision,) = desk.of_request("r")
+        (decision,) = desk.of_request("r0")
         assert (decision.worker, decision.reason, decision.why) == (0, "only", "the only candidate")
         assert decision.outcome is not None
         assert (decision.outcome.cached_tokens, decision.outcome.regret_seconds) == (4, 0.0)
-        assert [newest.request_id for newest in desk.newest(5).decisions] == ["r"]
+        assert [newest.request_id for newest in desk.newest(5).decisions] == ["r0"]
         assert (desk.newest(5).totals.decisions, desk.newest(5).totals.settled) == (1, 1)
         assert desk.of_request("nobody") == []
 
@@ -91,6 +91,6 @@ async def test_a_request_that_went_on_elsewhere_has_a_decision_for_each_worker()
     first, second = ScriptedWorker(0, [HELLO[0], DIE]), ScriptedWorker(1, steps_of(["lo"], cached_tokens=6))
     async with ScriptedBox(first, second) as box:
         await box.ask()
-        decisions = desk_of(box).of_request("r")
+        decisions = desk_of(box).of_request("r0")
     assert [decision.worker for decision in decisions] == [0, 1]
     assert [decision.outcome is not None for decision in decisions] == [True, True]
