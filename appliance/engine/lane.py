@@ -21,7 +21,7 @@ from appliance.conversation import (
 Result = TypeVar("Result")
 
 LIGHT_CHARACTERS: Final = 2**11
-"""Measured: 2,048 characters of words take 1.6 ms, of the densest noise 4 ms."""
+"""Measured at a load of 6: 2,000 characters of words take 3.9 ms of processor time, 4,096 of noise 18 ms."""
 BLOCK_CHARACTERS: Final = 128
 """A message, a block or a tool takes about as long as so many characters that are read for the first time."""
 VALUE_CHARACTERS: Final = 16

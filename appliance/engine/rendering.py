@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -16,8 +16,9 @@ from vllm.renderers import BaseRenderer, ChatParams
 from vllm.sampling_params import SamplingParams
 from vllm.tokenizers.hf import ThreadSafeHFTokenizerMixin
 
-from appliance.conversation import Conversation, Image, Message, RawPrompt, Role, Text, Thinking, ToolResult
+from appliance.conversation import Conversation, Message, RawPrompt, Role, Text, Thinking
 from appliance.engine.lane import Lane, is_light
+from appliance.engine.limits import MAX_COUNTED_PARTS, countable, images_of, refuse_images, refuse_parts
 from appliance.engine.locator import Locator, TextOf
 from appliance.engine.model_profile import ModelProfile
 from appliance.engine.placed import marked_prefixes, region_map
@@ -26,14 +27,9 @@ from appliance.engine.refusals import refusals
 from appliance.engine.sampling import Sampler
 from appliance.engine.template import TemplateRenderer, finished, retold, tokenize_by_segments, tools_of
 from appliance.engine.wire import as_user, chat_request, wire_messages
-from appliance.errors import ContextTooLong, InvalidRequest
+from appliance.errors import InvalidRequest
 
 PROBE = "a thought that no template writes by itself"
-
-
-MAX_COUNTED_PARTS = 2**16
-MAX_COUNTED_CHARACTERS = 2**22
-"""A million tokens. To make them of one text takes a tokenizer about 130 bytes a character."""
 
 
 class Rendered(NamedTuple):
@@ -130,8 +126,8 @@ class Renderer:
 
     async def _render(self, online: TemplateRenderer, conversation: Conversation) -> Prompt:
         """Waits for nothing when `online` is in place."""
-        self._refuse_images(conversation)
-        _refuse_parts(conversation, self.context_tokens)
+        refuse_images(conversation, self._model)
+        refuse_parts(conversation, self.context_tokens)
         with refusals():
             request = chat_request(conversation)
             params = online.params(request)
@@ -161,14 +157,14 @@ class Renderer:
         return Rendered(rendered[1][0], told_by_user)
 
     def _count(self, conversation: Conversation) -> int:
-        self._refuse_images(conversation)
-        _refuse_parts(conversation, MAX_COUNTED_PARTS)
+        refuse_images(conversation, self._model)
+        refuse_parts(conversation, MAX_COUNTED_PARTS)
         with refusals():
             if conversation.raw is not None:
                 return len(self._raw_tokens(conversation.raw))
             text = self._text(conversation)
             if text is not None:
-                return self.segments.count(_countable(text))
+                return self.segments.count(countable(text))
             rendered = finished(self._rendered(self._in_place, conversation, chat_request(conversation)))
             return len(rendered.engine_input["prompt_token_ids"])
 
@@ -196,19 +192,11 @@ class Renderer:
 
     def _sees(self, conversation: Conversation) -> bool:
         """Whether there are images, which vLLM has to fetch, and a model to look at them."""
-        return bool(self._model.is_multimodal_model) and any(_images(conversation))
-
-    def _refuse_images(self, conversation: Conversation) -> None:
-        if not self._model.is_multimodal_model and any(_images(conversation)):
-            raise InvalidRequest(
-                f"{conversation.model} cannot see: this request holds an image.",
-                param="messages",
-                hint="Leave images out, or serve a model that sees.",
-            )
+        return bool(self._model.is_multimodal_model) and any(images_of(conversation))
 
     def _raw_tokens(self, raw: RawPrompt) -> list[int]:
         if raw.token_ids is None:
-            return list(self._renderer.get_tokenizer().encode(_countable(raw.text or "")))
+            return list(self._renderer.get_tokenizer().encode(countable(raw.text or "")))
         vocabulary = self._model.get_vocab_size()
         strange = next((token for token in raw.token_ids if token >= vocabulary), None)
         if strange is not None:
@@ -260,32 +248,3 @@ class Renderer:
             return prompt
         regions = region_map(placed, len(prompt.token_ids))
         return replace(prompt, regions=regions, marked=marked_prefixes(placed, conversation))
-
-
-def _refuse_parts(conversation: Conversation, most: int) -> None:
-    """Before a template has taken minutes for them: each message and each tool is a token at least."""
-    parts = len(conversation.messages) + len(conversation.tools)
-    if parts > most:
-        raise ContextTooLong(
-            f"The prompt has {parts} messages and tools; no more than {most} can be rendered.",
-            param="messages",
-            code="context_length_exceeded",
-        )
-
-
-def _countable(text: str) -> str:
-    """Raises `ContextTooLong`."""
-    if len(text) > MAX_COUNTED_CHARACTERS:
-        raise ContextTooLong(
-            f"The prompt has {len(text)} characters; of more than {MAX_COUNTED_CHARACTERS} no tokens are made.",
-            param="messages",
-            code="context_length_exceeded",
-        )
-    return text
-
-
-def _images(conversation: Conversation) -> Iterator[Image]:
-    for message in conversation.messages:
-        for block in message.blocks:
-            parts = block.content if isinstance(block, ToolResult) else (block,)
-            yield from (part for part in parts if isinstance(part, Image))

@@ -29,9 +29,10 @@ from appliance.conversation import (
     ToolResult,
 )
 from appliance.engine.grammar import MAX_WHITESPACE_CHARACTERS, bounded_whitespace
+from appliance.engine.limits import MAX_COUNTED_CHARACTERS, MAX_COUNTED_PARTS
 from appliance.engine.prompt import Prompt
 from appliance.engine.refusals import request_error
-from appliance.engine.rendering import MAX_COUNTED_CHARACTERS, MAX_COUNTED_PARTS, Renderer
+from appliance.engine.rendering import Renderer
 from appliance.engine.wire import chat_request
 from appliance.errors import ContextTooLong, InvalidRequest
 from tests.unit.engine.conftest import NewRenderer
