@@ -8,6 +8,7 @@ import pytest
 from vllm.v1.kv_offload.base import LookupResult, OffloadKey, ReqContext, ScheduleEndContext, make_offload_key
 from vllm.v1.metrics.cache_hit_source import CacheHitSource
 
+from appliance.cache.arena.tables import Keys, Numbers
 from appliance.cache.plan import Directive, RetentionPlan
 from appliance.cache.plan_wire import encode_plan
 from appliance.cache.tier import ALL_TIERS, Tier
@@ -120,7 +121,12 @@ def test_a_long_chain_is_looked_up_in_few_calls(a: Engine, monkeypatch: pytest.M
     a.store(*chain)
     asked: list[int] = []
     look_up = a.index.look_up
-    monkeypatch.setattr(a.index, "look_up", lambda keys, **more: asked.append(len(keys)) or look_up(keys, **more))
+
+    def counted(keys: Keys, **more: Any) -> Numbers:
+        asked.append(len(keys))
+        return look_up(keys, **more)
+
+    monkeypatch.setattr(a.index, "look_up", counted)
     context = a.request([*chain, 99])
     assert a.look_up(context, *chain, 99) == [HIT] * 12 + [MISS]
     assert asked == [13]
