@@ -1,8 +1,10 @@
 """Time to first token of every fifth request under load: with `priority`, and the same without.
 
-Run against a box with the default configuration: `python -m benchmarks.priority http://127.0.0.1:8000`. Clients ask one
-request after the other, all with prompts that nobody has seen; rounds in which the fifth are tagged take turns with
-rounds in which they are not, so that whatever else the machine does falls on both. Prints medians after each pair.
+Run against a box with the default configuration, with so many clients at once:
+`python -m benchmarks.priority http://127.0.0.1:8000 40`. Each asks one request after the other, all with prompts that
+nobody has seen; rounds in which the fifth are tagged take turns with rounds in which they are not. What else the
+machine does falls on both only roughly: compare the chosen with the others of the same rounds. Prints medians after
+each pair.
 """
 
 from __future__ import annotations
@@ -16,7 +18,6 @@ from typing import Any, NamedTuple
 
 import httpx
 
-CLIENTS = 20
 REQUESTS = 5
 """Of one client in one round; the first of them is chosen."""
 PAIRS = 2
@@ -83,18 +84,18 @@ def medians(samples: list[Sample]) -> dict[str, float]:
     return found
 
 
-async def main(base: str) -> None:
-    limits = httpx.Limits(max_connections=CLIENTS)
+async def main(base: str, num_clients: int) -> None:
+    limits = httpx.Limits(max_connections=num_clients)
     samples: list[Sample] = []
     async with httpx.AsyncClient(base_url=base, timeout=600, limits=limits) as client:
         model = (await client.get("/v1/models")).json()["data"][0]["id"]
         for number in range(2 * PAIRS):
             tagged = number % 2 == 1
-            plays = (play(client, model, number, each, tagged=tagged) for each in range(CLIENTS))
+            plays = (play(client, model, number, each, tagged=tagged) for each in range(num_clients))
             samples += [sample for played in await asyncio.gather(*plays) for sample in played]
             if tagged:
                 print(json.dumps(medians(samples)), flush=True)
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1]))
+    asyncio.run(main(sys.argv[1], int(sys.argv[2])))
