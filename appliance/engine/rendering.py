@@ -184,9 +184,9 @@ class Renderer:
     ) -> str | None:
         """The prompt that `request` would have been with this conversation; `None` where the template refuses it."""
         shown = as_user(conversation) if told_by_user else conversation
-        tools = retold(tools_of(request), conversation.tools) if conversation.tools else []
+        tools = tools_of(request) if conversation.tools else []
         try:
-            return self._in_place.text(params, wire_messages(shown), tools)
+            return self._in_place.text(params, wire_messages(shown), retold(tools, conversation.tools) if tools else [])
         except (ValueError, VLLMClientError):
             return None
 

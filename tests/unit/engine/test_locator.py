@@ -25,6 +25,8 @@ from appliance.conversation import (
     Thinking,
     Tool,
     ToolCall,
+    ToolChoice,
+    ToolChoiceMode,
     ToolResult,
 )
 from appliance.engine.demo_model import TEMPLATE as DEMO_TEMPLATE
@@ -258,6 +260,12 @@ async def test_a_tool_that_says_little_hides_no_place(renderer: Renderer) -> Non
         *(Origin(tool=number) for number in range(3)),
         *(Origin(number, 0) for number in range(3)),
     ]
+
+
+async def test_tools_that_may_not_be_called_hide_no_place(renderer: Renderer) -> None:
+    asked = replace(conversation(user("hello")), tools=(WEATHER, CLOCK), tool_choice=ToolChoice(ToolChoiceMode.NONE))
+    prompt = await renderer.render(asked)
+    assert prompt.regions is not None
 
 
 async def test_a_sign_in_a_clients_text_is_text(renderer: Renderer) -> None:
