@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from appliance.cache.arena.tables import FREE_AT_MS
 from tests.unit.cache.arena.arenas import opened, store
 
 NUM_ROWS = 64
@@ -68,8 +69,8 @@ def test_engines_killed_anywhere_leave_an_arena_that_others_go_on_with(
             assert doomed.stdout is not None
             doomed.stdout.close()
             churners[kill % 2] = churning(tmp_path, 100 + kill)
-    survivor._tables.rows[:, 3] = 0
     survivor.reap()
+    survivor._tables.rows[:, FREE_AT_MS] = 0
     survivor.reap()
     survivor.check_integrity()
     assert survivor.stats.held == 0
