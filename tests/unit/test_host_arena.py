@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from appliance.cache.arena.index import ArenaIndex
+from appliance.cache.arena.place import ArenaPlace
+from appliance.cache.arena.tables import KEY_WORDS
+from appliance.host_arena import HostArena, arena_place
+from appliance.router.index import PrefixIndex, Tier
+from appliance.router.mirror import WorkerMirror
+from appliance.router.shared_tier import SharedTier
+from tests.unit.cache.arena.arenas import opened, parents, worth
+from tests.unit.router.test_mirror import BLOCK_TOKENS, apply, stored
+
+HASHES = [bytes([number]) * 24 + number.to_bytes(8, "big") for number in (7, 8, 9)]
+"""As vLLM hashes blocks; their last eight bytes are what its events say."""
+NAMESPACE = np.array([5, 6, 7, 8], np.uint64)
+TOKENS = list(range(3 * BLOCK_TOKENS))
+
+
+def words(hashes: list[bytes]) -> np.ndarray[tuple[int, int], np.dtype[np.uint64]]:
+    return np.frombuffer(b"".join(hashes), np.uint64).reshape(-1, KEY_WORDS) ^ NAMESPACE
+
+
+class Box:
+    """An arena that an engine has made, and the box that looks at it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.index = PrefixIndex()
+        self.mirrors = [WorkerMirror(worker, self.index, BLOCK_TOKENS) for worker in range(2)]
+        self.keeps: dict[str, float] = {}
+        place = ArenaPlace(folder / "memory", folder / "locks")
+        self.arena = HostArena(place, SharedTier(self.index, Tier.HOST, self.mirrors), lambda: self.keeps)
+        self.engine: ArenaIndex = opened(folder, 4)
+        self.engine.set_namespace(NAMESPACE)
+        self.arena.open()
+
+    def compute(self) -> None:
+        """On worker 0, which tells of it and stores it."""
+        apply(self.mirrors[0], stored([7, 8, 9], TOKENS))
+        self.store(HASHES)
+
+    def store(self, hashes: list[bytes]) -> None:
+        keys = words(hashes)
+        self.engine.begin_store(keys)
+        before = parents(*[None] * len(hashes))
+        self.engine.end_store(keys, before, "s", worth(len(hashes)), is_whole=True)
+
+
+@pytest.fixture
+def box(tmp_path: Path) -> Box:
+    return Box(tmp_path)
+
+
+def test_what_an_engine_stored_is_in_reach_of_every_worker(box: Box) -> None:
+    box.compute()
+    box.arena.tell()
+    assert len(box.arena.tier) == 3
+    assert [box.index.num_blocks(worker, Tier.HOST) for worker in range(2)] == [3, 3]
+
+
+def test_what_had_to_go_is_in_reach_of_none(box: Box) -> None:
+    box.compute()
+    box.arena.tell()
+    box.store([bytes([1]) * 32, bytes([2]) * 32, bytes([3]) * 32])
+    box.arena.tell()
+    assert [box.index.num_blocks(worker, Tier.HOST) for worker in range(2)] == [1, 1]
+
+
+def test_tending_takes_back_what_the_dead_held(box: Box) -> None:
+    box.engine.begin_store(words(HASHES))
+    box.engine.close()
+    box.arena.tend()
+    assert box.arena.stats is not None
+    assert box.arena.stats.reaped_rows == 3
+
+
+def test_sessions_that_are_worth_more_stay_longer(box: Box) -> None:
+    box.compute()
+    box.keeps = {"s": 1.0}
+    box.arena.tend()
+    box.engine.check_integrity()
+
+
+async def test_the_arena_ends_with_its_box_and_starts_empty_with_the_next(tmp_path: Path) -> None:
+    box = Box(tmp_path)
+    box.compute()
+    await box.arena.stop()
+    assert not box.arena.place.index_file.exists()
+    assert box.arena.stats is None
+    box.arena.tell()
+    box.arena.tend()
+    assert Box(tmp_path).engine.stats.used == 0
+
+
+async def test_what_a_killed_box_left_is_removed_by_the_next(tmp_path: Path) -> None:
+    box = Box(tmp_path)
+    box.compute()
+    assert Box(tmp_path).engine.stats.used == 0
+
+
+def test_a_box_in_another_folder_has_another_arena(tmp_path: Path) -> None:
+    one, other = (arena_place(tmp_path, tmp_path / name) for name in ("one", "other"))
+    assert one.memory != other.memory
+    assert one == arena_place(tmp_path, tmp_path / "one")
