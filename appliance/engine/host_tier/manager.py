@@ -41,7 +41,7 @@ FIRST_LOOKUP: Final = 32
 """Keys looked up at once at first, then four times as many, and so on: a miss at the head costs little."""
 WAIT_SECONDS: Final = 0.25
 """How long a request waits for a block that another engine is writing, before it computes the block itself. The engine
-polls meanwhile, which takes a core (measured), and a long prefill may hold its rows for seconds."""
+polls meanwhile, which takes half a core, and a long prefill may hold its rows for seconds."""
 REAP_SECONDS: Final = 1.0
 
 
