@@ -29,6 +29,7 @@ from appliance.process_tree import SHARED_MEMORY
 from appliance.retention import Retention
 from appliance.router.hashing import root_of
 from appliance.router.index import PrefixIndex, Tier
+from appliance.router.pace import Paces
 from appliance.router.router import Router, RoutingPolicy
 from appliance.router.scorers import load_scorer
 from appliance.router.shared_tier import SharedTier
@@ -90,7 +91,7 @@ def assemble(settings: Settings, model: Model, workshop: Workshop, box: RunningB
     fleet = Fleet(workshop.workers, index, router, settings.workers, block_tokens=workshop.block_tokens, root=root)
     stabiliser = Stabiliser(select_rules(settings.stabiliser.rules))
     reading = Reading(workshop.renderer, AnswerParser, stabiliser)
-    retention = _retention(settings, workshop.keeps_thinking)
+    retention = _retention(settings, workshop.keeps_thinking, router.paces)
     arena = _host_arena(workshop.arena, fleet, index, retention)
     card = ModelCard(model.served_name, workshop.renderer.context_tokens, model.created)
     pipeline = Pipeline(card, reading, router, fleet, box.accounts, retention, _limits(settings.router))
@@ -116,9 +117,10 @@ def _limits(router: RouterSettings) -> QueueLimits:
     return QueueLimits(router.queue_depth, router.queue_wait, router.make_room_after or None)
 
 
-def _retention(settings: Settings, keeps_thinking: bool | None) -> Retention | None:
+def _retention(settings: Settings, keeps_thinking: bool | None, paces: Paces) -> Retention | None:
     """Raises `InvalidPolicy`."""
     if settings.cache.policy == "off":
         return None
     policy = load_policy(settings.cache.policy)
-    return Retention(policy, keeps_thinking=keeps_thinking, forecast=SessionForecast())
+    forecast = SessionForecast()
+    return Retention(policy, keeps_thinking=keeps_thinking, forecast=forecast, prefill_seconds=paces.prefill_seconds)

@@ -10,9 +10,10 @@ from itertools import groupby
 from typing import Any, Final, NamedTuple
 
 from appliance.cache.errors import InvalidRange
+from appliance.cache.eviction_facts import Order
 from appliance.cache.heads import Head, Heads, head_of
 from appliance.cache.plan import RetentionPlan
-from appliance.cache.plan_wire import encode_plan
+from appliance.cache.plan_wire import Lead, encode_plan
 from appliance.cache.planner import MarkedPrefix, make_plan
 from appliance.cache.policy import Policy
 from appliance.cache.region import Region
@@ -58,7 +59,8 @@ class _Known:
 
 class Retention:
     """Plans by one policy for one model, whose template `keeps_thinking` of earlier turns or not. Knows the sessions
-    that asked last: at most `max_sessions`, and all that run. The `forecast`, if there is one, is told of them."""
+    that asked last: at most `max_sessions`, and all that run. The `forecast`, if there is one, is told of them.
+    `prefill_seconds` says what computing so many tokens takes; without it subagents make no way for their lead."""
 
     def __init__(
         self,
@@ -66,6 +68,7 @@ class Retention:
         *,
         keeps_thinking: bool | None = None,
         forecast: SessionForecast | None = None,
+        prefill_seconds: Callable[[int], float] | None = None,
         clock: Callable[[], float] = time.monotonic,
         max_sessions: int = MAX_SESSIONS,
     ) -> None:
@@ -73,6 +76,7 @@ class Retention:
         """May be replaced: plans made from then on are by the new one."""
         self.keeps_thinking = keeps_thinking
         self.forecast = forecast
+        self._prefill_seconds = prefill_seconds
         self._clock = clock
         self._max_sessions = max_sessions
         self._known: OrderedDict[str, _Known] = OrderedDict()
@@ -175,7 +179,17 @@ class Retention:
         except InvalidRange:
             # What a client says of ranges must not fail its request: without them the policy decides.
             plan = self._plan(subject, self._context(subject, session, Hints(priority=subject.hints.priority)))
-        return encode_plan(plan, subject.identity.session_id)
+        return encode_plan(plan, subject.identity.session_id, self._lead(subject.identity.parent_session_id))
+
+    def _lead(self, parent_id: str | None) -> Lead | None:
+        """The session that will be back when its subagents are done, and what it costs to compute it again. A policy
+        that goes by last use alone knows of no such thing."""
+        if parent_id is None or self._prefill_seconds is None or self.policy.order is not Order.FORECAST:
+            return None
+        lead = self._known.get(parent_id)
+        if lead is None or lead.session.state is SessionState.FINISHED:
+            return None
+        return Lead(parent_id, self._prefill_seconds(lead.subject.regions.tokens))
 
     def _plan(self, subject: Subject, context: SessionContext) -> RetentionPlan:
         return make_plan(subject.regions, self.policy, context, marks=subject.marked)

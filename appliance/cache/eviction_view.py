@@ -78,6 +78,10 @@ class EvictionView:
         """The effective ones."""
         return self._tables.blocks["effective"][np.asarray(blocks, np.int64)]
 
+    def are_held(self, blocks: Sequence[int] | NDArray[Any]) -> NDArray[np.bool_]:
+        held: NDArray[np.bool_] = self._tables.blocks["holders"][np.asarray(blocks, np.int64)] > 0
+        return held
+
     def block(self, block: int) -> BlockFacts:
         record = self._tables.blocks[block]
         per_block = len(self._tables.claims) // self.num_blocks

@@ -1,12 +1,12 @@
 """A retention plan as the payload of a `kv.retain` action, in which it travels to an engine.
 
-The names are those of vLLM's proposal; `tiers` and `rule` are ours, and a reader may leave them out.
+The names are those of vLLM's proposal; `tiers`, `rule` and `lead` are ours, and a reader may leave them out.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 from appliance.cache.errors import InvalidRange
 from appliance.cache.plan import Directive, RetentionPlan, first_wrong
@@ -19,9 +19,26 @@ ACTION_VERSION: Final = "1.0"
 Value = TypeVar("Value")
 
 
-def encode_plan(plan: RetentionPlan, scope: str | None) -> dict[str, Any]:
-    """`scope` is the session whose claims these are."""
-    return {"scope": scope, "directives": [_encode(one) for one in plan.directives]}
+class Lead(NamedTuple):
+    """The session that started a subagent, and how long to wait rather than push that out."""
+
+    scope: str
+    patience_seconds: float
+
+
+def encode_plan(plan: RetentionPlan, scope: str | None, lead: Lead | None = None) -> dict[str, Any]:
+    """`scope` is the session whose claims these are, `lead` the one that waits for it."""
+    payload: dict[str, Any] = {"scope": scope, "directives": [_encode(one) for one in plan.directives]}
+    return payload if lead is None else payload | {"lead": {"scope": lead.scope, "patience": lead.patience_seconds}}
+
+
+def decode_lead(payload: Mapping[str, Any]) -> Lead | None:
+    """`None` where none is named, or not as `encode_plan` does."""
+    match payload.get("lead"):
+        case {"scope": str(scope), "patience": float(patience) | int(patience)} if patience >= 0:
+            return Lead(scope, patience)
+        case _:
+            return None
 
 
 def _encode(one: Directive) -> dict[str, Any]:

@@ -118,6 +118,11 @@ class Paces:
             pace.loaded(tier, tokens, seconds)
         self._choose()
 
+    def prefill_seconds(self, tokens: int) -> float:
+        """What computing so many tokens takes on a worker of which nothing else is known."""
+        fixed, slope, _ = self._all.pace
+        return fixed + tokens * slope
+
     def check_integrity(self) -> None:
         """Raises `IntegrityError`. Does not mutate."""
         for pace in (self._all, *self._own.values()):

@@ -181,3 +181,26 @@ def test_the_forecast_forgets_with_the_sessions() -> None:
     assert ("a" in forecast, "b" in forecast) == (False, True)
     retention.begin(asked_by(None))
     assert len(forecast) == 1
+
+
+def started_by(lead: str) -> Subject:
+    return SUBJECT._replace(identity=Identity("sub", parent_session_id=lead))
+
+
+def test_a_subagent_is_told_of_its_lead_and_what_computing_that_takes() -> None:
+    retention = new_retention(prefill_seconds=lambda tokens: tokens / 50)
+    retention.begin(SUBJECT)
+    retention.end(SUBJECT, "tool_calls")
+    assert retention.begin(started_by("lead"))["lead"] == {"scope": "lead", "patience": 2.0}
+
+
+@pytest.mark.parametrize(("policy", "lead"), [("coding-agent", "unknown"), ("coding-agent", "over"), ("lru", "lead")])
+def test_a_subagent_has_no_lead_that_will_not_be_back_and_none_under_a_policy_that_goes_by_last_use(
+    policy: str, lead: str
+) -> None:
+    retention = new_retention(policy, prefill_seconds=float)
+    retention.begin(SUBJECT)
+    over = asked_by("over", Hints(session_final=True))
+    retention.begin(over)
+    retention.end(over, "stop")
+    assert "lead" not in retention.begin(started_by(lead))

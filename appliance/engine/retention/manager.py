@@ -13,6 +13,7 @@ from vllm.v1.core.single_type_kv_cache_manager import FullAttentionManager
 from vllm.v1.request import Request
 
 from appliance.engine.retention.arrays import numbers
+from appliance.engine.retention.worths import lead_of
 
 if TYPE_CHECKING:
     from appliance.engine.retention.retention import Retention
@@ -54,6 +55,9 @@ class RetentionKVCacheManager(KVCacheManager):  # type: ignore[misc]  # vllm is 
         if new_computed_blocks is None and not kwargs:
             # A running request, at each step: passing on only what was given takes half the time (measured).
             return _allocate_slots(self, request, num_new_tokens, num_lookahead_tokens=num_lookahead_tokens)
+        if new_computed_blocks is not None and self._makes_way_for_its_lead(request, new_computed_blocks):
+            self.await_prefix(request)
+            return None
         slots = super().allocate_slots(
             request, num_new_tokens, num_new_computed_tokens, new_computed_blocks, num_lookahead_tokens, **kwargs
         )
@@ -83,6 +87,25 @@ class RetentionKVCacheManager(KVCacheManager):  # type: ignore[misc]  # vllm is 
         blocks = [block for manager in self._linked for block in self._cached_prefix(request, manager)]
         self.retention.waiting.begin(request.request_id, numbers(blocks))
 
+    def _makes_way_for_its_lead(self, request: Request, hits: KVCacheBlocks) -> bool:
+        """Whether a subagent's request that is not admitted yet waits for others to end rather than push out its lead.
+
+        Alone, it never waits.
+        """
+        lead = None if request.request_id in self.retention.requests else lead_of(request.kv_hints)
+        if lead is None:
+            return False
+        self.retention.leads.expect(request.request_id, lead)
+        if not len(self.retention.requests):
+            return False
+        needed, found = 0, []
+        for manager in self._linked:
+            hit = hits.blocks[manager.kv_cache_group_id]
+            needed += -(-request.num_tokens // manager.block_size) - len(hit)
+            found += [block.block_id for block in hit]
+        free_blocks = self.block_pool.get_num_free_blocks()
+        return self.retention.leads.must_wait(lead, needs_blocks=needed, free_blocks=free_blocks, hits=numbers(found))
+
     def _cached_prefix(self, request: Request, manager: FullAttentionManager) -> list[int]:
         hashes = resolve_block_hashes(request.block_hashes, self.block_pool.hash_block_size, manager.block_size)
         found = []
@@ -106,4 +129,5 @@ class RetentionKVCacheManager(KVCacheManager):  # type: ignore[misc]  # vllm is 
 
     def _end(self, request: Request) -> None:
         self.retention.waiting.end(request.request_id)
+        self.retention.leads.end(request.request_id)
         self.retention.requests.end(request.request_id)

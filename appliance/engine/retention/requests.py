@@ -10,7 +10,7 @@ from vllm.v1.request import Request
 
 from appliance.cache.errors import IntegrityError, InvalidRange
 from appliance.cache.layout import NO_BLOCK
-from appliance.engine.retention.arrays import numbers
+from appliance.engine.retention.arrays import Numbers, numbers
 from appliance.engine.retention.blocks import BlockTable
 from appliance.engine.retention.keeps import Keeps
 from appliance.engine.retention.rules import RuleNumbers
@@ -40,6 +40,9 @@ class Requests:
 
     def __len__(self) -> int:
         return len(self._in_flight)
+
+    def __contains__(self, request_id: str) -> bool:
+        return request_id in self._in_flight
 
     def begin(self, request: Request) -> TaggedRequest:
         """The request was admitted: what only earlier prompts of its session used goes first from now on, in forecast
@@ -97,6 +100,12 @@ class Requests:
             return
         self.tagger.settle_request(tagged)
         self.sessions.end_request(tagged.slot)
+
+    def blocks_of(self, session: str) -> Numbers:
+        """Of the session's last prompt and its answer, those that still hold what they held. None of one not known."""
+        slot = self.sessions.find(session)
+        tagged = None if slot is None else self._last.get(slot)
+        return numbers([]) if tagged is None else self.tagger.resident(tagged)
 
     def replan(self, session: str, payload: Mapping[str, Any]) -> int:
         """The session's claims on the blocks of its last prompt become those of this plan, as do those on what it goes

@@ -13,6 +13,7 @@ from appliance.cache.errors import IntegrityError
 from appliance.engine.retention.arrays import numbers
 from appliance.engine.retention.blocks import EMPTY, FILLED, BlockTable, Clock, monotonic_ms
 from appliance.engine.retention.event_hashes import EventHashes
+from appliance.engine.retention.leads import Leads
 from appliance.engine.retention.queue import RetentionQueue
 from appliance.engine.retention.reports import EvictionReports
 from appliance.engine.retention.requests import Requests
@@ -34,6 +35,7 @@ class Retention:
         self.requests = Requests(self.table, self.rules, num_sessions)
         self.reports = EvictionReports(self.table, self.requests.sessions, self.rules)
         self.waiting = Waiting(self.table.core)
+        self.leads = Leads(self.table, self.waiting, self.requests.blocks_of)
         self.event_hashes = EventHashes(blocks, self.table.serials)
         self.queue = RetentionQueue(blocks, self.table, self.requests.tagger.settle, self.reports.add)
         self._blocks = blocks
@@ -66,6 +68,9 @@ class Retention:
             "requests": len(self.requests),
             "requests_waiting": len(self.waiting),
             "waits_refused": self.waiting.num_refused,
+            "leads_spared": len(self.leads),
+            "held_back": self.leads.num_held_back,
+            "held_back_in_vain": self.leads.num_gave_up,
             "bad_plans": self.requests.num_bad_plans,
             "late_fills": self.table.num_late_fills,
             "reports": len(self.reports),

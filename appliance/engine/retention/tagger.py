@@ -89,6 +89,13 @@ class Tagger:
         self.settle_request(tagged)
         return sum(self._claim_chain(tagged, chain) for chain in tagged.chains.values())
 
+    def resident(self, tagged: TaggedRequest) -> Numbers:
+        """The request's blocks that hold what they held."""
+        self.settle_request(tagged)
+        parts = [part for chain in tagged.chains.values() if (part := chain.joined()) is not None]
+        still = [part.blocks[self._table.are_filled(part.blocks, part.serials)] for part in parts]
+        return np.concatenate(still) if still else numbers([])
+
     def check_integrity(self) -> None:
         """Raises `IntegrityError`. Does not mutate."""
         chains = [chain for tagged in self._expecting.values() for chain in tagged.chains.values()]

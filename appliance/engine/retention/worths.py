@@ -10,7 +10,7 @@ import numpy as np
 
 from appliance.cache.layout import FOREVER, MAX_DURATION_MS
 from appliance.cache.plan import RetentionPlan
-from appliance.cache.plan_wire import ACTION_TYPE, ACTION_VERSION, decode_plan
+from appliance.cache.plan_wire import ACTION_TYPE, ACTION_VERSION, Lead, decode_lead, decode_plan
 from appliance.cache.tier import Tier
 from appliance.engine.retention.arrays import Numbers
 from appliance.engine.retention.worth import Worth
@@ -80,3 +80,9 @@ def scope_of(payload: Mapping[str, Any] | None) -> str | None:
     """The session whose claims these are, if it is named."""
     scope = payload.get("scope") if payload else None
     return scope if isinstance(scope, str) and scope else None
+
+
+def lead_of(kv_hints: Any) -> Lead | None:
+    """The session that waits for this one, if it is named."""
+    payload = retain_payload(kv_hints)
+    return None if payload is None else decode_lead(payload)

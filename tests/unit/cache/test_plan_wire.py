@@ -8,7 +8,7 @@ from hypothesis import given
 
 from appliance.cache.errors import InvalidRange
 from appliance.cache.plan import Directive, RetentionPlan
-from appliance.cache.plan_wire import decode_plan, encode_plan
+from appliance.cache.plan_wire import Lead, decode_lead, decode_plan, encode_plan
 from appliance.cache.planner import make_plan
 from appliance.cache.policy import Policy
 from appliance.cache.region_map import RegionMap
@@ -45,6 +45,20 @@ def test_without_a_word_about_the_output_it_gets_what_the_end_of_the_prompt_gets
         Directive(0, 8, 60, None, ALL_TIERS, "directive"),
         Directive(8, None, 60, None, ALL_TIERS, "directive"),
     )
+
+
+def test_a_lead_comes_back_as_it_was() -> None:
+    plan = RetentionPlan((Directive(0, None, 10, None, Tier.GPU, "a.toml:4"),))
+    lead = Lead("its name", 0.25)
+    payload = json.loads(json.dumps(encode_plan(plan, "s", lead)))
+    assert (decode_lead(payload), decode_plan(payload)) == (lead, plan)
+
+
+@pytest.mark.parametrize(
+    "lead", [None, "name", {}, {"scope": "s"}, {"scope": 1, "patience": 1}, {"scope": "s", "patience": -1.0}]
+)
+def test_what_names_no_lead_is_none(lead: Any) -> None:
+    assert decode_lead({"lead": lead}) is None
 
 
 def one(**changes: Any) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from vllm.v1.kv_cache_interface import FullAttentionSpec, KVCacheConfig, KVCache
 from vllm.v1.request import Request
 
 from appliance.cache.plan import Directive, RetentionPlan
-from appliance.cache.plan_wire import encode_plan
+from appliance.cache.plan_wire import Lead, encode_plan
 from appliance.cache.tier import ALL_TIERS, Tier
 from appliance.engine.retention.client import retention_hints
 from appliance.engine.retention.manager import RetentionKVCacheManager
@@ -74,7 +74,12 @@ def new_manager(num_blocks: int, *groups: KVCacheGroupSpec, stock: bool = False,
 
 
 def new_request(
-    token_ids: Sequence[int], *, plan: RetentionPlan | None = None, session: str | None = None, name: str | None = None
+    token_ids: Sequence[int],
+    *,
+    plan: RetentionPlan | None = None,
+    session: str | None = None,
+    name: str | None = None,
+    lead: Lead | None = None,
 ) -> Request:
     name = name or f"r{next(_names)}"
     return Request(
@@ -84,7 +89,7 @@ def new_request(
         None,
         block_hasher=kv_cache_utils.get_request_block_hasher(BLOCK_TOKENS, sha256),
         session_id=session,
-        kv_hints=None if plan is None else retention_hints(encode_plan(plan, session), name),
+        kv_hints=None if plan is None else retention_hints(encode_plan(plan, session, lead), name),
     )
 
 
