@@ -8,6 +8,8 @@ from bisect import bisect_left
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from operator import add
+from typing import NamedTuple
 
 from appliance.eviction_log import EvictionLog
 
@@ -16,12 +18,24 @@ SAMPLES = 2048
 WAIT_BOUNDS_SECONDS = (0.0, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
 
 
-@dataclass(frozen=True, slots=True)
-class Rate:
-    """`cached_tokens` of `prompt_tokens` were read from cache."""
+class PromptRead(NamedTuple):
+    """`cached_tokens` of `prompt_tokens` were read from cache, `host_tokens` of these from the host tier."""
 
     prompt_tokens: int
     cached_tokens: int
+    host_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """Sums of `PromptRead`."""
+
+    prompt_tokens: int
+    cached_tokens: int
+    host_tokens: int = 0
+
+    def __add__(self, read: PromptRead) -> Rate:
+        return Rate(*map(add, (self.prompt_tokens, self.cached_tokens, self.host_tokens), read))
 
     @property
     def hit_rate(self) -> float | None:
@@ -65,9 +79,8 @@ class Accounts:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._prompt_tokens = 0
-        self._cached_tokens = 0
-        self._recent: deque[tuple[float, int, int]] = deque(maxlen=SAMPLES)
+        self._since_start = Rate(0, 0)
+        self._recent: deque[tuple[float, PromptRead]] = deque(maxlen=SAMPLES)
         self._ttft_seconds: deque[float] = deque(maxlen=SAMPLES)
         self.completion_tokens = 0
         self.outcomes = Outcomes()
@@ -76,20 +89,22 @@ class Accounts:
         self.queue = QueueAccount()
         self.speculations: Counter[str] = Counter()
 
-    def prompt_read(self, prompt_tokens: int, cached_tokens: int, ttft_seconds: float) -> None:
-        self._prompt_tokens += prompt_tokens
-        self._cached_tokens += cached_tokens
-        self._recent.append((self._clock(), prompt_tokens, cached_tokens))
+    def prompt_read(self, read: PromptRead, ttft_seconds: float) -> None:
+        self._since_start += read
+        self._recent.append((self._clock(), read))
         self._ttft_seconds.append(ttft_seconds)
 
     def since_start(self) -> Rate:
-        return Rate(self._prompt_tokens, self._cached_tokens)
+        return self._since_start
 
     def last_minute(self) -> Rate:
         oldest = self._clock() - WINDOW_SECONDS
         while self._recent and self._recent[0][0] < oldest:
             self._recent.popleft()
-        return Rate(sum(prompt for _, prompt, _ in self._recent), sum(cached for *_, cached in self._recent))
+        rate = Rate(0, 0)
+        for _, read in self._recent:
+            rate += read
+        return rate
 
     def ttft_quantile(self, share: float) -> float | None:
         """The least first-token time, in seconds, that `share` (0 … 1) of the remembered requests stayed within.

@@ -267,7 +267,12 @@ def _evicted_block(number: int, evicted: Evicted) -> EvictedBlock:
 
 
 def _rate_view(rate: Rate) -> RateView:
-    return RateView(prompt_tokens=rate.prompt_tokens, cached_tokens=rate.cached_tokens, hit_rate=rate.hit_rate)
+    return RateView(
+        prompt_tokens=rate.prompt_tokens,
+        cached_tokens=rate.cached_tokens,
+        host_tokens=rate.host_tokens,
+        hit_rate=rate.hit_rate,
+    )
 
 
 def _milliseconds(seconds: float | None) -> float | None:

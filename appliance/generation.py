@@ -33,8 +33,9 @@ class MarkedPrefix:
 class Started:
     """The engine has read the prompt. Sent once, before any delta, when the first token is there.
 
-    `marked` are the client's cache marks in the order of the prompt, as far as their places in it are known, `ignored`
-    is what the engines could not act upon.
+    Of the `cached_tokens` so many as `host_tokens` were on no GPU but in the host tier. `marked` are the client's cache
+    marks in the order of the prompt, as far as their places in it are known, `ignored` is what the engines could not
+    act upon.
     """
 
     prompt_tokens: int
@@ -42,6 +43,7 @@ class Started:
     worker: int
     marked: tuple[MarkedPrefix, ...] = ()
     ignored: tuple[Ignored, ...] = ()
+    host_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,12 +86,14 @@ class Delta:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens of a whole request. `cached_tokens` is the part of `prompt_tokens` read from cache."""
+    """Tokens of a whole request. `cached_tokens` is the part of `prompt_tokens` read from cache, `host_tokens` the part
+    of these that was in the host tier."""
 
     prompt_tokens: int
     cached_tokens: int
     completion_tokens: int
     reasoning_tokens: int = 0
+    host_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)

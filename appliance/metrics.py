@@ -36,6 +36,7 @@ class _StatusCollector(Collector):
 def _box_metrics(status: BoxStatus) -> Iterator[Metric]:
     yield _counter("prompt_tokens", "Prompt tokens of all requests.", status.cache_since_start.prompt_tokens)
     yield _counter("cached_tokens", "Prompt tokens read from cache.", status.cache_since_start.cached_tokens)
+    yield _counter("host_tokens", "Of these, read from the host tier.", status.cache_since_start.host_tokens)
     yield _counter("completion_tokens", "Tokens generated.", status.completion_tokens)
     requests = CounterMetricFamily("dynamo_box_requests", "Requests by how they ended.", labels=["outcome"])
     for outcome in ("finished", "failed", "aborted", "resumed"):

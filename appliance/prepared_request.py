@@ -13,6 +13,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+from appliance.accounting import PromptRead
 from appliance.conversation import Conversation, Hints, Ignored, Role, ToolResult
 from appliance.errors import BoxError, GenerationFailed, NotReady, RequestError, SetAside, WorkerDied
 from appliance.generation import Delta, Event, Finished, FinishReason, Started, Timing, Usage
@@ -56,6 +57,7 @@ class PreparedRequest:
         self._shown: list[str] = []
         self._last_step: Step | None = None
         self._cached_tokens: int | None = None
+        self._host_tokens = 0
         self._finish: FinishReason | None = None
         self._worker: int | None = None
         self._answer = AnswerText() if _is_followed_up(conversation) else None
@@ -202,7 +204,7 @@ class PreparedRequest:
             )
             async with aclosing(steps):
                 async for step in steps:
-                    place.advance(len(step.token_ids), step.cached_tokens)
+                    place.advance(len(step.token_ids), step.cached_tokens, step.host_tokens)
                     if self._cached_tokens is None:
                         yield self._started(step, place.worker)
                     delta = self._delta(step, held_back)
@@ -214,10 +216,18 @@ class PreparedRequest:
         yield self._finished()
 
     def _started(self, step: Step, worker: int) -> Started:
-        self._cached_tokens = step.cached_tokens
+        self._cached_tokens, self._host_tokens = step.cached_tokens, step.host_tokens
         self._first_token_seconds = self._pipeline.clock() - self._arrived
-        self._pipeline.accounts.prompt_read(self.prompt_tokens, step.cached_tokens, self._first_token_seconds)
-        return Started(self.prompt_tokens, step.cached_tokens, worker, self._prompt.marked, self._ignored(worker))
+        read = PromptRead(self.prompt_tokens, step.cached_tokens, step.host_tokens)
+        self._pipeline.accounts.prompt_read(read, self._first_token_seconds)
+        return Started(
+            self.prompt_tokens,
+            step.cached_tokens,
+            worker,
+            self._prompt.marked,
+            self._ignored(worker),
+            step.host_tokens,
+        )
 
     def _ignored(self, worker: int) -> tuple[Ignored, ...]:
         """A pin to a worker that could not be followed."""
@@ -265,6 +275,7 @@ class PreparedRequest:
             self._cached_tokens or 0,
             self._parser.completion_tokens,
             self._parser.reasoning_tokens,
+            self._host_tokens,
         )
         return Finished(usage, Timing(self._first_token_seconds, self._pipeline.clock() - self._arrived))
 

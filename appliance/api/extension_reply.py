@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from appliance.conversation import Conversation, Hints, Ignored, RetentionDirective
-from appliance.generation import Finished, Started
+from appliance.generation import Finished, Started, Usage
 
 JsonObject = dict[str, Any]
 
@@ -78,20 +78,18 @@ def _cache(_: Conversation, started: Started | None, finished: Finished | None) 
     read = _prompt_tokens(started, finished)
     if read is None:
         return None
-    prompt_tokens, cached_tokens = read
-    return {"tokens_by_tier": {"gpu": cached_tokens}, "recomputed_tokens": prompt_tokens - cached_tokens}
+    by_tier = {"gpu": read.cached_tokens - read.host_tokens, "host": read.host_tokens}
+    return {"tokens_by_tier": by_tier, "recomputed_tokens": read.prompt_tokens - read.cached_tokens}
 
 
 def _hit_rate(_: Conversation, started: Started | None, finished: Finished | None) -> float | None:
     read = _prompt_tokens(started, finished)
-    return None if read is None or not read[0] else round(read[1] / read[0], 4)
+    return None if read is None or not read.prompt_tokens else round(read.cached_tokens / read.prompt_tokens, 4)
 
 
-def _prompt_tokens(started: Started | None, finished: Finished | None) -> tuple[int, int] | None:
-    """Tokens of the prompt, and those of them that were read from cache."""
-    if finished is not None:
-        return finished.usage.prompt_tokens, finished.usage.cached_tokens
-    return None if started is None else (started.prompt_tokens, started.cached_tokens)
+def _prompt_tokens(started: Started | None, finished: Finished | None) -> Started | Usage | None:
+    """Who tells what was read of the prompt."""
+    return finished.usage if finished is not None else started
 
 
 def _retention(conversation: Conversation, started: Started | None, _: Finished | None) -> JsonObject:

@@ -41,11 +41,15 @@ class WorkerView(View):
 
 
 class RateView(View):
-    """How much of the prompts was read from cache. `hit_rate` is 0 … 1, `None` before the first prompt token."""
+    """How much of the prompts was read from cache, and how much of this from the host tier.
+
+    `hit_rate` is 0 … 1, `None` before the first prompt token.
+    """
 
     prompt_tokens: int
     cached_tokens: int
     hit_rate: float | None
+    host_tokens: int = 0
 
 
 class RequestsView(View):

@@ -26,6 +26,7 @@ from appliance.engine.launch import launch
 from appliance.engine.plan import WorkerPlan
 from appliance.engine.prompt import Prompt
 from appliance.engine.retention.client import RetentionClient, retention_hints
+from appliance.engine.tier_reads import TierReads
 from appliance.errors import EngineStartError, GenerationFailed, InvalidRequest, NotReady, SetAside, WorkerDied
 from appliance.process_tree import remove_unused, shared_memory_of
 
@@ -36,7 +37,8 @@ SHUTDOWN_SECONDS = 3.0
 class Step:
     """What one engine step added to one choice of a request.
 
-    `cached_tokens` counts the prompt tokens read from cache, known from the first step on.
+    `cached_tokens` counts the prompt tokens read from cache, known from the first step on; of these `host_tokens` came
+    from the host tier.
     """
 
     choice: int
@@ -46,6 +48,7 @@ class Step:
     logprobs: SampleLogprobs | None
     finish: str | None
     matched_stop: str | int | None
+    host_tokens: int = 0
 
 
 @dataclass(slots=True)
@@ -65,6 +68,7 @@ class Worker(RetentionClient):
         self.config = config
         self.load = EngineLoad()
         self._llm: AsyncLLM | None = None
+        self._reads = TierReads()
         self._family: list[psutil.Process] = []
         self._memory: set[Path] = set()
         self._died = asyncio.Event()
@@ -103,15 +107,18 @@ class Worker(RetentionClient):
             # To the arena each start is somebody new: processes of the last one may still be writing.
             self.config.kv_transfer_config.kv_connector_extra_config["incarnation"] = uuid.uuid4().hex
         try:
-            self._llm = await asyncio.to_thread(launch, self.config, worker_environment(self.plan), self._stat_logger)
+            llm = await asyncio.to_thread(launch, self.config, worker_environment(self.plan), self._stat_logger)
         except Exception as error:
             raise EngineStartError(
                 f"worker {self.plan.id} did not start: {last_error(self.plan.log) or error}",
                 hint=advice(self.plan.log),
             ) from error
-        self._family = _family(self._llm)
+        self._llm = llm
+        if self.config.kv_transfer_config is not None:
+            self._reads.listen(llm.output_processor)
+        self._family = _family(llm)
         self._memory = shared_memory_of(process.pid for process in self._family)
-        self._watch_processes(self._llm)
+        self._watch_processes(llm)
 
     async def died(self) -> None:
         """Return when the engine's process has ended or was declared dead."""
@@ -148,10 +155,12 @@ class Worker(RetentionClient):
             reasoning_ended=prompt.reasoning_ended,
             reasoning_parser_kwargs=_parser_arguments(prompt),
         )
+        host_tokens = 0
         try:
             async with contextlib.aclosing(stream):
                 async for output in stream:
-                    for step in _steps(output):
+                    host_tokens = host_tokens or self._reads.take(request_id)
+                    for step in _steps(output, host_tokens):
                         yield step
         except EngineDeadError as error:
             self._died.set()
@@ -166,6 +175,8 @@ class Worker(RetentionClient):
             if self._died.is_set():
                 raise WorkerDied(f"worker {self.plan.id} ended") from error
             raise GenerationFailed(f"the engine failed on this request: {error.__cause__ or error}") from error
+        finally:
+            self._reads.take(request_id)
 
     async def set_aside(self, request_id: str) -> None:
         """Take a request off the engine: its `generate` raises `SetAside`. What it has computed stays cached. A no-op
@@ -262,11 +273,11 @@ def _parser_arguments(prompt: Prompt) -> dict[str, Any] | None:
     return {"chat_template_kwargs": prompt.template_arguments}
 
 
-def _steps(output: RequestOutput) -> list[Step]:
-    return [_step(output, completion) for completion in output.outputs]
+def _steps(output: RequestOutput, host_tokens: int) -> list[Step]:
+    return [_step(output, completion, host_tokens) for completion in output.outputs]
 
 
-def _step(output: RequestOutput, completion: CompletionOutput) -> Step:
+def _step(output: RequestOutput, completion: CompletionOutput, host_tokens: int) -> Step:
     if completion.finish_reason == "error":
         raise GenerationFailed("the engine failed on this request")
     return Step(
@@ -274,6 +285,7 @@ def _step(output: RequestOutput, completion: CompletionOutput) -> Step:
         token_ids=completion.token_ids,
         text=completion.text,
         cached_tokens=output.num_cached_tokens or 0,
+        host_tokens=host_tokens,
         logprobs=completion.logprobs,
         finish=completion.finish_reason,
         matched_stop=completion.stop_reason,

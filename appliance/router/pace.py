@@ -48,9 +48,18 @@ class LearnedPace:
         self._loaded: dict[Tier, tuple[float, float]] = {}
         self.pace = self._fit()
 
-    def learn(self, computed_tokens: int, seconds: float) -> None:
-        """Prefill of so many tokens took so long, without the time spent behind others."""
+    def learn(self, computed_tokens: int, seconds: float, host_tokens: int = 0) -> None:
+        """Prefill of so many tokens took so long, without the time spent behind others.
+
+        With `host_tokens` loaded before it, it tells how long that takes, if that is the larger part: what computing
+        the rest should have taken is taken off.
+        """
         tokens = max(0, computed_tokens)
+        if host_tokens:
+            if host_tokens >= tokens:
+                rest = self.pace.fixed_seconds + tokens * self.pace.seconds_per_token
+                self.loaded(Tier.HOST, host_tokens, max(0.0, seconds - rest))
+            return
         expected = self.pace.fixed_seconds + tokens * self.pace.seconds_per_token
         seconds = min(max(0.0, seconds), MOST_TIMES_EXPECTED * expected)
         self._sums = _sum(self._sums, _sample(tokens, seconds), MEMORY)
@@ -106,16 +115,10 @@ class Paces:
     def of(self, worker: int) -> Pace:
         return self._paces.get(worker, self._all.pace)
 
-    def learn(self, worker: int, computed_tokens: int, seconds: float) -> None:
+    def learn(self, worker: int, computed_tokens: int, seconds: float, host_tokens: int = 0) -> None:
         """As `LearnedPace.learn`."""
         for pace in (self._all, self._own.setdefault(worker, LearnedPace())):
-            pace.learn(computed_tokens, seconds)
-        self._choose()
-
-    def loaded(self, worker: int, tier: Tier, tokens: int, seconds: float) -> None:
-        """As `LearnedPace.loaded`."""
-        for pace in (self._all, self._own.setdefault(worker, LearnedPace())):
-            pace.loaded(tier, tokens, seconds)
+            pace.learn(computed_tokens, seconds, host_tokens)
         self._choose()
 
     def prefill_seconds(self, tokens: int) -> float:

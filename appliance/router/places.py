@@ -70,13 +70,13 @@ class Place:
     def worker(self) -> int:
         return self.decision.worker
 
-    def advance(self, tokens: int, cached_tokens: int | None = None) -> None:
+    def advance(self, tokens: int, cached_tokens: int | None = None, host_tokens: int = 0) -> None:
         """So many more tokens are there; the first one ends the reading of the prompt, of which `cached_tokens` were
-        read from cache. Raises `SetAside` when the place was taken back while the prompt was read: the engine may not
-        have known the request yet when it was told to let go of it."""
+        read from cache, and `host_tokens` of these from the host tier. Raises `SetAside` when the place was taken back
+        while the prompt was read: the engine may not have known the request yet when it was told to let go of it."""
         if self.is_reading and self.is_closed:
             raise SetAside(f"{self.errand.name} made room")
-        self.ticket.advance(tokens, cached_tokens)
+        self.ticket.advance(tokens, cached_tokens, host_tokens)
         if self.is_reading:
             self.is_reading = False
             self.on_started(self)

@@ -31,6 +31,7 @@ class Answer(NamedTuple):
     prompt_tokens: int
     cached_tokens: int
     worker: int
+    by_tier: dict[str, int]
 
     @property
     def is_cached(self) -> bool:
@@ -49,12 +50,17 @@ class Box:
             "messages": [{"role": "user", "content": text}],
             "max_tokens": max_tokens,
             "temperature": 0,
-            "nvext": {"extra_fields": ["worker_id"]},
+            "nvext": {"extra_fields": ["worker_id", "cache"]},
         }
         reply = self._client.post("/v1/chat/completions", json=body).raise_for_status().json()
-        usage, worker = reply["usage"], reply["nvext"]["worker_id"]["prefill_worker_id"]
-        cached_tokens = usage["prompt_tokens_details"]["cached_tokens"]
-        return Answer(reply["choices"][0]["message"]["content"], usage["prompt_tokens"], cached_tokens, worker)
+        usage, told = reply["usage"], reply["nvext"]
+        return Answer(
+            reply["choices"][0]["message"]["content"],
+            usage["prompt_tokens"],
+            usage["prompt_tokens_details"]["cached_tokens"],
+            told["worker_id"]["prefill_worker_id"],
+            told["cache"]["tokens_by_tier"],
+        )
 
     def status(self) -> Any:
         return self._client.get("/box/v1/status").raise_for_status().json()
@@ -108,6 +114,10 @@ def test_what_one_worker_computed_the_other_reads_and_answers_the_same(box: Box)
     warm = box.ask("shared")
     assert warm.worker != cold.worker
     assert (cold.cached_tokens, warm.is_cached, warm.text) == (0, True, cold.text)
+    assert warm.by_tier == {"gpu": 0, "host": warm.cached_tokens}
+    again = [box.ask("shared", max_tokens=1) for _ in range(2)]
+    assert [answer.by_tier["host"] for answer in again] == [0, 0]
+    assert box.status()["cache_since_start"]["host_tokens"] == warm.cached_tokens
 
 
 def test_a_block_has_one_row_however_many_workers_have_it(box: Box) -> None:

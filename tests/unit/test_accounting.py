@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance.accounting import SAMPLES, WAIT_BOUNDS_SECONDS, WINDOW_SECONDS, Accounts, QueueAccount, Rate
+from appliance.accounting import SAMPLES, WAIT_BOUNDS_SECONDS, WINDOW_SECONDS, Accounts, PromptRead, QueueAccount, Rate
 from tests.clock import Clock
 
 
@@ -33,7 +33,7 @@ def test_waits_fall_into_the_first_bound_that_is_not_below_them(waits: list[floa
 
 
 def test_a_request_counts_for_a_minute_to_the_edge_and_no_longer(accounts: Accounts, clock: Clock) -> None:
-    accounts.prompt_read(100, 60, 0.1)
+    accounts.prompt_read(PromptRead(100, 60), 0.1)
     clock.seconds += WINDOW_SECONDS
     assert accounts.last_minute() == Rate(100, 60)
     clock.seconds += 0.001
@@ -49,7 +49,7 @@ def test_the_last_minute_is_the_sum_over_the_requests_in_it(reads: list[tuple[in
     seen: list[tuple[float, int, int]] = []
     for eighths, cached, uncached in reads:
         clock.seconds += eighths / 8
-        accounts.prompt_read(cached + uncached, cached, 0.1)
+        accounts.prompt_read(PromptRead(cached + uncached, cached), 0.1)
         seen.append((clock.seconds, cached + uncached, cached))
         recent = [entry for entry in seen if entry[0] >= clock.seconds - WINDOW_SECONDS]
         assert accounts.last_minute() == Rate(sum(entry[1] for entry in recent), sum(entry[2] for entry in recent))
@@ -58,7 +58,7 @@ def test_the_last_minute_is_the_sum_over_the_requests_in_it(reads: list[tuple[in
 
 def test_memory_is_bounded_and_the_sums_since_start_are_not(accounts: Accounts) -> None:
     for number in range(SAMPLES + 10):
-        accounts.prompt_read(2, 1, float(number))
+        accounts.prompt_read(PromptRead(2, 1), float(number))
     assert accounts.since_start() == Rate(2 * (SAMPLES + 10), SAMPLES + 10)
     assert accounts.last_minute() == Rate(2 * SAMPLES, SAMPLES)
     assert accounts.ttft_quantile(0.0) == 10.0
@@ -69,7 +69,7 @@ def test_memory_is_bounded_and_the_sums_since_start_are_not(accounts: Accounts) 
 def test_a_quantile_is_the_least_time_that_the_share_stayed_within(samples: list[float], sixteenths: int) -> None:
     accounts = Accounts(lambda: 0.0)
     for seconds in samples:
-        accounts.prompt_read(1, 0, seconds)
+        accounts.prompt_read(PromptRead(1, 0), seconds)
     share = sixteenths / 16
     within = [bound for bound in samples if sum(seconds <= bound for seconds in samples) >= share * len(samples)]
     assert accounts.ttft_quantile(share) == min(within)
@@ -78,7 +78,7 @@ def test_a_quantile_is_the_least_time_that_the_share_stayed_within(samples: list
 def test_nothing_asked_is_unknown_and_not_zero(accounts: Accounts) -> None:
     assert accounts.ttft_quantile(0.5) is None
     assert accounts.since_start().hit_rate is None
-    accounts.prompt_read(0, 0, 0.1)
+    accounts.prompt_read(PromptRead(0, 0), 0.1)
     assert accounts.last_minute().hit_rate is None
 
 

@@ -26,7 +26,7 @@ def test_all_that_can_be_said() -> None:
     assert nvext_of(asking(*REPORTABLE, hints=hints), STARTED, FINISHED) == {
         "worker_id": {"prefill_worker_id": 1, "decode_worker_id": 1},
         "timing": {"ttft_ms": 25.4, "total_ms": 1500.0, "kv_hit_rate": 0.8},
-        "cache": {"tokens_by_tier": {"gpu": 32}, "recomputed_tokens": 8},
+        "cache": {"tokens_by_tier": {"gpu": 32, "host": 0}, "recomputed_tokens": 8},
         "hit_rate": 0.8,
         "retention": {
             "marks": [{"tokens": 16, "ttl_seconds": 300.0}],
@@ -50,8 +50,15 @@ def test_what_is_not_known_yet_is_left_out() -> None:
     assert nvext_of(asking("worker_id", "timing", "cache", "hit_rate"), None, None) is None
     assert nvext_of(asking("timing", "hit_rate"), STARTED, Finished(Usage(0, 0, 1))) is None
     assert nvext_of(asking("cache"), STARTED, None) == {
-        "cache": {"tokens_by_tier": {"gpu": 32}, "recomputed_tokens": 8}
+        "cache": {"tokens_by_tier": {"gpu": 32, "host": 0}, "recomputed_tokens": 8}
     }
+
+
+def test_tokens_are_told_by_the_tier_that_they_were_in() -> None:
+    started = Started(40, 32, worker=1, host_tokens=24)
+    finished = Finished(Usage(40, 32, 7, host_tokens=24))
+    told = {"cache": {"tokens_by_tier": {"gpu": 8, "host": 24}, "recomputed_tokens": 8}}
+    assert nvext_of(asking("cache"), started, None) == nvext_of(asking("cache"), started, finished) == told
 
 
 def test_what_the_engines_ignored_is_told_beside_what_the_request_did() -> None:

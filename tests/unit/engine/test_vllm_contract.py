@@ -163,6 +163,11 @@ def test_an_engine_is_made_from_a_config_with_our_stat_logger() -> None:
         (AsyncLLM, "generate", ["prompt", "sampling_params", "request_id", "priority", "session_id"]),
         (AsyncLLM, "shutdown", ["timeout"]),
         (OutputProcessor, "propagate_error", ["e"]),
+        (
+            OutputProcessor,
+            "_update_stats_from_output",
+            ["req_state", "engine_core_output", "engine_core_timestamp", "iteration_stats"],
+        ),
         (AsyncLLM, "abort", ["request_id"]),
         (AsyncMPClient, "call_utility_async", ["method"]),
         (BaseRenderer, "shutdown", []),

@@ -81,6 +81,21 @@ def test_reading_from_a_tier_costs_what_it_took_and_computing_where_nothing_was_
     assert disk == remote == learned.pace.seconds_per_token
 
 
+def test_of_a_prompt_that_was_loaded_for_the_larger_part_loading_is_learned_and_the_pace_of_computing_stays() -> None:
+    learned = taught(0.03, 0.001, samples=100)
+    before = learned.pace
+    learned.learn(500, 0.03 + 0.5 + 0.2, host_tokens=4000)
+    assert learned.pace.load_seconds_per_token[Tier.HOST] == pytest.approx(0.2 / 4000, rel=0.1)
+    assert learned.pace[:2] == before[:2]
+
+
+def test_of_a_prompt_that_was_computed_for_the_larger_part_nothing_is_learned_of_loading() -> None:
+    learned = taught(0.03, 0.001, samples=100)
+    before = learned.pace
+    learned.learn(4000, 5.0, host_tokens=500)
+    assert learned.pace == before
+
+
 def test_workers_that_differ_by_noise_alone_have_one_pace() -> None:
     paces = Paces()
     for number in range(40):
@@ -96,8 +111,9 @@ def test_a_worker_of_another_kind_has_its_own() -> None:
             paces.learn(1, tokens, 0.02 + tokens * 0.0004)
     assert paces.of(0).seconds_per_token == pytest.approx(0.0001, rel=0.1)
     assert paces.of(1).seconds_per_token == pytest.approx(0.0004, rel=0.1)
-    paces.loaded(1, Tier.DISK, 1000, 0.5)
-    assert paces.of(1).load_seconds_per_token[Tier.DISK] == pytest.approx(0.0005)
+    fixed_seconds = paces.of(1).fixed_seconds
+    paces.learn(1, 0, fixed_seconds + 0.5, host_tokens=1000)
+    assert paces.of(1).load_seconds_per_token[Tier.HOST] == pytest.approx(0.0005)
     paces.check_integrity()
 
 

@@ -114,7 +114,7 @@ def test_blocks_on_a_lower_tier_draw_a_prompt_once_reading_them_was_measured() -
     house = House()
     prompt = house.own(1600)
     house.index.store(1, hash_blocks(prompt, BLOCK_TOKENS), tier=Tier.HOST)
-    house.router.paces.loaded(1, Tier.HOST, 10_000, 0.01)
+    house.router.paces.learn(1, 0, 0.03, host_tokens=10_000)
     decision = house.router.route(prompt)
     assert decision.worker == 1
     assert (decision.overlap_blocks, decision.uncached_blocks) == (0, 0)
