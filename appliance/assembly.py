@@ -109,8 +109,9 @@ def _host_arena(
     if place is None:
         return None
     mirrors = [member.mirror for member in fleet.members.values()]
-    forecast = retention.forecast if retention is not None else None
-    return HostArena(place, SharedTier(index, Tier.HOST, mirrors), forecast.keeps if forecast is not None else dict)
+    return HostArena(
+        place, SharedTier(index, Tier.HOST, mirrors), retention.forecast if retention is not None else None
+    )
 
 
 def _limits(router: RouterSettings) -> QueueLimits:

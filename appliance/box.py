@@ -24,6 +24,7 @@ from appliance.api.views import (
     WorkerView,
 )
 from appliance.cache.policy import Policy
+from appliance.cache_desk import CacheDesk
 from appliance.conversation import Conversation
 from appliance.errors import InvalidRequest, NotReady
 from appliance.eviction_log import Evicted, EvictionLog, cause_of
@@ -117,6 +118,12 @@ class RunningBox:
 
     def routing(self) -> RoutingDesk:
         return RoutingDesk(self._opened())
+
+    def cache(self) -> CacheDesk:
+        pipeline, fleet = self._opened(), self._fleet
+        if fleet is None:
+            raise NotReady("The box is starting.")
+        return CacheDesk(fleet, pipeline.router.block_tokens, pipeline.retention, self._arena)
 
     def evictions(self, since: int | None, limit: int) -> EvictionPage:
         found = self.accounts.evictions.remembered(since, limit)

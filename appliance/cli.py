@@ -19,6 +19,8 @@ APIS = ("chat", "messages", "responses")
 SESSION_STATES = ("running", "tool_wait", "idle", "finished")
 SESSION_ROLES = ("lead", "subagent")
 
+TIERS = ("gpu", "host")
+
 QUEUES = ("first-come", "least-missing", "in-turn")
 
 TOP_OPTIONS = frozenset({"-h", "--help", "--version"})
@@ -122,6 +124,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add(commands, "models", "what is served here, and what could be", [common])
     _add_stabilise(commands, common)
     _add_policy(commands, common)
+    _add_cache(commands, common)
     _add_whatif(commands, common)
     _add_config(commands, common, box)
     return parser
@@ -158,6 +161,18 @@ def _add_policy(commands: argparse._SubParsersAction[argparse.ArgumentParser], c
     explain.add_argument("--client", metavar="AGENT", help="the user agent, which is not in a body")
     explain.add_argument("--keeps-thinking", choices=("yes", "no"), help="does the template keep earlier thoughts")
     explain.add_argument("--shared", choices=("yes", "no"), help="has another session the same system text and tools")
+
+
+def _add_cache(commands: argparse._SubParsersAction[argparse.ArgumentParser], common: argparse.ArgumentParser) -> None:
+    cache = _add(commands, "cache", "what the cache of the running box holds, tier by tier", [])
+    actions = cache.add_subparsers(dest="action", metavar="ACTION", required=True)
+    _add(actions, "stats", "each tier: how many blocks there are, are used, and cannot go now", [common])
+    ls = _add(actions, "ls", "each session: how much of it is in which tier, by who used a block last", [common])
+    ls.add_argument("--limit", metavar="N", type=int, default=50, help="sessions, the one used last first (default 50)")
+    _add(actions, "verify", "have every tier check all it holds; the exit status is 1 if one is wrong", [common])
+    flush = _add(actions, "flush", "drop what a tier holds and nobody is using", [common])
+    flush.add_argument("tier", metavar="TIER", choices=TIERS, help=f"{' or '.join(TIERS)}")
+    flush.add_argument("--worker", metavar="N", type=int, help="with gpu: of this worker only (default: of all)")
 
 
 def _add_whatif(commands: argparse._SubParsersAction[argparse.ArgumentParser], common: argparse.ArgumentParser) -> None:

@@ -47,21 +47,31 @@ class Control:
 
         Raises `NotRunning` when nothing answers there, `BoxError` with the box's own words when it refuses.
         """
-        status, document = self._document(route, _UnixConnection(self._path, CHANGE_SECONDS), json.dumps(body))
+        return self._change("PUT", route, body)
+
+    def post(self, route: str, body: Any) -> Any:
+        """Have something done; the box's answer. Raises as `put`."""
+        return self._change("POST", route, body)
+
+    def _change(self, method: str, route: str, body: Any) -> Any:
+        connection = _UnixConnection(self._path, CHANGE_SECONDS)
+        status, document = self._document(route, connection, method, json.dumps(body))
         if status != http.HTTPStatus.OK:
             raise BoxError(_reason(document))
         return document
 
-    def _document(self, route: str, connection: _UnixConnection, body: str | None = None) -> tuple[int, Any]:
-        status, answer = self._ask(route, connection, body)
+    def _document(
+        self, route: str, connection: _UnixConnection, method: str = "GET", body: str | None = None
+    ) -> tuple[int, Any]:
+        status, answer = self._ask(route, connection, method, body)
         try:
             return status, json.loads(answer)
         except ValueError as error:
             raise BoxError(f"the box at {self._path} answered {route} with status {status} and no JSON") from error
 
-    def _ask(self, route: str, connection: _UnixConnection, body: str | None) -> tuple[int, bytes]:
+    def _ask(self, route: str, connection: _UnixConnection, method: str, body: str | None) -> tuple[int, bytes]:
         try:
-            connection.request("GET" if body is None else "PUT", route, body)
+            connection.request(method, route, body)
             response = connection.getresponse()
             return response.status, response.read()
         except (OSError, http.client.HTTPException) as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import mmap
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from hashlib import blake2b
 from pathlib import Path
 from typing import Final
@@ -16,6 +16,7 @@ from appliance.cache.arena.index import ArenaIndex, ArenaStats
 from appliance.cache.arena.place import ArenaPlace
 from appliance.cache.arena.tables import Keys, mapped
 from appliance.router.shared_tier import SharedTier
+from appliance.session_forecast import SessionForecast
 
 INTERVAL_SECONDS: Final = 0.1
 """So long the router may not know what has come or gone; a worker that loads looks for itself."""
@@ -33,14 +34,15 @@ class HostArena:
         self,
         place: ArenaPlace,
         tier: SharedTier,
-        keeps: Callable[[], dict[str, float]],
+        forecast: SessionForecast | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        """`keeps` says what keeping the blocks of sessions is worth."""
+        """`forecast` says what keeping the blocks of sessions is worth; a session that it forgets is worth nothing."""
         place.remove()
         self.place = place
         self.tier = tier
-        self._keeps = keeps
+        self._forecast = forecast
+        self._expected: set[str] = set()
         self._sleep = sleep
         self._index: ArenaIndex | None = None
         self._rows: mmap.mmap | None = None
@@ -105,8 +107,26 @@ class HostArena:
         No-op until open."""
         if self._index is not None:
             self._index.reap()
-            self._index.set_keeps(self._keeps())
+            self._tell_keeps(self._index)
             self.tier.refresh()
+
+    def _tell_keeps(self, index: ArenaIndex) -> None:
+        if self._forecast is None:
+            return
+        keeps = self._forecast.keeps()
+        index.set_keeps(keeps)
+        index.finish(name for name in self._expected if name not in self._forecast)
+        self._expected = {name for name in self._expected if name in self._forecast} | keeps.keys()
+
+    def blocks_of(self, sessions: Iterable[str]) -> dict[str, int]:
+        """How many blocks each of these sessions was the last to use, if any."""
+        return self._index.blocks_of(sessions) if self._index is not None else {}
+
+    def flush(self) -> int:
+        """Drop every block that nobody holds. How many."""
+        dropped = self._index.flush() if self._index is not None else 0
+        self.tell()
+        return dropped
 
     def _short(self, keys: Keys) -> list[int]:
         """As KV events name blocks: the hash's last eight bytes, read from the left."""

@@ -40,6 +40,15 @@ class Subject(NamedTuple):
     head: Head | None = None
 
 
+class SessionFacts(NamedTuple):
+    """`prompt_tokens` is the length of its last prompt, without the answer."""
+
+    name: str
+    parent: str | None
+    state: SessionState
+    prompt_tokens: int
+
+
 def subject_of(conversation: Conversation, regions: RegionMap, marked: Sequence[MarkedPrefix]) -> Subject:
     """Neighbours of one region are one: a subject is kept as long as its session is known."""
     pieces = (list(spans) for _, spans in groupby(regions.spans, key=lambda span: span.region))
@@ -132,6 +141,13 @@ class Retention:
                 if self.forecast is not None:
                     self.forecast.forget(name)
                 yield name
+
+    def facts(self) -> list[SessionFacts]:
+        """Of all that are known, the one used longest ago first."""
+        return [
+            SessionFacts(name, known.session.parent_id, known.session.state, known.subject.regions.tokens)
+            for name, known in self._known.items()
+        ]
 
     def region(self, session_id: str | None, token: int) -> Region | None:
         """Of a token of the session's last prompt, or behind it; `None` for a session that is not known."""

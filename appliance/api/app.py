@@ -14,6 +14,7 @@ from starlette.routing import Route
 
 from appliance.api.admission import Admission
 from appliance.api.box import Box
+from appliance.api.cache_routes import add_cache_routes
 from appliance.api.chat import ChatCodec
 from appliance.api.completions_routes import add_completions_route
 from appliance.api.conversations import Conversations, add_conversation_routes
@@ -80,6 +81,7 @@ def create_app(  # noqa: PLR0913 – every part of the whole API that a test may
     add_policy_routes(app, box, service)
     add_routing_routes(app, box, service, {"chat": chat, "messages": messages, "responses": responses.codec})
     add_eviction_routes(app, box)
+    add_cache_routes(app, box, service)
     add_model_routes(app, inference)
     add_warm_route(app, service, {"chat": chat, "responses": responses.codec, "messages": messages})
     add_generation_route(app, "/v1/chat/completions", service, chat)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from appliance.api.cache_views import CacheView, Flushes, SessionCaches, TierName, Verification
 from appliance.api.eviction_page import EvictionPage
 from appliance.api.routing_views import DecisionView, PlacementView, Routing
 from appliance.api.views import BoxStatus
@@ -33,6 +34,22 @@ class RoutingDesk(Protocol):
         ...
 
 
+class CacheDesk(Protocol):
+    """What the tiers hold."""
+
+    def tiers(self) -> CacheView: ...
+
+    async def sessions(self, limit: int) -> SessionCaches:
+        """At most so many, the one used last first."""
+        ...
+
+    async def verify(self) -> Verification: ...
+
+    async def flush(self, tier: TierName, worker: int | None) -> Flushes:
+        """Raises `InvalidRequest` for a tier or a worker that is not there."""
+        ...
+
+
 class Box(Protocol):
     """All but `apply_policy` answer from memory: they are called in the loop that serves tokens."""
 
@@ -51,6 +68,10 @@ class Box(Protocol):
         ...
 
     def routing(self) -> RoutingDesk:
+        """Raises `NotReady`."""
+        ...
+
+    def cache(self) -> CacheDesk:
         """Raises `NotReady`."""
         ...
 

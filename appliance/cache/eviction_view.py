@@ -74,6 +74,12 @@ class EvictionView:
         """Blocks on which the session has a claim above the default."""
         return int(self._tables.sessions["num_above"][session + 1])
 
+    def num_owned(self) -> NDArray[np.int64]:
+        """By session, how many blocks with content it was the last to use. Looks at all blocks."""
+        blocks = self._tables.blocks
+        owners = blocks["owner"][blocks["has_content"] != 0]
+        return np.bincount(owners[owners != NO_SESSION], minlength=self.num_sessions)
+
     def priorities(self, blocks: Sequence[int] | NDArray[Any]) -> NDArray[np.uint8]:
         """The effective ones."""
         return self._tables.blocks["effective"][np.asarray(blocks, np.int64)]

@@ -8,10 +8,13 @@ import pytest
 from appliance.cache.arena.index import ArenaIndex
 from appliance.cache.arena.place import ArenaPlace
 from appliance.cache.arena.tables import KEY_WORDS
+from appliance.conversation import Hints
 from appliance.host_arena import HostArena, arena_place
 from appliance.router.index import PrefixIndex, Tier
 from appliance.router.mirror import WorkerMirror
 from appliance.router.shared_tier import SharedTier
+from appliance.session_forecast import SessionForecast
+from tests.clock import Clock
 from tests.unit.cache.arena.arenas import opened, parents, worth
 from tests.unit.router.test_mirror import BLOCK_TOKENS, apply, stored
 
@@ -31,9 +34,10 @@ class Box:
     def __init__(self, folder: Path) -> None:
         self.index = PrefixIndex()
         self.mirrors = [WorkerMirror(worker, self.index, BLOCK_TOKENS) for worker in range(2)]
-        self.keeps: dict[str, float] = {}
+        self.clock = Clock()
+        self.forecast = SessionForecast(clock=self.clock)
         place = ArenaPlace(folder / "memory", folder / "locks")
-        self.arena = HostArena(place, SharedTier(self.index, Tier.HOST, self.mirrors), lambda: self.keeps)
+        self.arena = HostArena(place, SharedTier(self.index, Tier.HOST, self.mirrors), self.forecast)
         self.engine: ArenaIndex = opened(folder, 4)
         self.engine.set_namespace(NAMESPACE)
         self.arena.open()
@@ -78,10 +82,46 @@ def test_tending_takes_back_what_the_dead_held(box: Box) -> None:
     assert box.arena.stats.reaped_rows == 3
 
 
-def test_sessions_that_are_worth_more_stay_longer(box: Box) -> None:
+def priorities(box: Box) -> list[int]:
+    core = box.engine._core
+    return sorted(core.priorities(np.flatnonzero(core._tables.blocks["has_content"])).tolist())
+
+
+def test_a_session_that_the_forecast_forgets_is_worth_nothing(box: Box) -> None:
     box.compute()
-    box.keeps = {"s": 1.0}
+    box.forecast.arrived("s")
+    box.forecast.ended("s", "stop", Hints())
     box.arena.tend()
+    assert priorities(box) == [35, 35, 35]
+    box.forecast.forget("s")
+    box.arena.tend()
+    assert priorities(box) == [0, 0, 0]
+    box.engine.check_integrity()
+
+
+def test_a_session_that_was_forgotten_and_came_again_is_worth_something(box: Box) -> None:
+    box.compute()
+    box.forecast.arrived("s")
+    box.forecast.ended("s", "stop", Hints())
+    box.arena.tend()
+    box.forecast.forget("s")
+    box.forecast.arrived("s")
+    box.arena.tend()
+    assert priorities(box) == [35, 35, 35]
+
+
+def test_what_is_flushed_is_gone_from_arena_and_index_but_for_what_is_held(box: Box) -> None:
+    box.compute()
+    rows = box.engine.look_up(words(HASHES[:1]))
+    box.arena.tell()
+    assert box.arena.blocks_of(["s", "unknown"]) == {"s": 3}
+    assert box.arena.flush() == 2
+    assert [box.index.num_blocks(worker, Tier.HOST) for worker in range(2)] == [1, 1]
+    box.engine.release(rows)
+    box.engine.check_integrity()
+    assert box.arena.flush() == 1
+    assert box.arena.blocks_of(["s"]) == {}
+    box.store(HASHES)
     box.engine.check_integrity()
 
 

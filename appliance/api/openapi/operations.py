@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from appliance.api.anthropic_problems import AnthropicError
+from appliance.api.cache_views import MAX_LISTED as MAX_CACHES
+from appliance.api.cache_views import CacheView, Flushes, FlushRequest, SessionCaches, Verification
 from appliance.api.chat_bodies import Chunk, Completion
 from appliance.api.completions_bodies import CompletionBody
 from appliance.api.conversations import ConversationBody
@@ -112,6 +114,26 @@ BOX_OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
         EvictionPage,
         parameters=EVICTION_PAGE,
         errors=(400, 403),
+    ),
+    ("GET", "/box/v1/cache"): Operation(
+        Group.BOX, "What each tier of the cache holds, for the box's own machine", CacheView, errors=(403, 503)
+    ),
+    ("GET", "/box/v1/cache/sessions"): Operation(
+        Group.BOX,
+        "What each session has in which tier, for the box's own machine",
+        SessionCaches,
+        parameters=(Parameter("limit", {"type": "integer", "minimum": 1, "maximum": MAX_CACHES}),),
+        errors=(400, 403, 503),
+    ),
+    ("POST", "/box/v1/cache/verify"): Operation(
+        Group.BOX, "Check all that is cached, from the box's own machine", Verification, errors=(403, 503)
+    ),
+    ("POST", "/box/v1/cache/flush"): Operation(
+        Group.BOX,
+        "Drop what a tier holds and nobody is using, from the box's own machine",
+        Flushes,
+        takes=FlushRequest,
+        errors=(400, 403, 413, 503),
     ),
     ("POST", "/box/v1/warm"): Operation(
         Group.BOX,

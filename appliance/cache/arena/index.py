@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from hashlib import blake2b
 from typing import Final, NamedTuple, Self
@@ -231,6 +232,32 @@ class ArenaIndex:
                 slot = self._find_slot(session)
                 if slot is not None:
                     self._core.set_keep(slot, keep)
+
+    def blocks_of(self, sessions: Iterable[str]) -> dict[str, int]:
+        """How many blocks each of these was the last to use; those without any are left out."""
+        with self._change():
+            owned = self._core.num_owned()
+            slots = {session: self._find_slot(session) for session in sessions}
+        counted = {session: int(owned[slot]) for session, slot in slots.items() if slot is not None}
+        return {session: blocks for session, blocks in counted.items() if blocks}
+
+    def finish(self, sessions: Iterable[str]) -> None:
+        """Nothing is expected of them any more: what they claim is worth nothing. Those not known are left out."""
+        with self._change():
+            for session in sessions:
+                slot = self._find_slot(session)
+                if slot is not None:
+                    self._core.finish(slot)
+
+    def flush(self) -> int:
+        """Every block that nobody holds is gone. How many."""
+        with self._change():
+            now_ms = _now_ms()
+            rows, had_content = self._core.take_columns(self._core.num_candidates, now_ms)[:2]
+            dropped = rows[had_content != 0]
+            kernels.evict(self._tables, dropped)
+            self._core.release(rows, now_ms)
+        return len(dropped)
 
     def set_namespace(self, words: Keys) -> None:
         """What this box's engines mix into their keys."""

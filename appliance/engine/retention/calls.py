@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from vllm.v1.engine.core import EngineCore
 
-from appliance.cache.errors import InvalidRange
+from appliance.cache.errors import IntegrityError, InvalidRange
 from appliance.engine.retention.arrays import numbers
 from appliance.engine.retention.worth import Worth
 
@@ -86,9 +86,20 @@ def box_unwait(engine: EngineCore, name: str) -> None:
     _retention(engine).waiting.end(name)
 
 
-def box_check_integrity(engine: EngineCore) -> None:
-    """Fails when something contradicts itself. Looks at every block: for tests, and for an engine that has time."""
-    _retention(engine).check_integrity()
+def box_sessions(engine: EngineCore) -> dict[str, int]:
+    """By session, how many blocks it was the last to use, if any."""
+    retention = _retention(engine)
+    retention.requests.tagger.settle_all()
+    return retention.requests.num_owned()
+
+
+def box_check_integrity(engine: EngineCore) -> str | None:
+    """What contradicts itself; `None`: nothing. Looks at every block: for tests, and for who asks for it."""
+    try:
+        _retention(engine).check_integrity()
+    except IntegrityError as error:
+        return str(error)
+    return None
 
 
 CALLS: tuple[Callable[..., Any], ...] = (
@@ -102,6 +113,7 @@ CALLS: tuple[Callable[..., Any], ...] = (
     box_clear_keeps,
     box_wait,
     box_unwait,
+    box_sessions,
     box_check_integrity,
 )
 

@@ -81,6 +81,16 @@ class RetentionClient(ABC):
         if self._has_retention:
             await self._ask("box_clear_keeps")
 
+    async def session_blocks(self) -> dict[str, int]:
+        """By session, how many blocks it was the last to use, if any."""
+        blocks: dict[str, int] = await self._ask("box_sessions") if self._has_retention else {}
+        return blocks
+
+    async def check_integrity(self) -> str | None:
+        """What contradicts itself in the engine's books; `None`: nothing. The engine does nothing else meanwhile."""
+        error: str | None = await self._ask("box_check_integrity") if self._has_retention else None
+        return error
+
     async def wait_for(self, name: str, block_hashes: Sequence[int | bytes]) -> int:
         """A request that is not in the engine yet wants these blocks, called as in KV events: they go last of all until
         `stop_waiting` with the same name. How many of them there are."""

@@ -118,6 +118,12 @@ class Requests:
         tagged.plan = plan
         return self.tagger.claim_again(tagged)
 
+    def num_owned(self) -> dict[str, int]:
+        """By session, how many blocks it was the last to use, if any."""
+        owned = self._core.num_owned()
+        named = ((self.sessions.name(slot), int(owned[slot])) for slot in owned.nonzero()[0].tolist())
+        return {name: blocks for name, blocks in named if name is not None}
+
     def finish(self, session: str, priority: int) -> bool:
         """All claims of the session become this. False when it is not known."""
         slot = self.sessions.find(session)

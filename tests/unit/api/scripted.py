@@ -12,6 +12,17 @@ from fastapi import FastAPI
 from starlette.types import Message
 
 from appliance.api.app import create_app
+from appliance.api.cache_views import (
+    CacheView,
+    Flushed,
+    Flushes,
+    SessionCache,
+    SessionCaches,
+    TierName,
+    TierView,
+    Verification,
+    Verified,
+)
 from appliance.api.eviction_page import EvictedBlock, EvictionPage
 from appliance.api.routing_views import (
     CandidateView,
@@ -144,12 +155,33 @@ class ScriptedDesk:
         return Routing(RoutingTotals(3, 2, 1, 0.5, 64, 0), [DECISION] * min(most, 3))
 
 
+class ScriptedCache:
+    """`flushed` are the tiers that were, and of which worker."""
+
+    def __init__(self) -> None:
+        self.flushed: list[tuple[str, int | None]] = []
+
+    def tiers(self) -> CacheView:
+        return CacheView(16, [TierView("gpu", 0, 100, 60, 10, None), TierView("host", None, 500, 200, 0, 1 << 20)])
+
+    async def sessions(self, limit: int) -> SessionCaches:
+        return SessionCaches([SessionCache("s", None, "idle", 640, {"0": 640}, 320)] * min(limit, 2), 2)
+
+    async def verify(self) -> Verification:
+        return Verification(False, [Verified("gpu", 0, "two blocks are one"), Verified("host", None, None)])
+
+    async def flush(self, tier: TierName, worker: int | None) -> Flushes:
+        self.flushed.append((tier, worker))
+        return Flushes([Flushed(tier, worker, 7)])
+
+
 class ScriptedBox:
     def __init__(
         self, *, is_ready: bool = True, phase: BoxPhase = "running", worker_phases: Sequence[WorkerPhase] = ("running",)
     ) -> None:
         self.active_policy = Policy("mine", ())
         self.desk = ScriptedDesk()
+        self.cache_desk = ScriptedCache()
         self.evicted: list[EvictedBlock] = []
         self._is_ready = is_ready
         self._phase = phase
@@ -181,6 +213,9 @@ class ScriptedBox:
     def evictions(self, since: int | None, limit: int) -> EvictionPage:
         first = since or 0
         return EvictionPage(self.evicted[first : first + limit], first, missed=0)
+
+    def cache(self) -> ScriptedCache:
+        return self.cache_desk
 
     def policy(self) -> Policy:
         return self.active_policy

@@ -1,0 +1,81 @@
+"""What the tiers of the cache hold, as operators see it. `null` means unknown."""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+from msgspec import Struct
+
+DEFAULT_LISTED: Final = 50
+MAX_LISTED: Final = 2048
+
+TierName = Literal["gpu", "host"]
+
+
+class TierView(Struct, frozen=True):
+    """One worker's own blocks, or those in the host tier, which all workers read (`worker` is null). `held` cannot go
+    now; `bytes` is what all of them weigh."""
+
+    tier: TierName
+    worker: int | None
+    blocks: int | None
+    used: int
+    held: int | None
+    bytes: int | None
+
+
+class CacheView(Struct, frozen=True):
+    block_tokens: int
+    tiers: list[TierView]
+
+
+class SessionCache(Struct, frozen=True):
+    """A session's blocks in tokens, where it was the last to use them: `gpu_tokens` by worker. `prompt_tokens` is what
+    it asked last, without the answer."""
+
+    session: str
+    parent: str | None
+    state: Literal["running", "tool_wait", "idle", "finished"]
+    prompt_tokens: int
+    gpu_tokens: dict[str, int]
+    host_tokens: int
+
+
+class SessionCaches(Struct, frozen=True):
+    """The session used last comes first. `total` are known."""
+
+    sessions: list[SessionCache]
+    total: int
+
+
+class Verified(Struct, frozen=True):
+    """`error` says what contradicts itself, or why nobody could look; `null`: all is sound."""
+
+    tier: TierName
+    worker: int | None
+    error: str | None
+
+
+class Verification(Struct, frozen=True):
+    sound: bool
+    checks: list[Verified]
+
+
+class FlushRequest(Struct, frozen=True):
+    """`worker` limits a flush of GPUs to one of them."""
+
+    tier: TierName
+    worker: int | None = None
+
+
+class Flushed(Struct, frozen=True):
+    """`blocks` were dropped. `error` says why nothing was."""
+
+    tier: TierName
+    worker: int | None
+    blocks: int
+    error: str | None = None
+
+
+class Flushes(Struct, frozen=True):
+    flushed: list[Flushed]

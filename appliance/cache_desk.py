@@ -1,0 +1,128 @@
+"""What the tiers of the cache hold, whether that is sound, and dropping it, for operators."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from appliance.api.cache_views import (
+    CacheView,
+    Flushed,
+    Flushes,
+    SessionCache,
+    SessionCaches,
+    TierName,
+    TierView,
+    Verification,
+    Verified,
+)
+from appliance.cache.arena.index import ArenaIndex
+from appliance.cache.errors import CacheError
+from appliance.errors import BoxError, InvalidRequest, WorkerDied
+
+if TYPE_CHECKING:
+    from appliance.fleet import Fleet, Member
+    from appliance.host_arena import HostArena
+    from appliance.retention import Retention, SessionFacts
+
+BUSY = "requests run there; try again when they have ended"
+
+
+class CacheDesk:
+    """`api.box.CacheDesk` over the workers' caches and the host tier, if there is one."""
+
+    def __init__(
+        self, fleet: Fleet, block_tokens: int, retention: Retention | None = None, arena: HostArena | None = None
+    ) -> None:
+        self._fleet = fleet
+        self._block_tokens = block_tokens
+        self._retention = retention
+        self._arena = arena
+
+    def tiers(self) -> CacheView:
+        tiers = [_worker_tier(member) for member in self._fleet.members.values()]
+        stats = self._arena.stats if self._arena is not None else None
+        if self._arena is not None and stats is not None:
+            num_bytes = stats.rows * self._arena.row_bytes
+            tiers.append(TierView("host", None, stats.rows, stats.used, stats.held, num_bytes))
+        return CacheView(self._block_tokens, tiers)
+
+    async def sessions(self, limit: int) -> SessionCaches:
+        """At most so many, of those that retention knows."""
+        on_gpu = await asyncio.gather(*map(_sessions_of, self._fleet.members.values()))
+        if self._retention is None:
+            return SessionCaches([], 0)
+        known = self._retention.facts()
+        newest = known[: -limit - 1 : -1]
+        on_host = self._arena.blocks_of(facts.name for facts in newest) if self._arena is not None else {}
+        return SessionCaches([self._session(facts, dict(on_gpu), on_host) for facts in newest], len(known))
+
+    async def verify(self) -> Verification:
+        """Each tier's own check of all that it holds. An engine stops for that time."""
+        checks = list(await asyncio.gather(*(self._verified(member) for member in self._fleet.members.values())))
+        if self._arena is not None and self._arena.stats is not None:
+            checks.append(Verified("host", None, await asyncio.to_thread(_arena_error, self._arena)))
+        return Verification(all(check.error is None for check in checks), checks)
+
+    async def flush(self, tier: TierName, worker: int | None) -> Flushes:
+        """Drop all that nobody is using. Raises `InvalidRequest` for a tier or a worker that is not there."""
+        if tier == "host":
+            if self._arena is None:
+                raise InvalidRequest("this box has no host tier: cache.host.bytes is 0", param="tier")
+            return Flushes([Flushed("host", None, self._arena.flush())])
+        return Flushes(list(await asyncio.gather(*(_flushed(member) for member in self._chosen(worker)))))
+
+    def _chosen(self, worker: int | None) -> list[Member]:
+        members = self._fleet.members
+        if worker is not None and worker not in members:
+            raise InvalidRequest(f"there is no worker {worker} among {sorted(members)}", param="worker")
+        return [members[worker]] if worker is not None else list(members.values())
+
+    def _session(self, facts: SessionFacts, on_gpu: dict[int, dict[str, int]], on_host: dict[str, int]) -> SessionCache:
+        name, tokens = facts.name, self._block_tokens
+        gpu_tokens = {str(worker): blocks[name] * tokens for worker, blocks in on_gpu.items() if name in blocks}
+        host_tokens = on_host.get(name, 0) * tokens
+        return SessionCache(name, facts.parent, facts.state.value, facts.prompt_tokens, gpu_tokens, host_tokens)
+
+    async def _verified(self, member: Member) -> Verified:
+        try:
+            error = await member.worker.check_integrity()
+        except WorkerDied as death:
+            error = str(death)
+        if error is None and not member.mirror.in_step:
+            error = "the router's index is not in step with the engine"
+        return Verified("gpu", member.id, error)
+
+
+def _worker_tier(member: Member) -> TierView:
+    blocks, load = member.worker.kv_blocks, member.worker.load
+    held = round(load.kv_usage * blocks) if blocks is not None and member.worker.alive else None
+    return TierView("gpu", member.id, blocks, member.mirror.num_blocks, held, None)
+
+
+async def _sessions_of(member: Member) -> tuple[int, dict[str, int]]:
+    try:
+        return member.id, await member.worker.session_blocks()
+    except WorkerDied:
+        return member.id, {}
+
+
+async def _flushed(member: Member) -> Flushed:
+    blocks = member.mirror.num_blocks
+    try:
+        is_done = await member.worker.flush()
+    except BoxError as error:
+        return Flushed("gpu", member.id, 0, str(error))
+    return Flushed("gpu", member.id, blocks) if is_done else Flushed("gpu", member.id, 0, BUSY)
+
+
+def _arena_error(arena: HostArena) -> str | None:
+    """In a way of its own into the arena: it takes time linear in its rows."""
+    index = ArenaIndex.open(arena.place)
+    try:
+        index.check_integrity()
+    except CacheError as error:
+        return str(error)
+    finally:
+        index.close()
+    return None

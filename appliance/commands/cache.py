@@ -1,0 +1,82 @@
+"""`dynamo-box cache`: what the tiers of the running box hold, whether that is sound, and dropping it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import Any
+
+from appliance.cli import EXIT_ERROR
+from appliance.commands.columns import columns
+from appliance.commands.context import read_context
+from appliance.control import Control
+
+
+def run(options: argparse.Namespace) -> int:
+    context = read_context(options)
+    context.running()
+    actions = {"stats": _stats, "ls": _ls, "verify": _verify, "flush": _flush}
+    return actions[options.action](context.control, options)
+
+
+def _stats(control: Control, options: argparse.Namespace) -> int:
+    told = control.get("/box/v1/cache")
+    tokens = told["block_tokens"]
+    rows = [
+        (
+            _name(tier),
+            _count(tier["blocks"]),
+            _count(tier["used"]),
+            _count(tier["held"]),
+            "" if tier["blocks"] is None else _count(tier["blocks"] * tokens),
+            "" if tier["bytes"] is None else f"{tier['bytes'] / 2**30:.1f} GiB",
+        )
+        for tier in told["tiers"]
+    ]
+    _show(told, options, columns([("tier", "blocks", "used", "held", "tokens", ""), *rows]))
+    return 0
+
+
+def _ls(control: Control, options: argparse.Namespace) -> int:
+    told = control.get(f"/box/v1/cache/sessions?limit={options.limit}")
+    rows = [
+        (
+            one["session"],
+            one["state"],
+            _count(one["prompt_tokens"]),
+            " ".join(f"{worker}:{tokens:,}" for worker, tokens in one["gpu_tokens"].items()),
+            _count(one["host_tokens"]),
+            "" if one["parent"] is None else f"of {one['parent']}",
+        )
+        for one in told["sessions"]
+    ]
+    lines = columns([("session", "state", "prompt", "GPU, by worker", "host", ""), *rows])
+    if len(rows) < told["total"]:
+        lines.append(f"{told['total'] - len(rows)} more: --limit {told['total']}")
+    _show(told, options, lines)
+    return 0
+
+
+def _verify(control: Control, options: argparse.Namespace) -> int:
+    told = control.post("/box/v1/cache/verify", {})
+    _show(told, options, columns((_name(check), check["error"] or "sound") for check in told["checks"]))
+    return 0 if told["sound"] else EXIT_ERROR
+
+
+def _flush(control: Control, options: argparse.Namespace) -> int:
+    told = control.post("/box/v1/cache/flush", {"tier": options.tier, "worker": options.worker})
+    rows = [(_name(one), one["error"] or f"{one['blocks']:,} blocks dropped") for one in told["flushed"]]
+    _show(told, options, columns(rows))
+    return EXIT_ERROR if any(one["error"] for one in told["flushed"]) else 0
+
+
+def _show(told: Any, options: argparse.Namespace, lines: list[str]) -> None:
+    print(json.dumps(told, indent=2) if options.json else "\n".join(lines))
+
+
+def _name(tier: dict[str, Any]) -> str:
+    return str(tier["tier"]) if tier["worker"] is None else f"{tier['tier']} of worker {tier['worker']}"
+
+
+def _count(number: int | None) -> str:
+    return "—" if number is None else f"{number:,}"
