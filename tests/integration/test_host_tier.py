@@ -40,10 +40,11 @@ class Answer(NamedTuple):
 
 
 class Box:
-    def __init__(self, base: str) -> None:
+    def __init__(self, base: str, environment: dict[str, str]) -> None:
+        self._environment = environment
         self._client = httpx.Client(base_url=base, timeout=300, limits=httpx.Limits(max_keepalive_connections=0))
 
-    def ask(self, seed: str, max_tokens: int = 24) -> Answer:
+    def ask(self, seed: str, max_tokens: int = 24, session: str | None = None) -> Answer:
         text = " ".join(random.Random(seed).choices(WORDS, k=700))  # noqa: S311 – the same words each time
         body = {
             "model": MODEL,
@@ -52,7 +53,8 @@ class Box:
             "temperature": 0,
             "nvext": {"extra_fields": ["worker_id", "cache"]},
         }
-        reply = self._client.post("/v1/chat/completions", json=body).raise_for_status().json()
+        headers = {} if session is None else {"x-dynamo-session-id": session}
+        reply = self._client.post("/v1/chat/completions", json=body, headers=headers).raise_for_status().json()
         usage, told = reply["usage"], reply["nvext"]
         return Answer(
             reply["choices"][0]["message"]["content"],
@@ -61,6 +63,13 @@ class Box:
             told["worker_id"]["prefill_worker_id"],
             told["cache"]["tokens_by_tier"],
         )
+
+    def command(self, *arguments: str) -> Any:
+        """`dynamo-box cache …`, which must succeed."""
+        line = [sys.executable, "-m", "appliance.cli", "cache", *arguments, "--json"]
+        done = subprocess.run(line, env=self._environment, capture_output=True, text=True, check=False, timeout=120)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return json.loads(done.stdout)
 
     def status(self) -> Any:
         return self._client.get("/box/v1/status").raise_for_status().json()
@@ -98,7 +107,7 @@ def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Box]:
     assert process.stdout is not None
     first = process.stdout.readline()
     assert first, (home / "box.log").read_text()
-    box = Box(json.loads(first)["endpoint"])
+    box = Box(json.loads(first)["endpoint"], environment)
     yield box
     box.close()
     process.send_signal(signal.SIGTERM)
@@ -143,6 +152,34 @@ def test_what_left_a_workers_own_cache_comes_back_from_the_host(box: Box) -> Non
     again = [box.ask("returns") for _ in range(2)]
     assert [answer.is_cached for answer in again] == [True, True]
     assert {answer.text for answer in again} == {first.text}
+
+
+def test_sessions_are_told_by_tier_and_all_that_is_cached_is_sound(box: Box) -> None:
+    answers = [box.ask("listed", max_tokens=1, session="listed") for _ in range(2)]
+    listed = box.command("ls")
+    (told,) = (one for one in listed["sessions"] if one["session"] == "listed")
+    blocks = answers[0].prompt_tokens // BLOCK_TOKENS * BLOCK_TOKENS
+    assert told["prompt_tokens"] == answers[0].prompt_tokens
+    assert told["gpu_tokens"] == {"0": blocks, "1": blocks}
+    assert told["host_tokens"] == blocks
+    verified = box.command("verify")
+    assert [(check["tier"], check["error"]) for check in verified["checks"]] == [
+        ("gpu", None),
+        ("gpu", None),
+        ("host", None),
+    ]
+
+
+def test_what_is_flushed_is_computed_again_and_answered_the_same(box: Box) -> None:
+    first = box.ask("flushed")
+    box.until("status['host']['held'] == 0")
+    assert [one["error"] for one in box.command("flush", "gpu")["flushed"]] == [None, None]
+    assert box.ask("flushed").by_tier["gpu"] == 0
+    assert box.command("flush", "host")["flushed"][0]["blocks"] > 0
+    box.command("flush", "gpu")
+    again = box.ask("flushed")
+    assert (again.cached_tokens, again.text) == (0, first.text)
+    box.until("status['host']['indexed'] == status['host']['used'] > 0")
 
 
 def test_an_engine_killed_while_it_writes_leaves_an_arena_that_both_go_on_with(box: Box) -> None:

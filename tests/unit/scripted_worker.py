@@ -198,6 +198,9 @@ class ScriptedWorker:
         endpoint = f"inproc://{worker_id}"
         self.plan = WorkerPlan(worker_id, (worker_id,), (), endpoint, endpoint, Path("worker.log"))
         self.load = ScriptedLoad()
+        self.owned: dict[str, int] = {}
+        self.fault: str | None = None
+        self.is_busy = False
         self.scripts = deque(scripts)
         self.starts: deque[asyncio.Event | Exception] = deque()
         self.hangs = False
@@ -290,6 +293,18 @@ class ScriptedWorker:
     async def retention_stats(self) -> dict[str, Any] | None:
         await self._answers()
         return self.stats
+
+    async def session_blocks(self) -> dict[str, int]:
+        await self._answers()
+        return self.owned
+
+    async def check_integrity(self) -> str | None:
+        await self._answers()
+        return self.fault
+
+    async def flush(self) -> bool:
+        await self._answers()
+        return not self.is_busy
 
     async def wait_for(self, name: str, block_hashes: list[int]) -> int:
         await self._answers()
