@@ -42,7 +42,6 @@ FIRST_LOOKUP: Final = 32
 WAIT_SECONDS: Final = 0.25
 """How long a request waits for a block that another engine is writing, before it computes the block itself. The engine
 polls meanwhile, which takes half a core, and a long prefill may hold its rows for seconds."""
-REAP_SECONDS: Final = 1.0
 
 
 @dataclass(slots=True)
@@ -81,7 +80,6 @@ class ArenaManager(OffloadingManager):  # type: ignore[misc]  # vllm is not type
         self._found: dict[OffloadKey, int] = {}
         """Of this step's lookups, by key: a row, or what `look_up` says instead."""
         self._leased: list[Numbers] = []
-        self._next_reap = 0.0
 
     def on_new_request(self, req_context: ReqContext) -> RequestOffloadingContext:
         self._request(req_context)
@@ -136,9 +134,6 @@ class ArenaManager(OffloadingManager):  # type: ignore[misc]  # vllm is not type
 
     def on_schedule_end(self, context: ScheduleEndContext) -> None:  # noqa: ARG002  # vLLM's
         self._end_step()
-        if self._clock() >= self._next_reap:
-            self._next_reap = self._clock() + REAP_SECONDS
-            self.index.reap()
 
     def reset_cache(self) -> None:
         """vLLM forgets its jobs, whose ends will not be told. The arena is not this engine's alone and keeps the

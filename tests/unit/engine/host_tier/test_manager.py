@@ -215,9 +215,9 @@ def test_a_reset_gives_up_what_is_under_way_and_keeps_what_is_stored(a: Engine, 
     b.index.check_integrity()
 
 
-def test_a_dead_engines_rows_are_taken_back_as_others_go_on(a: Engine, b: Engine) -> None:
+def test_a_dead_engines_rows_can_be_taken_back_by_anybody(a: Engine, b: Engine) -> None:
     a.begin(a.request([1]), 1)
     a.manager.shutdown()
-    b.end_step()
+    b.index.reap()
     assert b.look_up(b.request([1]), 1) == [MISS]
     assert b.index.stats.reaped_rows == 1
