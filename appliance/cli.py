@@ -121,6 +121,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add(commands, "doctor", "check this machine and say what to do", [common, box])
     _add(commands, "models", "what is served here, and what could be", [common])
     _add_stabilise(commands, common)
+    _add_warm(commands, common)
     _add_policy(commands, common)
     _add_whatif(commands, common)
     _add_config(commands, common, box)
@@ -133,6 +134,12 @@ def _add_stabilise(
     stabilise = _add(commands, "stabilise", "what the box would change in a request, to find more in cache", [common])
     stabilise.add_argument("file", metavar="FILE", help="a request's body as JSON; - for standard input")
     stabilise.add_argument("--api", choices=APIS, help="its protocol (default: the one it looks like)")
+
+
+def _add_warm(commands: argparse._SubParsersAction[argparse.ArgumentParser], common: argparse.ArgumentParser) -> None:
+    warm = _add(commands, "warm", "read a request's prompt into the running box's cache", [common])
+    warm.add_argument("file", metavar="FILE", help="a request's body as JSON; - for standard input")
+    warm.add_argument("--api", choices=APIS, help="its protocol (default: the one it looks like)")
 
 
 def _add_policy(commands: argparse._SubParsersAction[argparse.ArgumentParser], common: argparse.ArgumentParser) -> None:

@@ -30,20 +30,24 @@ def status() -> BoxStatus:
 
 
 def documents() -> dict[str, Any]:
+    warmed = {"POST /box/v1/warm": lambda sent: {"prompt_tokens": 1200, "cached_tokens": 32, "worker": 1, "sent": sent}}
     applied = {"PUT /box/v1/policy": lambda sent: {"name": sent["policy"], "rules": [{}, {}]}}
-    return {"/box/v1/status": status().model_dump(), "/v1/models": MODELS, **applied}
+    return {"/box/v1/status": status().model_dump(), "/v1/models": MODELS, **applied, **warmed}
 
 
 @contextmanager
 def answering(path: Path, answers: Mapping[str, Any], code: int = 200) -> Iterator[None]:
-    """Serve on a Unix socket; a `bytes` answer is sent as it is, any other as JSON. What answers `PUT /path` may be a
-    function of what was sent."""
+    """Serve on a Unix socket; a `bytes` answer is sent as it is, any other as JSON. What answers `PUT /path` or
+    `POST /path` may be a function of what was sent."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_PUT(self) -> None:
             sent = json.loads(self.rfile.read(int(self.headers["content-length"])))
-            answer = answers[f"PUT {self.path}"]
+            answer = answers[f"{self.command} {self.path}"]
             self._send(answer(sent) if callable(answer) else answer)
+
+        def do_POST(self) -> None:
+            self.do_PUT()
 
         def do_GET(self) -> None:
             self._send(answers[self.path])
@@ -69,12 +73,12 @@ def answering(path: Path, answers: Mapping[str, Any], code: int = 200) -> Iterat
 
 
 @contextmanager
-def running_box(folder: Path) -> Iterator[Runtime]:
+def running_box(folder: Path, answers: Mapping[str, Any] | None = None, code: int = 200) -> Iterator[Runtime]:
     runtime = Runtime(folder)
     runtime.acquire()
     runtime.write(BoxFile(os.getpid(), "nobody", ENDPOINT, "org/small", None, 1_700_000_000.0))
     try:
-        with answering(runtime.socket, documents()):
+        with answering(runtime.socket, answers or documents(), code):
             yield runtime
     finally:
         runtime.release()
