@@ -17,9 +17,11 @@ from appliance.api.views import (
     EvictionView,
     HostTierView,
     LatencyView,
+    LeadsView,
     ModelView,
     QueueView,
     RateView,
+    RegretView,
     RequestsView,
     WorkerView,
 )
@@ -33,10 +35,11 @@ from appliance.loop_lag import LoopLag
 from appliance.metrics import Metrics
 from appliance.pipeline import Pipeline
 from appliance.prepared_request import PreparedRequest
+from appliance.router.history import Totals
 from appliance.routing_desk import RoutingDesk
 
 if TYPE_CHECKING:
-    from appliance.caretaker import Caretaker
+    from appliance.caretaker import Caretaker, LeadCounts
     from appliance.fleet import Fleet, Member
     from appliance.host_arena import HostArena
 
@@ -145,7 +148,7 @@ class RunningBox:
             started_at=self._started_at,
             uptime_seconds=self._clock() - self._started_at,
             model=ModelView(id=self._model, source=self._source, context_tokens=self._context_tokens()),
-            workers=[_worker_view(member, self._fleet) for member in self._members()],
+            workers=[_worker_view(member, self._fleet, self._caretaker) for member in self._members()],
             requests=RequestsView(
                 active=outcomes.active,
                 finished=outcomes.finished,
@@ -162,6 +165,7 @@ class RunningBox:
             host=_host_view(self._arena),
             queue=self._queue_view(),
             speculations=dict(self.accounts.speculations),
+            regrets=[] if self._pipeline is None else _regret_views(self._pipeline.router.history.totals),
         )
 
     def _opened(self) -> Pipeline:
@@ -215,7 +219,7 @@ class RunningBox:
         return list(self._fleet.members.values()) if self._fleet is not None else []
 
 
-def _worker_view(member: Member, fleet: Fleet | None) -> WorkerView:
+def _worker_view(member: Member, fleet: Fleet | None, caretaker: Caretaker | None) -> WorkerView:
     worker, stats = member.worker, member.subscription.stats if member.subscription is not None else None
     load = next((status for status in fleet.router.snapshot() if status.worker == member.id), None) if fleet else None
     return WorkerView(
@@ -234,7 +238,24 @@ def _worker_view(member: Member, fleet: Fleet | None) -> WorkerView:
         event_gaps=stats.gaps if stats is not None else 0,
         event_resets=stats.resets if stats is not None else 0,
         last_error=member.last_error,
+        leads=_leads_view(caretaker.leads(member.id)) if caretaker is not None and worker.alive else None,
     )
+
+
+def _leads_view(leads: LeadCounts | None) -> LeadsView | None:
+    return None if leads is None else LeadsView(**leads._asdict())
+
+
+def _regret_views(totals: Totals) -> list[RegretView]:
+    return [
+        RegretView(
+            reason=reason.value,
+            settled=settled.decisions,
+            regretted=settled.regretted,
+            regret_seconds=settled.regret_seconds,
+        )
+        for reason, settled in sorted(totals.by_reason.items())
+    ]
 
 
 def _evictions_view(evictions: EvictionLog) -> EvictionsView:

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from appliance.cache.claims import DEFAULT_PRIORITY
 from appliance.cache.errors import InvalidForecast
@@ -57,6 +57,17 @@ class _Told:
     keeps: dict[str, float] = field(default_factory=dict)
     to_plan: dict[str, None] = field(default_factory=dict)
     """Sessions to be planned anew, in order."""
+    leads: LeadCounts | None = None
+    """What it has told."""
+
+
+class LeadCounts(NamedTuple):
+    """What an engine says of sessions whose subagents run: how many it spares now, how many of their subagents'
+    requests it has held back, and how many of these it let in before there was room."""
+
+    spared: int
+    held_back: int
+    in_vain: int
 
 
 class Caretaker:
@@ -93,6 +104,11 @@ class Caretaker:
     @property
     def policy(self) -> Policy:
         return self._retention.policy
+
+    def leads(self, worker_id: int) -> LeadCounts | None:
+        """As the worker's engine told last; `None` while it has told nothing, or is none of this caretaker's."""
+        told = self._told.get(worker_id)
+        return None if told is None else told.leads
 
     def start(self) -> None:
         """Begin, in the running loop; to be ended with `stop`."""
@@ -191,7 +207,7 @@ class Caretaker:
             await self._tell_plans(worker, told)
             await self._tell_keeps(worker, told, keeps)
             await self._hear_evictions(worker)
-            await self._ask_room(worker)
+            await self._ask_stats(worker, told)
 
     async def _tell_plans(self, worker: Worker, told: _Told) -> None:
         while told.to_plan:
@@ -228,10 +244,11 @@ class Caretaker:
             if not batch.num_left:
                 return
 
-    async def _ask_room(self, worker: Worker) -> None:
+    async def _ask_stats(self, worker: Worker, told: _Told) -> None:
         stats = await worker.retention_stats()
         if stats is not None:
             self._on_room(worker.plan.id, room_of(stats))
+            told.leads = LeadCounts(stats["leads_spared"], stats["held_back"], stats["held_back_in_vain"])
 
 
 def room_of(stats: Mapping[str, Any]) -> Room:

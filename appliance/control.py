@@ -37,7 +37,7 @@ class Control:
 
         Raises `NotRunning` when nothing answers there, `BoxError` when the answer is not what was asked for.
         """
-        status, document = self._document(route, _UnixConnection(self._path, TIMEOUT_SECONDS))
+        status, document = self._document("GET", route, TIMEOUT_SECONDS)
         if status != http.HTTPStatus.OK:
             raise BoxError(f"the box at {self._path} answered {route} with status {status}: {_reason(document)}")
         return document
@@ -47,29 +47,26 @@ class Control:
 
         Raises `NotRunning` when nothing answers there, `BoxError` with the box's own words when it refuses.
         """
-        return self._change("PUT", route, body)
+        return self._accepted("PUT", route, body, CHANGE_SECONDS)
 
-    def post(self, route: str, body: Any) -> Any:
-        """Have something done; the box's answer. Raises as `put`."""
-        return self._change("POST", route, body)
+    def post(self, route: str, body: Any, timeout_seconds: float) -> Any:
+        """Have something done that may take so long; the box's answer. Raises as `put`."""
+        return self._accepted("POST", route, body, timeout_seconds)
 
-    def _change(self, method: str, route: str, body: Any) -> Any:
-        connection = _UnixConnection(self._path, CHANGE_SECONDS)
-        status, document = self._document(route, connection, method, json.dumps(body))
+    def _accepted(self, method: str, route: str, body: Any, timeout_seconds: float) -> Any:
+        status, document = self._document(method, route, timeout_seconds, json.dumps(body))
         if status != http.HTTPStatus.OK:
             raise BoxError(_reason(document))
         return document
 
-    def _document(
-        self, route: str, connection: _UnixConnection, method: str = "GET", body: str | None = None
-    ) -> tuple[int, Any]:
-        status, answer = self._ask(route, connection, method, body)
+    def _document(self, method: str, route: str, timeout_seconds: float, body: str | None = None) -> tuple[int, Any]:
+        status, answer = self._ask(method, route, _UnixConnection(self._path, timeout_seconds), body)
         try:
             return status, json.loads(answer)
         except ValueError as error:
             raise BoxError(f"the box at {self._path} answered {route} with status {status} and no JSON") from error
 
-    def _ask(self, route: str, connection: _UnixConnection, method: str, body: str | None) -> tuple[int, bytes]:
+    def _ask(self, method: str, route: str, connection: _UnixConnection, body: str | None) -> tuple[int, bytes]:
         try:
             connection.request(method, route, body)
             response = connection.getresponse()

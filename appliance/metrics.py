@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from appliance.api.views import BoxStatus, EvictionsView, HostTierView, QueueView, WorkerView
+from appliance.api.views import BoxStatus, EvictionsView, HostTierView, QueueView, RegretView, WorkerView
 
 
 class Metrics:
@@ -50,6 +50,7 @@ def _box_metrics(status: BoxStatus) -> Iterator[Metric]:
     if status.host is not None:
         yield from _host_metrics(status.host)
     yield from _queue_metrics(status.queue)
+    yield from _regret_metrics(status.regrets)
     speculations = CounterMetricFamily(
         "dynamo_box_speculative_prefills", "Prompts prepared before they were asked for.", labels=["outcome"]
     )
@@ -111,6 +112,19 @@ def _queue_metrics(queue: QueueView) -> Iterator[Metric]:
     yield _counter("set_aside", "Times that a request made room for a more important one.", queue.set_aside)
 
 
+def _regret_metrics(regrets: list[RegretView]) -> Iterator[Metric]:
+    """Together they say how often, and by how much in the mean, decisions of a kind were wrong."""
+    for name, help_text, field in (
+        ("routing_settled", "Decisions whose first token came, by what decided.", "settled"),
+        ("routing_regretted", "Of these, another worker would have been sooner.", "regretted"),
+        ("routing_regret_seconds", "By how much sooner, all together.", "regret_seconds"),
+    ):
+        family = CounterMetricFamily(f"dynamo_box_{name}", help_text, labels=["reason"])
+        for regret in regrets:
+            family.add_metric([regret.reason], getattr(regret, field))
+        yield family
+
+
 def _worker_metrics(workers: list[WorkerView]) -> Iterator[Metric]:
     yield _per_worker(workers, "up", "1 when the worker takes requests.", lambda w: w.phase == "running")
     yield _per_worker(workers, "running_requests", "Requests on this worker.", lambda w: w.running_requests)
@@ -121,6 +135,20 @@ def _worker_metrics(workers: list[WorkerView]) -> Iterator[Metric]:
     yield _per_worker(workers, "restarts", "Restarts since the box started.", lambda w: w.restarts)
     yield _per_worker(workers, "event_gaps", "Gaps in the stream of cache events.", lambda w: w.event_gaps)
     yield _per_worker(workers, "event_resets", "Times the index lost step.", lambda w: w.event_resets)
+    yield from _leads_metrics(workers)
+
+
+def _leads_metrics(workers: list[WorkerView]) -> Iterator[Metric]:
+    for name, help_text, field in (
+        ("leads_spared", "Sessions spared because their subagents run.", "spared"),
+        ("held_back", "Requests of subagents that let others end first.", "held_back"),
+        ("held_back_in_vain", "Of these, let in without room.", "in_vain"),
+    ):
+        family = GaugeMetricFamily(f"dynamo_box_worker_{name}", help_text, labels=["worker"])
+        for worker in workers:
+            if worker.leads is not None:
+                family.add_metric([str(worker.id)], getattr(worker.leads, field))
+        yield family
 
 
 def _counter(name: str, help_text: str, value: float) -> CounterMetricFamily:

@@ -70,10 +70,10 @@ class RoutingDesk:
         return Routing(
             RoutingTotals(
                 totals.decisions,
-                totals.settled,
-                totals.regretted,
-                totals.regret_seconds,
-                totals.missed_tokens,
+                totals.settled.decisions,
+                totals.settled.regretted,
+                totals.settled.regret_seconds,
+                totals.settled.missed_tokens,
                 self._router.pricer.failures,
             ),
             [*map(self._decision_view, self._router.history.newest(most))],

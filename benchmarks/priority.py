@@ -1,10 +1,11 @@
 """Time to first token of every fifth request under load: with `priority`, and the same without.
 
 Run against a box with the default configuration, with so many clients at once:
-`python -m benchmarks.priority http://127.0.0.1:8000 40`. Each asks one request after the other, all with prompts that
+`python -m benchmarks.priority http://127.0.0.1:8000 24`. Each asks one request after the other, all with prompts that
 nobody has seen; rounds in which the fifth are tagged take turns with rounds in which they are not. What else the
-machine does falls on both only roughly: compare the chosen with the others of the same rounds. Prints medians after
-each pair.
+machine does falls on both only roughly: compare the chosen with the others of the same rounds. Prints after each pair
+the medians, and how many requests found no place at once and how many were set aside, by the box's own count: a load
+under which hardly anybody waits shows nothing.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ REQUESTS = 5
 PAIRS = 2
 PRIORITY = 10
 ANSWER_TOKENS = 8
-REPEATS = 14
-"""Of a sentence in a prompt."""
+REPEATS = 40
+"""Of a sentence in a prompt, which takes some twelve tokens each time."""
 
 
 class Sample(NamedTuple):
@@ -74,9 +75,9 @@ async def play(client: httpx.AsyncClient, model: str, number: int, client_number
     return samples
 
 
-def medians(samples: list[Sample]) -> dict[str, float]:
+def medians(samples: list[Sample]) -> dict[str, float | int]:
     """Seconds, by kind of round and of request."""
-    found = {}
+    found: dict[str, float | int] = {}
     for tagged in (False, True):
         for chosen in (True, False):
             name = f"{'tagged' if tagged else 'plain'} rounds, {'chosen' if chosen else 'others'}"
@@ -84,17 +85,35 @@ def medians(samples: list[Sample]) -> dict[str, float]:
     return found
 
 
+class Queue(NamedTuple):
+    """What the box has counted."""
+
+    at_once: int
+    waited: int
+    set_aside: int
+
+    def since(self, before: Queue) -> dict[str, int]:
+        return {name: now - then for name, now, then in zip(self._fields, self, before, strict=True)}
+
+
+async def queue(client: httpx.AsyncClient) -> Queue:
+    told = (await client.get("/box/v1/status")).raise_for_status().json()["queue"]
+    at_once, *waited = told["waits"]
+    return Queue(at_once, sum(waited), told["set_aside"])
+
+
 async def main(base: str, num_clients: int) -> None:
     limits = httpx.Limits(max_connections=num_clients)
     samples: list[Sample] = []
     async with httpx.AsyncClient(base_url=base, timeout=600, limits=limits) as client:
         model = (await client.get("/v1/models")).json()["data"][0]["id"]
+        before = await queue(client)
         for number in range(2 * PAIRS):
             tagged = number % 2 == 1
             plays = (play(client, model, number, each, tagged=tagged) for each in range(num_clients))
             samples += [sample for played in await asyncio.gather(*plays) for sample in played]
             if tagged:
-                print(json.dumps(medians(samples)), flush=True)
+                print(json.dumps(medians(samples) | (await queue(client)).since(before)), flush=True)
 
 
 if __name__ == "__main__":

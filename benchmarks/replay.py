@@ -55,10 +55,10 @@ def main() -> None:
         began = time.process_time()
         served = SimulatedFleet(trace, strategy, options.workers, blocks).run()
         _print_row(strategy.name, served.hit_tokens, served.first_token_seconds, trace.prompt_tokens)
-        totals = served.router.history.totals
+        settled = served.router.history.totals.settled
         print(
-            f"{strategy.name}: {time.process_time() - began:.0f} s of CPU; regretted {totals.regretted} of "
-            f"{totals.settled}, {totals.regret_seconds:.0f} s; {totals.missed_tokens / 1e6:.1f} M tokens missed",
+            f"{strategy.name}: {time.process_time() - began:.0f} s of CPU; regretted {settled.regretted} of "
+            f"{settled.decisions}, {settled.regret_seconds:.0f} s; {settled.missed_tokens / 1e6:.1f} M tokens missed",
             file=sys.stderr,
         )
     if options.peer is None:

@@ -17,10 +17,21 @@ class View(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class LeadsView(View):
+    """Sessions whose subagents run in this engine now, so that their blocks go last: `spared`. `held_back` counts
+    subagents' requests that had to let others end first, `in_vain` those of them that were let in without room.
+    """
+
+    spared: int
+    held_back: int
+    in_vain: int
+
+
 class WorkerView(View):
     """One vLLM engine. `kv_usage` is the share of its KV blocks that running requests hold, 0 … 1.
 
-    `index_in_step` says whether the router's view of its cache has missed no event.
+    `index_in_step` says whether the router's view of its cache has missed no event. `leads` is `None` while its engine
+    has told nothing of them.
     """
 
     id: int
@@ -38,6 +49,7 @@ class WorkerView(View):
     event_gaps: int
     event_resets: int
     last_error: str | None
+    leads: LeadsView | None = None
 
 
 class RateView(View):
@@ -132,11 +144,22 @@ class QueueView(View):
     set_aside: int = 0
 
 
+class RegretView(View):
+    """Decisions of one `reason` whose first token is there: how many, how many of these another worker would have
+    answered sooner, and by how much, all together."""
+
+    reason: Literal["cost", "tie", "only", "turn", "chance"]
+    settled: int
+    regretted: int
+    regret_seconds: float
+
+
 class BoxStatus(View):
     """The whole box at one moment. `started_at` is in seconds since 1970; `activity` says what a start is busy with.
 
     `stabilised` counts, for each rule of the stabiliser, what it changed, `speculations` what became of prompts that
-    were prepared before anybody asked for them; `host` is `None` without a host tier.
+    were prepared before anybody asked for them; `host` is `None` without a host tier. `regrets` has each reason
+    for which a worker was chosen.
     """
 
     version: str
@@ -158,3 +181,4 @@ class BoxStatus(View):
     host: HostTierView | None = None
     queue: QueueView = QueueView()
     speculations: dict[str, int] = {}
+    regrets: list[RegretView] = []

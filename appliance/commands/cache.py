@@ -1,18 +1,24 @@
-"""`dynamo-box cache`: what the tiers of the running box hold, whether that is sound, and dropping it."""
+"""`dynamo-box cache`: what the tiers of the running box hold, whether that is sound, filling and dropping it."""
 
 from __future__ import annotations
 
 import argparse
 import json
-from typing import Any
+from typing import Any, Final
 
 from appliance.cli import EXIT_ERROR
+from appliance.commands import cache_warm
 from appliance.commands.columns import columns
 from appliance.commands.context import read_context
 from appliance.control import Control
 
+PATIENCE_SECONDS: Final = 120.0
+"""Engines answer between two steps, and a check looks at every block."""
+
 
 def run(options: argparse.Namespace) -> int:
+    if options.action == "warm":
+        return cache_warm.run(options)
     context = read_context(options)
     context.running()
     actions = {"stats": _stats, "ls": _ls, "verify": _verify, "flush": _flush}
@@ -58,13 +64,14 @@ def _ls(control: Control, options: argparse.Namespace) -> int:
 
 
 def _verify(control: Control, options: argparse.Namespace) -> int:
-    told = control.post("/box/v1/cache/verify", {})
+    told = control.post("/box/v1/cache/verify", {}, PATIENCE_SECONDS)
     _show(told, options, columns((_name(check), check["error"] or "sound") for check in told["checks"]))
     return 0 if told["sound"] else EXIT_ERROR
 
 
 def _flush(control: Control, options: argparse.Namespace) -> int:
-    told = control.post("/box/v1/cache/flush", {"tier": options.tier, "worker": options.worker})
+    chosen = {"tier": options.tier, "worker": options.worker}
+    told = control.post("/box/v1/cache/flush", chosen, PATIENCE_SECONDS)
     rows = [(_name(one), one["error"] or f"{one['blocks']:,} blocks dropped") for one in told["flushed"]]
     _show(told, options, columns(rows))
     return EXIT_ERROR if any(one["error"] for one in told["flushed"]) else 0

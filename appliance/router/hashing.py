@@ -65,7 +65,10 @@ def flat_tokens(token_ids: Sequence[int] | Tokens) -> Tokens:
     """`token_ids` as the one kind of array that `chain` is compiled for: contiguous, writable, uint32."""
     if isinstance(token_ids, np.ndarray):
         return np.require(token_ids, np.uint32, ["C", "W"])
-    return np.frombuffer(array("I", token_ids), np.uint32)
+    tokens = array("I")
+    # A third quicker than `array("I", token_ids)`, and this is most of what a decision takes.
+    tokens.fromlist(token_ids if isinstance(token_ids, list) else [*token_ids])
+    return np.frombuffer(tokens, np.uint32)
 
 
 def _flat_extras(extra_keys: Sequence[Sequence[object] | None]) -> Hashes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 
 from appliance.router.decision import Reason
@@ -30,15 +30,30 @@ class Record:
 
 
 @dataclass(slots=True)
-class Totals:
-    """Since the start. What is known of outcomes is summed over `settled` decisions."""
+class Settled:
+    """Decisions whose first token came, how many of these another worker would have answered sooner, by how much in
+    sum, and `Outcome.missed_tokens`."""
 
     decisions: int = 0
-    settled: int = 0
     regretted: int = 0
-    """Those that another worker would have answered sooner."""
     regret_seconds: float = 0.0
     missed_tokens: int = 0
+
+    def add(self, outcome: Outcome) -> None:
+        self.decisions += 1
+        self.regretted += outcome.regret_seconds > 0
+        self.regret_seconds += outcome.regret_seconds
+        self.missed_tokens += outcome.missed_tokens
+
+
+@dataclass(slots=True)
+class Totals:
+    """Since the start. What is known of outcomes is summed over all decisions that are `settled`, and over those of
+    each reason."""
+
+    decisions: int = 0
+    settled: Settled = field(default_factory=Settled)
+    by_reason: dict[Reason, Settled] = field(default_factory=dict)
 
 
 class History:
@@ -71,10 +86,8 @@ class History:
             cached_tokens=cached_tokens,
             wait_seconds=wait_seconds,
         )
-        self.totals.settled += 1
-        self.totals.regretted += outcome.regret_seconds > 0
-        self.totals.regret_seconds += outcome.regret_seconds
-        self.totals.missed_tokens += outcome.missed_tokens
+        self.totals.settled.add(outcome)
+        self.totals.by_reason.setdefault(record.reason, Settled()).add(outcome)
 
     def of(self, request_id: str) -> tuple[Record, ...]:
         """The oldest first; empty for a request that is not known, or not any more."""

@@ -13,7 +13,7 @@ from appliance.router.decision import Decision, Reason
 from appliance.router.errors import NoWorker
 from appliance.router.hashing import ROOT, Hashes, Tokens, hash_blocks
 from appliance.router.history import History, Record
-from appliance.router.index import Index, Tier
+from appliance.router.index import Index
 from appliance.router.load import Loads, Prefill, Ticket
 from appliance.router.pace import Paces
 from appliance.router.reservations import Reservations
@@ -194,15 +194,17 @@ class Router:
         session_id: str | None,
         output_tokens: int | None,
     ) -> list[Prospect]:
+        loads, paces, rooms = self._loads, self.paces, self._rooms
         depths: list[list[int]] = self._index.match(hashes).tolist()
-        pending = self._loads.pending_depths(hashes)
+        pending = loads.pending_depths(hashes)
         last_worker = self._affinity.worker(session_id)
         block_tokens = self.block_tokens
         prompt_blocks = -(-prompt_tokens // block_tokens)
-        answer_blocks = self._loads.expected_tokens(output_tokens) // block_tokens
+        answer_blocks = loads.expected_tokens(output_tokens) // block_tokens
         prospects = []
         for worker in workers:
-            load, held = self._loads.of(worker), depths[worker]
+            load, held = loads.of(worker), depths[worker]
+            behind = pending[worker] - held[0]
             prospects.append(
                 Prospect(
                     worker,
@@ -210,13 +212,13 @@ class Router:
                     prompt_blocks,
                     answer_blocks,
                     held,
-                    max(0, pending[worker] - held[Tier.GPU]),
+                    max(0, behind),
                     load.running,
                     load.prefill_blocks,
                     load.decode_tokens,
                     worker == last_worker,
-                    self.paces.of(worker),
-                    self._rooms.get(worker),
+                    paces.of(worker),
+                    rooms.get(worker),
                 )
             )
         return prospects
@@ -234,7 +236,7 @@ class Router:
                 return self._random.choice(candidates).worker, Reason.CHANCE
 
     def _cheapest(self, candidates: tuple[Candidate, ...]) -> tuple[int, Reason]:
-        totals = [candidate.cost.total_seconds for candidate in candidates]
+        totals = [cost.total_seconds for _, cost in candidates]
         least = min(totals)
         best = [candidate.worker for candidate, total in zip(candidates, totals, strict=True) if total == least]
         return (best[0], Reason.COST) if len(best) == 1 else (self._random.choice(best), Reason.TIE)

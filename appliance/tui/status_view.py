@@ -6,7 +6,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from appliance.api.views import BoxStatus, RateView, WorkerView
+from appliance.api.views import BoxStatus, LeadsView, QueueView, RateView, WorkerView
 
 _PHASE_STYLES = {"running": "green", "startup": "yellow", "starting": "yellow", "restarting": "yellow"}
 
@@ -36,12 +36,29 @@ def _figures(status: BoxStatus) -> Table:
         f"{requests.active} active   {requests.finished} finished   {requests.failed} failed   "
         f"{requests.aborted} aborted   {requests.resumed} resumed",
     )
+    table.add_row("queue", _queue(status.queue))
+    leads = [worker.leads for worker in status.workers if worker.leads is not None]
+    if leads:
+        table.add_row("subagents", _leads(leads))
     if status.host is not None:
         host = status.host
         table.add_row(
             "host tier", f"{_bytes(host.bytes)}   {host.used:,} of {host.rows:,} blocks   {host.evicted:,} evicted"
         )
     return table
+
+
+def _queue(queue: QueueView) -> str:
+    return (
+        f"{queue.waiting:,} waiting   longest {_seconds(queue.oldest_seconds)}   "
+        f"{sum(queue.refused.values()):,} refused   {queue.set_aside:,} set aside"
+    )
+
+
+def _leads(leads: list[LeadsView]) -> str:
+    """Of all workers."""
+    spared, held_back, in_vain = (sum(getattr(one, name) for one in leads) for name in LeadsView.model_fields)
+    return f"{spared:,} leads spared   {held_back:,} held back   {in_vain:,} in vain"
 
 
 def _workers(workers: list[WorkerView]) -> Table:
@@ -79,6 +96,10 @@ def _rate(rate: RateView) -> str:
 
 def _ms(value: float | None) -> str:
     return "—" if value is None else f"{value:,.0f} ms"
+
+
+def _seconds(value: float | None) -> str:
+    return "—" if value is None else f"{value:,.1f} s"
 
 
 def _count(value: int | None) -> str:

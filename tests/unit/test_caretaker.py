@@ -12,7 +12,7 @@ from appliance.cache.errors import InvalidForecast
 from appliance.cache.policy_source import load_policy
 from appliance.cache.region import Region
 from appliance.cache.region_map import RegionMap, Span
-from appliance.caretaker import MOST_KEEPS, MOST_PLANS, SAVE_SECONDS, Caretaker
+from appliance.caretaker import MOST_KEEPS, MOST_PLANS, SAVE_SECONDS, Caretaker, LeadCounts
 from appliance.conversation import Hints, Identity
 from appliance.engine.retention.eviction import Eviction, EvictionBatch
 from appliance.eviction_log import EvictionLog
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from appliance.engine.worker import Worker
 
 REGIONS = RegionMap([Span(0, 64, Region.SYSTEM), Span(64, 100, Region.USER)])
+STATS = {"free": 0, "awaited": 0, "by_priority": {}, "leads_spared": 0, "held_back": 0, "held_back_in_vain": 0}
 CODING_AGENT, CHAT, LRU = map(load_policy, ("coding-agent", "chat", "lru"))
 
 
@@ -314,7 +315,21 @@ async def test_what_cannot_be_restored_or_saved_is_told_and_no_more(caplog: pyte
 async def test_what_is_free_in_each_cache_is_told_with_each_tick() -> None:
     silent, told = ScriptedWorker(0), ScriptedWorker(1)
     await started(silent, told)
-    told.stats = {"free": 10, "awaited": 3, "by_priority": {0: 4, 35: 20, 36: 5, 90: 6}}
+    told.stats = STATS | {"free": 10, "awaited": 3, "by_priority": {0: 4, 35: 20, 36: 5, 90: 6}}
     care = Care(silent, told)
     await care.tick()
     assert care.rooms == {1: Room(free_blocks=10, unclaimed_blocks=24, claimed_blocks=14)}
+
+
+async def test_what_an_engine_says_of_leads_is_known_until_another_process_takes_its_place() -> None:
+    await started(worker := ScriptedWorker(0))
+    care = Care(worker)
+    assert care.caretaker.leads(0) is None
+    worker.stats = STATS | {"leads_spared": 2, "held_back": 5, "held_back_in_vain": 1}
+    await care.tick()
+    assert care.caretaker.leads(0) == LeadCounts(spared=2, held_back=5, in_vain=1)
+    worker.process += 1
+    worker.stats = None
+    await care.tick()
+    assert care.caretaker.leads(0) is None
+    assert care.caretaker.leads(7) is None

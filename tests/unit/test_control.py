@@ -60,6 +60,11 @@ def test_what_is_changed_is_sent_and_so_is_its_answer_told(path: Path) -> None:
         assert Control(path).put("/box/v1/policy", {"policy": "chat"}) == {"sent": {"policy": "chat"}}
 
 
+def test_what_is_to_be_done_is_posted(path: Path) -> None:
+    with answering(path, {"POST /x": lambda sent: [sent]}):
+        assert Control(path).post("/x", {"a": 1}, 5.0) == [{"a": 1}]
+
+
 def test_a_refused_change_is_told_in_the_words_of_the_box(path: Path) -> None:
     refusal = {"error": {"message": "mine.toml:1: no rule"}}
     with answering(path, {"PUT /box/v1/policy": refusal}, code=400), pytest.raises(BoxError) as refused:

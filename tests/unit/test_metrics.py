@@ -7,9 +7,11 @@ from appliance.api.views import (
     EvictionsView,
     EvictionView,
     LatencyView,
+    LeadsView,
     ModelView,
     QueueView,
     RateView,
+    RegretView,
     RequestsView,
     WorkerView,
 )
@@ -110,6 +112,24 @@ def test_each_worker_has_its_own_figures() -> None:
         "event_gaps": (5, 5),
         "event_resets": (6, 6),
     }
+
+
+def test_regret_is_told_by_reason_with_all_that_are_settled() -> None:
+    regrets = [
+        RegretView(reason="cost", settled=8, regretted=2, regret_seconds=0.5),
+        RegretView(reason="tie", settled=3, regretted=0, regret_seconds=0.0),
+    ]
+    samples = scrape(box_status().model_copy(update={"regrets": regrets}))
+    for reason, figures in (("cost", (8, 2, 0.5)), ("tie", (3, 0, 0.0))):
+        names = ("settled", "regretted", "regret_seconds")
+        assert tuple(samples[f"dynamo_box_routing_{name}_total", (("reason", reason),)] for name in names) == figures
+
+
+def test_what_engines_say_of_leads_is_told_of_those_that_said_it() -> None:
+    samples = scrape(box_status(worker(0), worker(1, leads=LeadsView(spared=2, held_back=5, in_vain=1))))
+    names = ("leads_spared", "held_back", "held_back_in_vain")
+    assert [samples[f"dynamo_box_worker_{name}", (("worker", "1"),)] for name in names] == [2, 5, 1]
+    assert not [name for name in names if (f"dynamo_box_worker_{name}", (("worker", "0"),)) in samples]
 
 
 def test_what_is_unknown_is_left_out() -> None:

@@ -30,8 +30,9 @@ def status() -> BoxStatus:
 
 
 def documents() -> dict[str, Any]:
+    warmed = {"POST /box/v1/warm": lambda sent: {"prompt_tokens": 1200, "cached_tokens": 32, "worker": 1, "sent": sent}}
     applied = {"PUT /box/v1/policy": lambda sent: {"name": sent["policy"], "rules": [{}, {}]}}
-    return {"/box/v1/status": status().model_dump(), "/v1/models": MODELS, **applied}
+    return {"/box/v1/status": status().model_dump(), "/v1/models": MODELS, **applied, **warmed}
 
 
 @contextmanager
@@ -72,13 +73,12 @@ def answering(path: Path, answers: Mapping[str, Any], code: int = 200) -> Iterat
 
 
 @contextmanager
-def running_box(folder: Path, answers: Mapping[str, Any] | None = None) -> Iterator[Runtime]:
-    """With `answers` beside what it says anyway."""
+def running_box(folder: Path, answers: Mapping[str, Any] | None = None, code: int = 200) -> Iterator[Runtime]:
     runtime = Runtime(folder)
     runtime.acquire()
     runtime.write(BoxFile(os.getpid(), "nobody", ENDPOINT, "org/small", None, 1_700_000_000.0))
     try:
-        with answering(runtime.socket, documents() | dict(answers or {})):
+        with answering(runtime.socket, answers or documents(), code):
             yield runtime
     finally:
         runtime.release()

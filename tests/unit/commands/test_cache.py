@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from appliance.cli import EXIT_ERROR, EXIT_NOT_RUNNING, EXIT_USAGE
-from tests.unit.commands.answering_box import running_box
+from tests.unit.commands.answering_box import documents, running_box
 from tests.unit.commands.conftest import Place
 
 GPU = {"tier": "gpu", "worker": 1, "blocks": 1000, "used": 640, "held": None, "bytes": None}
@@ -41,7 +41,7 @@ def holding(place: Place, **answers: Any) -> Iterator[list[Any]]:
         },
         "POST /box/v1/cache/flush": flush,
     }
-    with running_box(place.runtime, cache):
+    with running_box(place.runtime, documents() | cache):
         yield sent
 
 

@@ -15,9 +15,9 @@ from tests.unit.router.prospects import BLOCK_TOKENS, prospect
 HELD, EMPTY = prospect(10, worker=0, overlap=8), prospect(10, worker=1)
 
 
-def record(request_id: str | None = "r", worker: int = 0) -> Record:
+def record(request_id: str | None = "r", worker: int = 0, reason: Reason = Reason.COST) -> Record:
     candidates = tuple(Candidate(one, expected_cost(one)) for one in (HELD, EMPTY))
-    return Record(request_id, 5.0, worker, Reason.COST, 10 * BLOCK_TOKENS, candidates)
+    return Record(request_id, 5.0, worker, reason, 10 * BLOCK_TOKENS, candidates)
 
 
 @given(st.lists(st.sampled_from(["a", "b", "c", None]), max_size=40), st.integers(1, 8))
@@ -41,9 +41,23 @@ def test_outcomes_are_summed_also_of_records_that_are_gone() -> None:
     history.settle(good, cached_tokens=8 * BLOCK_TOKENS, wait_seconds=1.0)
     assert bad.outcome is not None
     assert bad.outcome.best_worker == 0
-    totals = history.totals
-    assert (totals.settled, totals.regretted, totals.missed_tokens) == (2, 1, 8 * BLOCK_TOKENS)
-    assert totals.regret_seconds == bad.outcome.regret_seconds > 0
+    settled = history.totals.settled
+    assert (settled.decisions, settled.regretted, settled.missed_tokens) == (2, 1, 8 * BLOCK_TOKENS)
+    assert settled.regret_seconds == bad.outcome.regret_seconds > 0
+
+
+def test_outcomes_are_summed_by_reason_too() -> None:
+    history = History()
+    history.add(bad := record(worker=1, reason=Reason.TIE))
+    history.add(good := record(worker=0))
+    history.settle(bad, cached_tokens=0, wait_seconds=2.0)
+    history.settle(good, cached_tokens=8 * BLOCK_TOKENS, wait_seconds=1.0)
+    by_reason = history.totals.by_reason
+    assert {reason: (one.decisions, one.regretted) for reason, one in by_reason.items()} == {
+        Reason.TIE: (1, 1),
+        Reason.COST: (1, 0),
+    }
+    assert by_reason[Reason.TIE].regret_seconds == history.totals.settled.regret_seconds
 
 
 def test_the_check_finds_a_record_that_cannot_be_found() -> None:

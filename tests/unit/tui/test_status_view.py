@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console, RenderableType
 
-from appliance.api.views import BoxStatus, LatencyView, RateView, WorkerView
+from appliance.api.views import BoxStatus, LatencyView, LeadsView, QueueView, RateView, WorkerView
 from appliance.tui.status_view import render
 from tests.unit.api.scripted import ScriptedBox
 
@@ -113,6 +113,21 @@ def test_known_figures_are_shown_with_their_units() -> None:
         "3h05m",
     ):
         assert shown in text
+
+
+def test_the_queue_has_a_row_with_who_waits_longest() -> None:
+    idle = "\n".join(text_of(render(status_of({})), 120))
+    assert "0 waiting   longest —   0 refused   0 set aside" in idle
+    queue = QueueView(waiting=12, oldest_seconds=4.26, refused={"full": 2, "timeout": 1}, set_aside=7)
+    busy = "\n".join(text_of(render(status_of({}, queue=queue)), 120))
+    assert "12 waiting   longest 4.3 s   3 refused   7 set aside" in busy
+
+
+def test_leads_of_all_workers_are_one_row_that_is_there_only_when_an_engine_has_told() -> None:
+    assert "leads spared" not in "\n".join(text_of(render(status_of({}, {})), 80))
+    leads = {"leads": LeadsView(spared=1, held_back=2000, in_vain=3)}
+    text = "\n".join(text_of(render(status_of({}, leads, leads)), 80))
+    assert "2 leads spared   4,000 held back   6 in vain" in text
 
 
 def test_an_idle_cache_is_none_percent_read_not_unknown() -> None:
