@@ -1,4 +1,4 @@
-"""`dynamo-box cache warm`: read the prompt of a request into the cache of the running box before anybody asks for it."""
+"""`dynamo-box cache warm`: read a prompt into the cache of the running box before anybody asks for its answer."""
 
 from __future__ import annotations
 
