@@ -22,13 +22,13 @@ import msgspec
 import numpy as np
 
 from appliance.router.engine_blocks import EngineBlocks
-from appliance.router.events import decode_batch
 from appliance.router.hashing import Hashes, Tokens, hash_blocks
 from appliance.router.index import PrefixIndex
 from appliance.router.kernels import match_blocks
 from appliance.router.mirror import WorkerMirror
 from appliance.router.router import Router, RoutingPolicy
 from appliance.router.warming import warm_up
+from appliance.router.wire_events import decode_batch
 
 ROUNDS = 5
 WORKERS, SESSIONS, SHARED_BLOCKS, OWN_BLOCKS, EVICTED_BLOCKS = 8, 100, 512, 64, 512

@@ -11,8 +11,8 @@ from typing import BinaryIO, NamedTuple, Self
 
 import msgspec
 
-from appliance.router.events import decode_batch
 from appliance.router.mirror import WorkerMirror
+from appliance.router.wire_events import decode_batch
 
 _LENGTH_BYTES = 4
 

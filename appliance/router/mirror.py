@@ -17,6 +17,7 @@ How vLLM 0.32 reports its cache (all in `v1/core/block_pool.py`):
 
 from __future__ import annotations
 
+from array import array
 from dataclasses import dataclass
 from typing import TypeGuard
 
@@ -24,7 +25,7 @@ import numpy as np
 
 from appliance.router.engine_blocks import EngineBlocks
 from appliance.router.errors import IndexFull, IntegrityError, RouterError
-from appliance.router.events import AllBlocksCleared, Batch, BlockRemoved, BlockStored, EngineHash, KVEvent, flat_hashes
+from appliance.router.events import AllBlocksCleared, Batch, BlockRemoved, BlockStored, KVEvent
 from appliance.router.hashing import ROOT, Hashes, hash_blocks
 from appliance.router.index import MAX_WORKERS, Index
 
@@ -88,13 +89,13 @@ class WorkerMirror:
         """Apply all events in order. Never raises for what an engine may say: what cannot be used is counted."""
         self.stats.ignored += batch.unknown_events
         # vLLM tells of each removed block by itself, which is dear to apply one by one.
-        removed: list[EngineHash] = []
+        removed = array("Q")
         for event in batch.events:
             if _is_removal(event):
                 removed += event.block_hashes
             else:
                 self._remove(removed)
-                removed.clear()
+                removed = array("Q")
                 self._apply(event)
         self._remove(removed)
 
@@ -168,10 +169,10 @@ class WorkerMirror:
         for own_hash in own_hashes[is_new > is_first].tolist():
             self._others[own_hash] = self._others.get(own_hash, 0) + 1
 
-    def _remove(self, engine_hashes: list[EngineHash]) -> None:
+    def _remove(self, engine_hashes: array[int]) -> None:
         if not engine_hashes:
             return
-        gone, unknown = self._blocks.drop(flat_hashes(engine_hashes))
+        gone, unknown = self._blocks.drop(np.frombuffer(engine_hashes, np.uint64))
         self.stats.removed_blocks += len(engine_hashes) - unknown
         self.stats.unknown_removals += unknown
         if self._others:

@@ -16,8 +16,8 @@ import zmq.asyncio
 
 from appliance.router.errors import UndecodableBatch
 from appliance.router.event_log import EventLog
-from appliance.router.events import decode_batch
 from appliance.router.mirror import WorkerMirror
+from appliance.router.wire_events import decode_batch
 
 SEQUENCE_BYTES = 8
 END_OF_REPLAY = (-1).to_bytes(SEQUENCE_BYTES, "big", signed=True)

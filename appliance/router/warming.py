@@ -6,11 +6,11 @@ from random import Random
 
 import msgspec
 
-from appliance.router.events import decode_batch
 from appliance.router.hashing import hash_blocks
 from appliance.router.index import PrefixIndex
 from appliance.router.mirror import WorkerMirror
 from appliance.router.router import Router, RoutingPolicy
+from appliance.router.wire_events import decode_batch
 
 _MANY_BLOCKS = 2000
 """More than an index and a mirror have room for at first: growing has kernels of its own."""
@@ -26,14 +26,15 @@ def warm_up() -> None:
     router = Router(index, [0], RoutingPolicy.KV, block_tokens=1, random=Random(0))  # noqa: S311 – hides nothing
     names = list(range(_MANY_BLOCKS))
     stored = {"type": "BlockStored", "parent_block_hash": None, "block_size": 1}
-    removed = {"type": "BlockRemoved", "block_hashes": names[10:]}
+    removed = {"type": "BlockRemoved", "block_hashes": names[10:20]}
+    others = [{"type": "BlockRemoved", "block_hashes": [name]} for name in names[20:]]
     for event in (
         stored | {"block_hashes": names[:10], "token_ids": names[:10]},
         stored | {"block_hashes": names[10:], "token_ids": names[10:], "parent_block_hash": 9},
-        removed,
     ):
         mirror.apply(decode_batch(msgspec.msgpack.encode([0.0, [event]])))
         router.admit(router.route(names)).close()
+    mirror.apply(decode_batch(msgspec.msgpack.encode([0.0, [removed, *others]])))
     mirror.engine_hashes(hash_blocks(names, 1))
     mirror.check_integrity()
     index.check_integrity()

@@ -68,10 +68,11 @@ from appliance.engine.parsing import AnswerParser
 from appliance.engine.plan import WorkerPlan
 from appliance.errors import SetAside
 from appliance.generation import FinishReason
-from appliance.router.events import AllBlocksCleared, Batch, BlockRemoved, BlockStored, KVEvent, decode_batch
+from appliance.router.events import AllBlocksCleared, Batch, BlockRemoved, BlockStored, KVEvent
 from appliance.router.index import PrefixIndex
 from appliance.router.mirror import _FULL_ATTENTION_KINDS, _GPU_MEDIA, WorkerMirror
 from appliance.router.subscription import END_OF_REPLAY, SEQUENCE_BYTES
+from appliance.router.wire_events import decode_batch
 
 BLOCK_TOKENS = 2
 
@@ -658,7 +659,7 @@ def test_all_fields_of_a_stored_block_arrive() -> None:
 
 def test_all_fields_of_a_removed_block_arrive() -> None:
     event = kv_events.BlockRemoved(block_hashes=[7], medium=kv_events.MEDIUM_GPU, group_idx=0)
-    expected = BlockRemoved([7], "GPU", 0)
+    expected = BlockRemoved(array("Q", [7]), "GPU", 0)
     assert sent_and_decoded(event) == (expected,), "BlockRemoved on the wire: router/events.py"
 
 
@@ -748,9 +749,7 @@ def test_every_copy_of_a_block_is_stored_and_removed_by_itself(pool: BlockPool) 
     first, second, *removed = told(pool)
     assert isinstance(first, BlockStored)
     assert first == second, "BlockPool de-duplicates now: router/mirror.py counts copies"
-    assert removed == [BlockRemoved(list(first.block_hashes), "GPU", 0)] * 2, (
-        "a copy's removal is not told: router/mirror.py"
-    )
+    assert removed == [BlockRemoved(first.block_hashes * 2, "GPU", 0)], "a copy's removal is not told: router/mirror.py"
 
 
 def test_a_mirror_of_the_events_has_as_many_blocks_as_the_pool_counts(pool: BlockPool) -> None:

@@ -10,10 +10,10 @@ import pytest
 
 from appliance.router.errors import UndecodableBatch
 from appliance.router.event_log import EventLog, Record, read_log, replay
-from appliance.router.events import decode_batch
 from appliance.router.hashing import hash_blocks
 from appliance.router.index import Index, PrefixIndex, Tier
 from appliance.router.mirror import WorkerMirror
+from appliance.router.wire_events import decode_batch
 from tests.unit.router.plain_index import PlainIndex
 
 BLOCK_TOKENS = 2

@@ -49,7 +49,7 @@ def stored(
 
 def removed(*engine_hashes: int | bytes, **fields: Any) -> BlockRemoved:
     ours: dict[str, Any] = {"medium": "GPU", "group_idx": 0}
-    return BlockRemoved(block_hashes=list(engine_hashes), **(ours | fields))
+    return BlockRemoved(block_hashes=array("Q", map(short_hash, engine_hashes)), **(ours | fields))
 
 
 def apply(mirror: WorkerMirror, *events: KVEvent, unknown_events: int = 0) -> None:

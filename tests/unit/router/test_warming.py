@@ -6,14 +6,14 @@ from types import ModuleType
 import msgspec
 import numpy as np
 
-from appliance.router import events, hashing, kernels, pending
-from appliance.router.events import decode_batch
+from appliance.router import hashing, kernels, msgpack_scan, pending
 from appliance.router.index import PrefixIndex, Tier
 from appliance.router.mirror import WorkerMirror
 from appliance.router.router import Router, RoutingPolicy
 from appliance.router.warming import warm_up
+from appliance.router.wire_events import decode_batch
 
-MODULES: tuple[ModuleType, ...] = (events, hashing, kernels, pending)
+MODULES: tuple[ModuleType, ...] = (msgpack_scan, hashing, kernels, pending)
 
 
 def compiled() -> dict[str, int]:
@@ -31,7 +31,9 @@ def test_every_kernel_is_compiled_for_one_kind_of_arguments_and_nothing_later() 
     warm = compiled()
     work_of_a_box()
     assert compiled() == warm
-    assert {name: count for name, count in warm.items() if count != 1} == {"appliance.router.events.read_numbers": 2}
+    assert {name: count for name, count in warm.items() if count != 1} == {
+        "appliance.router.msgpack_scan.read_numbers": 2
+    }
 
 
 def work_of_a_box() -> None:
@@ -48,6 +50,8 @@ def work_of_a_box() -> None:
     }
     for event in (stored, stored | {"parent_block_hash": 2**64 - 1}, {"type": "BlockRemoved", "block_hashes": []}):
         mirror.apply(decode_batch(msgspec.msgpack.encode([0.0, [event]])))
+    removals = [{"type": "BlockRemoved", "block_hashes": [name], "medium": "GPU"} for name in (7, 2**64 - 1)]
+    mirror.apply(decode_batch(msgspec.msgpack.encode([0.0, removals, 0])))
     many = np.arange(8192, dtype=np.uint32)
     for token_ids in ([], [1], range(7), [1, 2, 3, 2**32 - 1], many, np.flip(many)):
         ticket = router.admit(router.route(token_ids, extra_keys=[["salt"], ["image", 3]]))
