@@ -216,7 +216,9 @@ class Hints:
     A higher `priority` is more important, 0 is ordinary, what is below is background work; a `strict_priority`
     outranks every lower one whatever the cache holds. `output_tokens` is the expected length of the answer, `worker`
     the one that is to serve it while it lives, `tool_wait_seconds` how long a tool will take that the answer may call.
-    With `speculative_prefill` the session's next prompt is prepared, as far as it is known.
+    With `speculative_prefill` the session's next prompt is prepared, as far as it is known. Requests of one `prefix_id`
+    are kept on one worker where no session is named; `interarrival_seconds` lie, as a rule, between an answer and the
+    next request. `total_requests` is for policies: some clients mean all of a conversation by it, others what is left.
     """
 
     priority: int = 0

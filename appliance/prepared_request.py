@@ -178,11 +178,13 @@ class PreparedRequest:
         )
 
     def _chooser(self, prompt: Prompt) -> Choose:
+        """Requests of one `prefix_id` stay together as those of a session do, where no session is named."""
+        hints = self._conversation.hints
         return partial(
             self._pipeline.choose,
             prompt,
-            session_id=self._conversation.identity.session_id,
-            output_tokens=self._conversation.hints.output_tokens,
+            session_id=self._conversation.identity.session_id or hints.prefix_id,
+            output_tokens=hints.output_tokens,
         )
 
     def _step_aside(self, name: str, worker: int) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from appliance.cache.errors import IntegrityError
 from appliance.cache.forecast import Forecast
-from appliance.cache.hint import ExpectedDuration
+from appliance.cache.hint import ExpectedDuration, Hint, UsualGap
 from appliance.cache.session_state import TOOL_STOPS
 from appliance.conversation import Hints
 
@@ -57,8 +57,7 @@ class SessionForecast:
         if not self._running[name]:
             del self._running[name]
         waits_for_tool = stop_reason in TOOL_STOPS
-        seconds = hints.tool_wait_seconds
-        hint = ExpectedDuration(seconds) if waits_for_tool and seconds is not None else None
+        hint = _hint(hints, waits_for_tool=waits_for_tool)
         self._forecast.response_ended(
             number, self._clock(), waits_for_tool=waits_for_tool, hint=hint, is_final=hints.session_final
         )
@@ -103,6 +102,13 @@ class SessionForecast:
             raise IntegrityError(f"session forecast: numbers {sorted(numbers)} of {len(self._numbers)} sessions")
         if not self._running.keys() <= self._numbers.keys() or min(self._running.values(), default=1) < 1:
             raise IntegrityError("session forecast: a session runs that is not known, or runs nothing")
+
+
+def _hint(hints: Hints, *, waits_for_tool: bool) -> Hint | None:
+    """What a tool takes says more than what lies between requests as a rule."""
+    if waits_for_tool and hints.tool_wait_seconds is not None:
+        return ExpectedDuration(hints.tool_wait_seconds)
+    return None if hints.interarrival_seconds is None else UsualGap(hints.interarrival_seconds)
 
 
 def batches(keeps: Mapping[str, float], most: int) -> Iterator[dict[str, float]]:

@@ -26,8 +26,22 @@ class ExpectedDuration:
     than the tool (a permission asked, the client's own work), so even an exact duration is worth no more."""
 
     def likelihood(self, gaps_seconds: Floats) -> Floats:
-        distance = (np.log(np.maximum(gaps_seconds, 1e-3)) - np.log(max(self.seconds, 1e-3))) / self.spread
-        return np.asarray(np.exp(-0.5 * distance**2))
+        return _closeness(gaps_seconds, self.seconds, self.spread)
+
+
+@dataclass(frozen=True, slots=True)
+class UsualGap:
+    """`nvext.agent_hints.iat`: between two requests the client leaves about so long. A mean over other gaps than this
+    one, or a constant that a toolkit sends with everything: off by more than a tool's time is, and one in five says
+    nothing at all. So what lies far from it becomes five times less likely at most. Both are priors, not measured."""
+
+    seconds: float
+    spread: float = 1.2
+    error_rate: float = 0.2
+
+    def likelihood(self, gaps_seconds: Floats) -> Floats:
+        closeness = _closeness(gaps_seconds, self.seconds, self.spread)
+        return np.asarray(self.error_rate + (1 - self.error_rate) * closeness)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,3 +53,9 @@ class BackWithin:
 
     def likelihood(self, gaps_seconds: Floats) -> Floats:
         return np.where(gaps_seconds <= self.seconds, 1 - self.error_rate, self.error_rate)
+
+
+def _closeness(gaps_seconds: Floats, seconds: float, spread: float) -> Floats:
+    """Of each gap to a duration that is off by a lognormal factor; 1 where they are the same."""
+    distance = (np.log(np.maximum(gaps_seconds, 1e-3)) - np.log(max(seconds, 1e-3))) / spread
+    return np.asarray(np.exp(-0.5 * distance**2))

@@ -116,6 +116,20 @@ async def test_the_engine_serves_the_lowest_number_first_so_priority_changes_its
     assert (worker.calls[0].priority, worker.calls[0].session_id) == (-3, "s")
 
 
+@pytest.mark.parametrize(
+    ("session_id", "prefix_id", "name"), [("s", "p", "s"), (None, "p", "p"), ("s", None, "s"), (None, None, None)]
+)
+async def test_a_prefix_id_keeps_requests_together_where_no_session_is_named(
+    session_id: str | None, prefix_id: str | None, name: str | None
+) -> None:
+    worker = ScriptedWorker(0, HELLO)
+    asked = conversation(hints=Hints(prefix_id=prefix_id), identity=Identity(session_id=session_id))
+    async with ScriptedBox(worker) as box:
+        assert (await box.pipeline.prepare(asked, "r")).decide().session_id == name
+        await box.ask(asked)
+    assert worker.calls[0].session_id == session_id
+
+
 async def test_a_request_weighs_on_its_worker_until_it_ends_and_in_prefill_until_its_first_token() -> None:
     gates = asyncio.Event(), asyncio.Event()
     async with ScriptedBox(ScriptedWorker(0, [gates[0], HELLO[0], gates[1], *HELLO[1:]])) as box:

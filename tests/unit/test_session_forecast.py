@@ -63,6 +63,39 @@ def test_a_tool_that_takes_long_makes_its_session_worth_less_at_first(forecast: 
     assert keeps["human"] == keeps["silent"]
 
 
+def test_a_short_usual_gap_makes_its_session_worth_more_whatever_it_stopped_for(
+    forecast: SessionForecast, clock: Clock
+) -> None:
+    for stop in ("tool_calls", "stop"):
+        ask(forecast, f"{stop} short", stop, interarrival_seconds=2.0)
+        ask(forecast, f"{stop} long", stop, interarrival_seconds=400.0)
+        ask(forecast, f"{stop} silent", stop)
+    clock.seconds += 0.5
+    keeps = forecast.keeps()
+    for stop in ("tool_calls", "stop"):
+        assert keeps[f"{stop} short"] > keeps[f"{stop} silent"] > keeps[f"{stop} long"] > 0
+
+
+def test_a_tool_time_counts_before_a_usual_gap_where_a_tool_was_called(forecast: SessionForecast) -> None:
+    ask(forecast, "both", "tool_calls", tool_wait_seconds=30.0, interarrival_seconds=0.25)
+    ask(forecast, "tool", "tool_calls", tool_wait_seconds=30.0)
+    ask(forecast, "human", "stop", tool_wait_seconds=30.0, interarrival_seconds=0.25)
+    ask(forecast, "gap", "stop", interarrival_seconds=0.25)
+    keeps = forecast.keeps()
+    assert keeps["both"] == keeps["tool"]
+    assert keeps["human"] == keeps["gap"]
+
+
+def test_a_usual_gap_that_says_nothing_costs_a_session_little_once_it_is_long_past(
+    forecast: SessionForecast, clock: Clock
+) -> None:
+    ask(forecast, "constant", "tool_calls", interarrival_seconds=0.25)
+    ask(forecast, "silent", "tool_calls")
+    clock.seconds += 30
+    keeps = forecast.keeps()
+    assert 0.5 * keeps["silent"] < keeps["constant"] < keeps["silent"]
+
+
 def test_what_is_forgotten_is_gone_and_its_number_is_used_again(forecast: SessionForecast) -> None:
     ask(forecast, "a", session_final=True)
     forecast.arrived("b")

@@ -57,7 +57,8 @@ class PromptCacheOptions(Struct):
 
 class AgentHints(Struct):
     """`osl`, or `output_tokens`, is the expected length of the answer in tokens, `iat` the milliseconds between
-    requests, `tool_wait_ms` how long a tool that the answer may call will take: ours, not in Dynamo."""
+    an answer and the next request, `prefix_id` what keeps requests without a session on one worker, `total_requests` is
+    for rules of policies only. `tool_wait_ms`: how long a tool that the answer may call takes; ours, not in Dynamo."""
 
     priority: int | None = None
     strict_priority: Count | None = None
