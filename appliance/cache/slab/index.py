@@ -30,7 +30,7 @@ _ALL: Final = Shares(1.0, 1.0)
 
 class SlabStats(NamedTuple):
     """`rows` in use are those with a block, `held` those that cannot go now. The rest counts since the index was made:
-    blocks restored from headers, written and evicted, writes refused for want of a row, and rows that did not prove
+    blocks restored from headers, written and evicted, writes refused for want of a row, and rows that did not give
     what they should hold."""
 
     rows: int
@@ -103,6 +103,10 @@ class SlabIndex:
     def release(self, rows: Numbers) -> None:
         """Once each, in the order of their prompt."""
         self._change_leases(rows, -1)
+
+    def worths(self, rows: Numbers) -> Worth:
+        """By their claims, which may have ended since they were written."""
+        return Worth(*self._core.worths(rows))
 
     def drop(self, row: int) -> None:
         """The leased row does not hold what it should: it is found no more, and free once nobody reads it."""
