@@ -88,6 +88,15 @@ class EvictionView:
         held: NDArray[np.bool_] = self._tables.blocks["holders"][np.asarray(blocks, np.int64)] > 0
         return held
 
+    def worths(self, blocks: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Their own priorities, and for how long from the last use (or FOREVER) these hold."""
+        records = self._tables.blocks[blocks]
+        return records["own"].astype(np.int64), records["duration_ms"].astype(np.int64)
+
+    def parents(self, blocks: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The blocks that they come behind, or NO_BLOCK."""
+        return self._tables.blocks["parent"][blocks].astype(np.int64)
+
     def block(self, block: int) -> BlockFacts:
         record = self._tables.blocks[block]
         per_block = len(self._tables.claims) // self.num_blocks

@@ -259,6 +259,11 @@ class ArenaIndex:
             self._core.release(rows, now_ms)
         return len(dropped)
 
+    @property
+    def namespace(self) -> bytes:
+        """What this box's engines mix into their keys; zeros until one has said so."""
+        return self._header[NAMESPACE : NAMESPACE + KEY_WORDS].tobytes()
+
     def set_namespace(self, words: Keys) -> None:
         """What this box's engines mix into their keys."""
         with self._change():
@@ -276,6 +281,14 @@ class ArenaIndex:
             places = np.arange(position if is_whole else now, now) % CHANGE_RING
             rows = self._tables.changes[places]
         return Changes(rows[:, 0] != 0, rows[:, 1:], now, is_whole)
+
+    def facts(self, rows: Numbers) -> tuple[Keys, Worth]:
+        """Of rows that this owner holds: the keys of the blocks before them, zeros for none, and what they are worth by
+        their claims."""
+        with self._change():
+            before = self._core.parents(rows)
+            parents = np.where((before == NO_BLOCK)[:, None], np.uint64(0), self._tables.keys[before])
+            return parents, Worth(*self._core.worths(rows))
 
     def stored_keys(self) -> tuple[Keys, int]:
         """All that is READY, and the position of the changes that this holds."""

@@ -1,0 +1,99 @@
+"""`python -m appliance.keeper SETTINGS` (JSON), started by the supervisor; see `wire.py` for what they say."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from typing import Final
+
+import msgspec
+
+from appliance.errors import BoxError
+from appliance.keeper.keeper import Keeper, open_keeper
+from appliance.keeper.wire import KeeperSettings, Opening, Promote, Promoted, frame, read_frame
+
+STATS_SECONDS: Final = 1.0
+MAX_PROMOTIONS: Final = 64
+"""Under way at a time; a further one is answered at once, with nothing."""
+
+
+class Line:
+    """To the supervisor. One that does not read holds the keeper up, never the other way round."""
+
+    def __init__(self, file: int) -> None:
+        self._file = file
+
+    def say(self, message: msgspec.Struct) -> None:
+        data = frame(message)
+        while data:
+            data = data[os.write(self._file, data) :]
+
+
+async def serve(keeper: Keeper, reader: asyncio.StreamReader, line: Line) -> None:
+    """Until the supervisor's end of the pipe closes."""
+    running = [asyncio.create_task(keeper.run()), asyncio.create_task(_tell(keeper, line))]
+    promoting: set[asyncio.Task[None]] = set()
+    asked = asyncio.create_task(read_frame(reader, Promote))
+    try:
+        while True:
+            await asyncio.wait({asked, *running}, return_when=asyncio.FIRST_COMPLETED)
+            for task in running:
+                if task.done():
+                    task.result()
+            if not asked.done():
+                continue
+            promote = asked.result()
+            if promote is None:
+                return
+            if len(promoting) >= MAX_PROMOTIONS:
+                line.say(Promoted(promote.number, 0))
+            else:
+                task = asyncio.create_task(_promote(keeper, promote, line))
+                promoting.add(task)
+                task.add_done_callback(promoting.discard)
+            asked = asyncio.create_task(read_frame(reader, Promote))
+    finally:
+        for task in (asked, *running, *promoting):
+            task.cancel()
+        await asyncio.gather(asked, *running, *promoting, return_exceptions=True)
+
+
+async def _promote(keeper: Keeper, promote: Promote, line: Line) -> None:
+    line.say(Promoted(promote.number, await keeper.promote(promote.keys)))
+
+
+async def _tell(keeper: Keeper, line: Line) -> None:
+    while True:
+        line.say(keeper.stats)
+        await asyncio.sleep(STATS_SECONDS)
+
+
+async def _main(settings: KeeperSettings, line: Line) -> None:
+    loop, reader = asyncio.get_running_loop(), asyncio.StreamReader()
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    keeper = open_keeper(settings, lambda seen, rows: line.say(Opening(seen, rows)))
+    try:
+        await serve(keeper, reader, line)
+    finally:
+        keeper.close()
+
+
+def main(text: str) -> int:
+    """The exit status. What is wrong is said on standard error."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    settings = msgspec.json.decode(text, type=KeeperSettings)
+    try:
+        with contextlib.suppress(BrokenPipeError):
+            asyncio.run(_main(settings, Line(sys.stdout.fileno())))
+    except BoxError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

@@ -1,0 +1,86 @@
+"""A keeper over a small arena and a small slab, in one folder; an engine beside it that stores and looks up."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from mmap import mmap
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from appliance.cache.arena.index import ArenaIndex
+from appliance.cache.arena.tables import mapped
+from appliance.cache.slab.file import Slab
+from appliance.cache.slab.index import SlabIndex
+from appliance.cache.slab.layout import Shape
+from appliance.keeper.budget import WriteBudget
+from appliance.keeper.keeper import Keeper
+from appliance.keeper.tiers import Tiers
+from tests.unit.cache.arena.arenas import ROW_BYTES, keys, opened, parents, worth
+
+ARENA_ROWS, SLAB_ROWS = 8, 16
+
+
+class Bench(NamedTuple):
+    engine: ArenaIndex
+    tiers: Tiers
+    keeper: Keeper
+
+    def store(self, *numbers: int, priority: int = 35) -> None:
+        """As an engine does, blocks that come behind one another."""
+        store(self.engine, self.tiers.memory, *numbers, priority=priority)
+
+    def content(self, number: int) -> int | None:
+        """What an engine reads of the block: its number, if it is the right one; `None` if it is not there."""
+        return content(self.engine, self.tiers.memory, number)
+
+    async def write_all(self) -> int:
+        self.keeper.writing.follow()
+        total = 0
+        while self.keeper.writing.num_queued:
+            total += await self.keeper.writing.write_batch()
+        return total
+
+    async def promote(self, *numbers: int) -> int:
+        return await self.keeper.promote(keys(*numbers).tobytes())
+
+    def check(self) -> None:
+        self.engine.check_integrity()
+        self.tiers.index.check_integrity()
+        assert self.engine.stats.held == self.tiers.index.stats.held == 0
+
+
+def store(engine: ArenaIndex, memory: mmap, *numbers: int, priority: int = 35) -> None:
+    view = np.frombuffer(memory, np.uint8).reshape(-1, ROW_BYTES)
+    wanted = keys(*numbers)
+    rows = engine.begin_store(wanted)
+    for number, row in zip(numbers, rows.tolist(), strict=True):
+        if row >= 0:
+            view[row] = number
+    before = parents(None, *numbers[:-1])
+    engine.end_store(wanted, before, None, worth(len(numbers), priority), is_whole=True)
+
+
+def content(engine: ArenaIndex, memory: mmap, number: int) -> int | None:
+    row = int(engine.look_up(keys(number))[0])
+    if row < 0:
+        return None
+    found = np.frombuffer(memory, np.uint8).reshape(-1, ROW_BYTES)[row]
+    assert (found == found[0]).all()
+    engine.release(np.array([row]))
+    return int(found[0])
+
+
+def bench(
+    folder: Path, *, arena_rows: int = ARENA_ROWS, slab_rows: int = SLAB_ROWS, budget: int = 0, max_queued: int = 64
+) -> Bench:
+    """Another call with the same folder is another start of the keeper, once the first is closed."""
+    engine = opened(folder, arena_rows, b"e" * 16)
+    arena = opened(folder, arena_rows, b"k" * 16)
+    slab = Slab.open(folder / "slab", Shape(slab_rows, ROW_BYTES, b"i" * 32))
+    index = SlabIndex(slab_rows)
+    index.restore(slab.scan())
+    memory = mapped(arena.place.rows_file, arena_rows * ROW_BYTES)
+    tiers = Tiers(arena, memory, slab, index, ThreadPoolExecutor(4), ThreadPoolExecutor(2))
+    return Bench(engine, tiers, Keeper(tiers, WriteBudget(budget, lambda: 0.0), max_queued))
