@@ -113,7 +113,11 @@ async def _flushed(member: Member) -> Flushed:
         is_done = await member.worker.flush()
     except BoxError as error:
         return Flushed("gpu", member.id, 0, str(error))
-    return Flushed("gpu", member.id, blocks) if is_done else Flushed("gpu", member.id, 0, BUSY)
+    if not is_done:
+        return Flushed("gpu", member.id, 0, BUSY)
+    # The engine tells of it with its next step only; until then the router would count on what is gone.
+    member.mirror.reset(engine_is_empty=True)
+    return Flushed("gpu", member.id, blocks)
 
 
 def _arena_error(arena: HostArena) -> str | None:

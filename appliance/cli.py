@@ -91,7 +91,8 @@ class _Parser(argparse.ArgumentParser):
 
     def _check_value(self, action: argparse.Action, value: object) -> None:
         if action.choices is not None and value not in action.choices:
-            what = action.option_strings[-1] if action.option_strings else "command"
+            is_command = isinstance(action, argparse._SubParsersAction)  # noqa: SLF001 – argparse tells by nothing else
+            what = action.option_strings[-1] if action.option_strings else "command" if is_command else action.dest
             raise argparse.ArgumentError(None, _unknown(what, str(value), action.choices))
 
 

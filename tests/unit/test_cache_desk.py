@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from array import array
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from appliance.conversation import Hints, Identity
 from appliance.errors import InvalidRequest
 from appliance.host_arena import HostArena
 from appliance.retention import Retention, Subject
+from appliance.router.events import Batch, BlockStored
 from appliance.router.index import Tier
 from appliance.router.shared_tier import SharedTier
 from tests.unit.cache.arena.arenas import ROW_BYTES, opened, store
@@ -103,7 +105,11 @@ async def test_what_contradicts_itself_is_told_by_tier(desk: Desk) -> None:
 async def test_a_tier_is_flushed_but_for_workers_where_requests_run(desk: Desk) -> None:
     desk.workers[0].is_busy = True
     assert (await desk.cache.flush("gpu", None)).flushed == [Flushed("gpu", 0, 0, BUSY), Flushed("gpu", 1, 0)]
-    assert (await desk.cache.flush("gpu", 1)).flushed == [Flushed("gpu", 1, 0)]
+    stored = BlockStored(array("Q", [7]), None, array("I", [1] * BLOCK_TOKENS), BLOCK_TOKENS)
+    for member in desk.box.fleet.members.values():
+        member.mirror.apply(Batch(0.0, (stored,)))
+    assert (await desk.cache.flush("gpu", 1)).flushed == [Flushed("gpu", 1, 1)]
+    assert [tier.used for tier in desk.cache.tiers().tiers[:2]] == [1, 0]
     assert (await desk.cache.flush("host", None)).flushed == [Flushed("host", None, 4)]
     assert desk.cache.tiers().tiers[2].used == 0
 

@@ -39,6 +39,7 @@ class ArenaSpec(OffloadingSpec):  # type: ignore[misc]  # vllm is not typed
         if self._manager is None:
             namespace = Namespace(identity(self.config, self.extra_config["weights"]))
             tokens = {group.group_id: group.tokens_per_block * self.blocks_per_chunk for group in self.config.groups}
+            _warm_up()
             index = self._joined()
             index.set_namespace(namespace.first_group)
             self._manager = ArenaManager(index, namespace, tokens)
@@ -73,3 +74,9 @@ class ArenaSpec(OffloadingSpec):  # type: ignore[misc]  # vllm is not typed
         index = ArenaIndex.open(self._place, self._geometry)
         index.join(self._token)
         return index
+
+
+def _warm_up() -> None:
+    from appliance.cache.arena.warming import warm_up
+
+    warm_up()

@@ -22,8 +22,10 @@ class RetentionBlockPool(BlockPool):  # type: ignore[misc]  # vllm is not typed
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        from appliance.cache.warming import warm_up
         from appliance.engine.retention.retention import Retention
 
+        warm_up()
         for block in self.blocks:
             block.prev_free_block = block.next_free_block = None
         self.retention: Retention = Retention(self.blocks)

@@ -82,7 +82,7 @@ def test_flush_sends_the_tier_and_the_worker_and_tells_what_was_dropped(place: P
 def test_an_unknown_tier_is_refused_with_the_nearest_one(place: Place) -> None:
     with pytest.raises(SystemExit, match=str(EXIT_USAGE)):
         place.command("cache", "flush", "hots")
-    assert "did you mean host?" in place.capture.readouterr().err
+    assert "unknown tier hots; did you mean host?" in place.capture.readouterr().err
 
 
 def test_without_a_box_there_is_no_cache(place: Place) -> None:
