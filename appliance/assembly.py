@@ -8,6 +8,7 @@ from __future__ import annotations
 import random
 from typing import NamedTuple
 
+from appliance.api import json_scan
 from appliance.box import RunningBox
 from appliance.cache.arena.place import ArenaPlace
 from appliance.cache.policy_source import load_policy
@@ -67,6 +68,7 @@ def prepare(settings: Settings, folders: Folders, model: Model) -> Workshop:
     Raises `StartError` for a model that vLLM refuses or a machine that is too small.
     """
     warm_up()
+    json_scan.warm_up()
     place = arena_place(SHARED_MEMORY, folders.runtime) if settings.cache.host.bytes else None
     plans = plan_workers(settings, detect_hardware(), folders.runtime, folders.data / "logs", place)
     renderer, configs = load_model_side(settings, model, plans)

@@ -44,7 +44,7 @@ from appliance.conversation import (
     ToolCall,
     ToolResult,
 )
-from appliance.generation import Inference
+from appliance.generation import Inference, ModelCard
 from benchmarks.first_token import words
 from benchmarks.model_side import Bench, prepared
 
@@ -118,6 +118,9 @@ class Counting:
 
     def __init__(self, bench: Bench) -> None:
         self._bench = bench
+
+    def models(self) -> tuple[ModelCard, ...]:
+        return (ModelCard(self._bench.model.served_name, CONTEXT_TOKENS, self._bench.model.created),)
 
     async def count_tokens(self, conversation: Conversation) -> int:
         return int(await self._bench.renderer.count(conversation))

@@ -60,7 +60,7 @@ def pieces_of(bench: Bench) -> list[tuple[int, str]]:
     return [(token, tokenizer.decode([token])) for token in tokenizer.encode(words(77, 2 * TOKENS))]
 
 
-def box_app(bench: Bench) -> Any:
+def box_app(bench: Bench, engine: ScriptedEngine | None = None) -> Any:
     """The HTTP side and the pipeline of a box over one scripted engine."""
     from appliance.accounting import Accounts
     from appliance.api.app import create_app
@@ -73,7 +73,7 @@ def box_app(bench: Bench) -> Any:
     from appliance.router.router import Router, RoutingPolicy
 
     worker = Worker(bench.plan, bench.config)
-    worker._llm = cast("Any", ScriptedEngine(bench.config, bench.base, pieces_of(bench)))  # noqa: SLF001 – in place of a real one
+    worker._llm = cast("Any", engine or ScriptedEngine(bench.config, bench.base, pieces_of(bench)))  # noqa: SLF001 – in place of a real one
     router = Router(
         PrefixIndex(),
         workers=(0,),
@@ -85,7 +85,7 @@ def box_app(bench: Bench) -> Any:
     reading = Reading(bench.renderer, AnswerParser, bench.stabiliser)
     pipeline = Pipeline(card, reading, router, cast("Any", OneWorker(worker)), Accounts())
     box = RunningBox("", bench.model.served_name, bench.model.source)
-    return create_app(pipeline, box, max_body_bytes=1 << 24, max_requests=256)
+    return create_app(pipeline, box, max_body_bytes=64 << 20, max_requests=256)
 
 
 async def vllm_app(bench: Bench) -> Any:

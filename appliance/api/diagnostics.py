@@ -14,9 +14,10 @@ from typing import Any, Final
 
 import msgspec
 
-from appliance.conversation import Block, Conversation, Message, Role, Thinking, ToolResult
+from appliance.conversation import Block, Conversation, Image, Message, Role, Thinking, ToolResult
 
 MAX_HASHES: Final = 1_000_000  # 8 MB
+HASHED_CHARACTERS: Final = 2**20
 SYSTEM_ROLES: Final = frozenset({Role.SYSTEM, Role.DEVELOPER})
 
 
@@ -171,12 +172,24 @@ def _plain(message: Message) -> Message:
 def _plain_blocks(blocks: Sequence[Block]) -> Iterator[Block]:
     for block in blocks:
         if isinstance(block, ToolResult):
-            content = tuple(replace(part, mark=None) for part in block.content)
+            content = tuple(
+                _hashed(part) if isinstance(part, Image) else replace(part, mark=None) for part in block.content
+            )
             yield replace(block, mark=None, content=content)
         elif isinstance(block, Thinking):
             yield replace(block, mark=None, signature=None)
+        elif isinstance(block, Image):
+            yield _hashed(block)
         else:
             yield block if block.mark is None else replace(block, mark=None)
+
+
+def _hashed(image: Image) -> Image:
+    """With a digest for a URL: to encode one of many megabytes at once would hold all threads."""
+    digest = hashlib.blake2b(digest_size=16)
+    for begin in range(0, len(image.url), HASHED_CHARACTERS):
+        digest.update(image.url[begin : begin + HASHED_CHARACTERS].encode())
+    return replace(image, url=digest.hexdigest(), mark=None)
 
 
 def _hash(value: Any) -> int:

@@ -16,6 +16,7 @@ from appliance.api.admission import Admission
 from appliance.api.asgi import ClientLeftError, disconnected, headers_of, parse_object, read_body
 from appliance.api.codec import Call, Codec, Reply, Stamp
 from appliance.api.guard import request_id_of
+from appliance.api.json_body import Bounds
 from appliance.api.offload import Offload
 from appliance.api.output import Output
 from appliance.api.problems import internal_error
@@ -57,7 +58,10 @@ class Service:
     async def parse(self, body: bytes) -> Parsed:
         """Raises like `parse_object`."""
         offload = self.offload(len(body))
-        return Parsed(await offload.run(parse_object, body), offload)
+        return Parsed(await offload.run(parse_object, body, self._bounds()), offload)
+
+    def _bounds(self) -> Bounds:
+        return Bounds.of(max((card.context_tokens for card in self.inference.models()), default=0))
 
 
 class Exchange(Response):

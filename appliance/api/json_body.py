@@ -1,9 +1,11 @@
-"""JSON → values, in steps that are short however long the text is, and never nested without bound."""
+"""JSON → values, in steps that are short however long the text is, never nested or branched without bound."""
 
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
@@ -11,25 +13,71 @@ import msgspec
 MAX_NESTING: Final = 100
 """Arrays and objects inside one another. What walks a value later may walk it recursively; and a grammar for a JSON
 schema takes time by the cube of its depth (measured: 0.4 s for 128 levels, 11 s for 400)."""
-PIECE_BYTES: Final = 2**18
-"""No more is decoded at once: a decoder lets no other thread run, and takes up to 10 ms for so much dense JSON."""
-
+SHORT_BYTES: Final = 2**18
+"""Decoded in one step."""
 MAX_PATH_CHARACTERS: Final = 256
-
-_OBJECT: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_ARRAY: Final = msgspec.json.Decoder(list[msgspec.Raw])
-_BLANKS: Final = b" \t\r\n"
+MAX_SEARCHED_BYTES: Final = 2**20
+"""Of text that is no JSON. What searches it lets no other thread run."""
 
 
 class NestedTooDeeplyError(ValueError):
     """Nested more than `MAX_NESTING` deep."""
 
 
-def decode_json(text: bytes) -> Any:
-    """Raises `msgspec.DecodeError` or `UnicodeDecodeError` for text that is no JSON (lone surrogates are none), and
-    `NestedTooDeeplyError`."""
+class TooMuchError(ValueError):
+    """`found` of a `kind` of which no more than `most` are decoded."""
+
+    def __init__(self, found: int, most: int, kind: str) -> None:
+        super().__init__(f"{found} {kind}, at most {most} are decoded")
+        self.found = found
+        self.most = most
+        self.kind = kind
+
+
+class TooManyValuesError(TooMuchError):
+    pass
+
+
+class TooMuchTextError(TooMuchError):
+    """Images and files are not counted."""
+
+
+TOKEN_BYTES: Final = 32
+"""Of JSON, for a token: a token of English takes 4 or 5, one of Chinese written in escapes 6 to 12."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """The most that is decoded: values, those of which others consist, and bytes of text. Text of at most
+    `SHORT_BYTES` has no bounds."""
+
+    values: int = sys.maxsize
+    containers: int = sys.maxsize
+    text_bytes: int = sys.maxsize
+
+    @classmethod
+    def of(cls, context_tokens: int) -> Bounds:
+        """Far beyond what a model with such a context can read. Arrays and objects fewest of all: Python's collector
+        walks all that are made of them at once, which holds every thread (measured: 10 ms for 16,384 parts)."""
+        return cls(
+            values=max(2**18, 4 * context_tokens),
+            containers=max(2**14, context_tokens // 8),
+            text_bytes=max(2**22, TOKEN_BYTES * context_tokens),
+        )
+
+
+UNBOUNDED: Final = Bounds()
+
+
+def decode_json(text: bytes, bounds: Bounds = UNBOUNDED) -> Any:
+    """Raises `msgspec.DecodeError` or `UnicodeDecodeError` for text that is no JSON (lone surrogates are none),
+    `NestedTooDeeplyError`, `TooManyValuesError` and `TooMuchTextError`."""
+    return _decode_short(text) if len(text) <= SHORT_BYTES else _decode_long(text, bounds)
+
+
+def _decode_short(text: bytes) -> Any:
     try:
-        value = _decode(text, 0)
+        value = msgspec.json.decode(text)
     except RecursionError as error:
         raise NestedTooDeeplyError from error
     # Counting brackets is cheaper than a walk, and a short request has too few of them.
@@ -38,9 +86,30 @@ def decode_json(text: bytes) -> Any:
     return value
 
 
+def _decode_long(text: bytes, bounds: Bounds) -> Any:
+    # Compiled code, which programs that read nothing long need not load.
+    from appliance.api import json_scan
+    from appliance.api.json_pieces import Pieces
+
+    scanned = json_scan.Scanned.of(text)
+    found = [int(count) for count in json_scan.measure(scanned)]
+    if found[json_scan.DEPTH] > MAX_NESTING:
+        raise NestedTooDeeplyError
+    if found[json_scan.VALUES] > bounds.values:
+        raise TooManyValuesError(found[json_scan.VALUES], bounds.values, "values")
+    if found[json_scan.CONTAINERS] > bounds.containers:
+        raise TooManyValuesError(found[json_scan.CONTAINERS], bounds.containers, "arrays and objects")
+    if found[json_scan.TEXT_BYTES] > bounds.text_bytes:
+        raise TooMuchTextError(found[json_scan.TEXT_BYTES], bounds.text_bytes, "bytes of text")
+    return Pieces(text, scanned).decode()
+
+
 def lone_surrogate(text: bytes) -> str | None:
     """Where JSON that could not be decoded escapes half of a surrogate pair, which is no character and has no tokens:
-    the path of the field, cut off when it is long. `None` when that is not what is wrong."""
+    the path of the field, cut off when it is long. `None` when that is not what is wrong, or the text is longer than
+    `MAX_SEARCHED_BYTES`."""
+    if len(text) > MAX_SEARCHED_BYTES:
+        return None
     try:
         found = next((path for path, string in _strings("", json.loads(text)) if _is_half(string)), None)
     except (ValueError, RecursionError):
@@ -67,18 +136,6 @@ def _strings(path: str, value: Any) -> Iterator[tuple[str, str]]:
     elif isinstance(value, list):
         for position, member in enumerate(value):
             yield from _strings(f"{path}[{position}]", member)
-
-
-def _decode(text: bytes | msgspec.Raw, depth: int) -> Any:
-    """A long array or object is first cut into its members, then each of them is decoded."""
-    if len(text) <= PIECE_BYTES or depth == MAX_NESTING:
-        return msgspec.json.decode(text)
-    first = bytes(memoryview(text)[:PIECE_BYTES]).lstrip(_BLANKS)[:1]
-    if first == b"{":
-        return {name: _decode(member, depth + 1) for name, member in _OBJECT.decode(text).items()}
-    if first == b"[":
-        return [_decode(member, depth + 1) for member in _ARRAY.decode(text)]
-    return msgspec.json.decode(text)
 
 
 def _is_nested_deeper(value: Any, limit: int) -> bool:

@@ -71,7 +71,7 @@ class Renderer:
         in_place = isinstance(renderer.tokenizer, ThreadSafeHFTokenizerMixin)
         self._lane = Lane("render", in_place=in_place)
         self._counting_lane = Lane("count", in_place=in_place)
-        self._sampler = Sampler.of(config)
+        self._sampler = Sampler.of(config, renderer.tokenizer)
 
     @property
     def context_tokens(self) -> int:

@@ -17,6 +17,8 @@ from typing import Any, NamedTuple
 
 MAX_BYTES = 2**26
 """Of pieces and their tokens, about sixty histories of 100,000 tokens."""
+TOKENS_AT_ONCE = 2**16
+"""To copy more holds all threads."""
 VERIFIED_TEXTS = 16
 """As many of the first texts are tokenised both ways and compared."""
 
@@ -100,7 +102,8 @@ class SegmentTokenizer:
     def _by_segments(self, text: str) -> list[int]:
         token_ids: list[int] = []
         for piece in self._pieces(text):
-            token_ids.extend(piece)
+            for portion in _portions(piece):
+                token_ids.extend(portion)
         return token_ids
 
     def _pieces(self, text: str) -> Iterator[Sequence[int]]:
@@ -117,7 +120,9 @@ class SegmentTokenizer:
                 self._known.move_to_end(piece)
                 self.hit_tokens += len(known)
                 return known
-        made = array("I", self._encode(piece))
+        made = array("I")
+        for portion in _portions(self._encode(piece)):
+            made.extend(portion)
         with self._lock:
             self.made_tokens += len(made)
             self._keep(piece, made)
@@ -148,3 +153,7 @@ def special_tokens(tokenizer: Any) -> dict[str, int]:
     if any(token.lstrip or token.rstrip or token.single_word for _, token in raw):
         return {}
     return {token.content: token_id for token_id, token in raw if token.content}
+
+
+def _portions(tokens: Sequence[int]) -> Iterator[Sequence[int]]:
+    return (tokens[begin : begin + TOKENS_AT_ONCE] for begin in range(0, len(tokens), TOKENS_AT_ONCE))

@@ -6,6 +6,7 @@ import copy
 from collections.abc import Coroutine, Sequence
 from typing import Any, TypeVar
 
+from transformers import PreTrainedTokenizerBase
 from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
 from vllm.renderers import BaseRenderer, ChatParams
 from vllm.renderers.online_renderer import OnlineRenderer
@@ -82,8 +83,14 @@ def tokenize_by_segments(renderer: BaseRenderer) -> SegmentTokenizer:
     What a segment cannot tell stays vLLM's: offsets, images, special tokens put around the whole.
     """
     tokenizer = renderer.get_tokenizer()
+    # Nothing but ids: each list more of a long text holds all threads while it is made.
+    only_ids = (
+        {"return_attention_mask": False, "return_token_type_ids": False}
+        if isinstance(tokenizer, PreTrainedTokenizerBase)
+        else {}
+    )
     segments = SegmentTokenizer(
-        lambda text: tokenizer(text, add_special_tokens=False)["input_ids"], special_tokens(tokenizer)
+        lambda text: tokenizer(text, add_special_tokens=False, **only_ids)["input_ids"], special_tokens(tokenizer)
     )
     whole = renderer._tokenize_prompt  # noqa: SLF001 – the one place where vLLM makes tokens of a prompt
 

@@ -113,6 +113,9 @@ class Worker(RetentionClient):
                 f"worker {self.plan.id} did not start: {last_error(self.plan.log) or error}",
                 hint=advice(self.plan.log),
             ) from error
+        # What a grammar is has been checked where the prompt was made; here it would be done once more, in the loop
+        # (measured: 15 ms for a schema of 60 KB, 150 ms for 600 KB).
+        llm.input_processor.structured_outputs_config = None
         self._llm = llm
         if self.config.kv_transfer_config is not None:
             self._reads.listen(llm.output_processor)

@@ -93,6 +93,29 @@ async def test_a_body_that_breaks_off_holds_nothing() -> None:
     assert len(inference.conversations) == 1
 
 
+# Bodies of which a model could never read what they hold
+
+
+@pytest.mark.parametrize(
+    ("field", "status", "message"),
+    [
+        ([{}] * 100_000, 413, "arrays and objects; this box takes at most 16384"),
+        ([0] * 300_000, 413, "values; this box takes at most 262144"),
+        ("some words " * 400_000, 400, "bytes of text; this model's context has no room for more than 4194304."),
+    ],
+)
+async def test_more_than_a_model_can_read_is_refused_before_it_is_decoded(
+    field: Any, status: int, message: str
+) -> None:
+    inference = ScriptedInference()
+    async with client_of(new_app(inference, max_body_bytes=64 * MEGABYTE)) as client:
+        for path in PATHS:
+            answer = await client.post(path, json={"model": "org/small", "field": field})
+            assert answer.status_code == status
+            assert message in error_of(path, answer)["message"]
+    assert not inference.conversations
+
+
 # Text that is no text
 
 

@@ -7,10 +7,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance.api.diagnostics import CacheMiss, Diagnostics, Fingerprint, MissReason, fingerprint_of
+from appliance.api.diagnostics import (
+    HASHED_CHARACTERS,
+    CacheMiss,
+    Diagnostics,
+    Fingerprint,
+    MissReason,
+    fingerprint_of,
+)
 from appliance.conversation import (
     CacheMark,
     Conversation,
+    Image,
     Message,
     Reasoning,
     Role,
@@ -143,3 +151,15 @@ def test_the_place_is_the_one_that_a_comparison_of_texts_finds(before: list[str]
     else:
         place = next(i for i in range(len(before)) if i >= len(after) or before[i] != after[i])
         assert found == CacheMiss(MissReason.MESSAGES_CHANGED, 0, f"messages[{place}]")
+
+
+@pytest.mark.parametrize("more", [0, 1, HASHED_CHARACTERS])
+def test_a_long_image_has_the_fingerprint_of_all_its_bytes(more: int) -> None:
+    def fingerprint(url: str) -> Fingerprint:
+        shown = Message(Role.USER, (Image(url), ToolResult("c", (Image(url),))))
+        return fingerprint_of(Conversation("m", (shown,)))
+
+    url = "data:image/png;base64," + "a" * (HASHED_CHARACTERS + more)
+    assert fingerprint(url) == fingerprint(url[:100] + url[100:])
+    assert fingerprint(url).messages != fingerprint(url[:-1] + "b").messages
+    assert fingerprint(url).messages != fingerprint("b" + url[1:]).messages

@@ -154,6 +154,11 @@ async def test_other_models_forced_calls_are_held_to_the_schema_in_their_own_for
     assert prompt.token_ids == (await renderer.render(conversation(tools=(WEATHER, CLOCK)))).token_ids
 
 
+async def test_a_grammar_has_its_back_end_before_any_engine_sees_it(renderer: Renderer) -> None:
+    prompt = await renderer.render(conversation(tools=(WEATHER,), tool_choice=NAMED))
+    assert prompt.params.structured_outputs._backend == "xgrammar"
+
+
 async def test_a_client_can_have_a_forced_call_without_the_schema(renderer: Renderer) -> None:
     prompt = await renderer.render(conversation(tools=(replace(WEATHER, strict=False),), tool_choice=NAMED))
     assert allows(prompt, call('{"mood": 3}'))

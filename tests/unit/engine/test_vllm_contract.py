@@ -48,6 +48,7 @@ from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.core import EngineCore, EngineCoreProc
 from vllm.v1.engine.core_client import AsyncMPClient, BackgroundResources, MPClient
 from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
+from vllm.v1.engine.input_processor import InputProcessor
 from vllm.v1.engine.output_processor import OutputProcessor, RequestOutputCollector, RequestState
 from vllm.v1.engine.utils import launch_core_engines
 from vllm.v1.kv_cache_interface import KVCacheSpecKind
@@ -422,6 +423,16 @@ def test_vllm_says_which_schemas_its_first_back_end_cannot_hold() -> None:
     except VLLMValidationError:
         return
     pytest.fail("validate_xgrammar_grammar takes uniqueItems: rendering._is_held_by_xgrammar asks it")
+
+
+def test_grammars_are_checked_by_verify_and_not_by_a_processor_that_knows_no_back_end() -> None:
+    wanted = ["model_config", "speculative_config", "structured_outputs_config", "tokenizer"]
+    assert names(SamplingParams.verify) == wanted, "SamplingParams.verify takes other arguments: sampling.Sampler.of"
+    assert "self.structured_outputs_config," in inspect.getsource(InputProcessor._validate_params), (
+        "InputProcessor finds its back end elsewhere: worker.Worker.start"
+    )
+    unreadable = SamplingParams(structured_outputs=StructuredOutputsParams(regex="("))
+    unreadable._validate_structured_outputs(None, None, None)
 
 
 def test_strict_tools_are_held_to_their_schema_unless_the_environment_forbids_it() -> None:
