@@ -236,29 +236,27 @@ def _link(links: Links, row: int, parent: int) -> None:
 
 
 @kernel
-def _hold(rows: Rows, links: Links, state: State, row: int, bit: int) -> None:
-    """Set `bit`, which is not set."""
-    state[LIVE] += rows[row, HELD] == 0
-    rows[row, HELD] |= _ONE << np.uint64(bit)
-    state[COUNTS + bit] += 1
-    _update_reach(rows, links, row)
-
-
-@kernel
 def store_blocks(
     slots: Slots, rows: Rows, links: Links, state: State, hashes: Hashes, parent: int, bit: int, is_new: Flags
 ) -> None:
     """Set `bit` of each block, the first of which is behind row `parent`. There must be room for all."""
     mask = _ONE << np.uint64(bit)
+    live = count = 0
     for place in range(hashes.size):
         row = find(slots, rows, hashes[place])
         if row == NONE:
             row = _add_row(slots, rows, state, hashes[place])
             _link(links, row, parent)
-        is_new[place] = rows[row, HELD] & mask == 0
+        held = rows[row, HELD]
+        is_new[place] = held & mask == 0
         if is_new[place]:
-            _hold(rows, links, state, row, bit)
+            live += held == 0
+            rows[row, HELD] = held | mask
+            count += 1
+            _update_reach(rows, links, row)
         parent = row
+    state[LIVE] += live
+    state[COUNTS + bit] += count
 
 
 @kernel
@@ -270,7 +268,10 @@ def mark_blocks(slots: Slots, rows: Rows, links: Links, state: State, hashes: Ha
         if row == NONE:
             unknown += 1
         elif rows[row, HELD] & mask == 0:
-            _hold(rows, links, state, row, bit)
+            state[LIVE] += rows[row, HELD] == 0
+            rows[row, HELD] |= mask
+            state[COUNTS + bit] += 1
+            _update_reach(rows, links, row)
     return unknown
 
 
