@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
@@ -23,7 +24,7 @@ import numpy as np
 
 from appliance.router.engine_blocks import EngineBlocks
 from appliance.router.hashing import Hashes, Tokens, hash_blocks
-from appliance.router.index import PrefixIndex
+from appliance.router.index import LEAST_IN_PIECES, PrefixIndex
 from appliance.router.kernels import match_blocks
 from appliance.router.mirror import WorkerMirror
 from appliance.router.router import Router, RoutingPolicy
@@ -38,6 +39,8 @@ LONG_TOKENS = 200_000
 LONG_BLOCKS = LONG_TOKENS // BLOCK_TOKENS
 INDEXED_BLOCKS = 1_000_000
 OPEN_REQUESTS = 64
+STEP_BLOCKS = 512
+MOVES = 3
 VOCABULARY = 128_000
 
 Figures = dict[str, float]
@@ -226,6 +229,39 @@ def keep_writing(index: PrefixIndex, is_over: threading.Event) -> None:
         index.remove(15, hashes[::-1].copy())
 
 
+def moves(least_in_pieces: int) -> dict[str, float]:
+    """A million blocks held, in pieces of `STEP_BLOCKS`: each step stores one and removes the oldest, which is how long
+    the loop is held, until all that is held has moved `MOVES` times. Milliseconds of
+    processor time."""
+    index = PrefixIndex(least_in_pieces=least_in_pieces)
+    pieces = deque[Hashes]()
+    numbers = np.random.default_rng(6)
+
+    def store() -> None:
+        pieces.append(numbers.integers(0, 1 << 64, STEP_BLOCKS, np.uint64))
+        index.store(0, pieces[-1])
+
+    for _ in range(INDEXED_BLOCKS // STEP_BLOCKS):
+        store()
+    times, moved, arrays = [], 0, id(index._arrays)  # noqa: SLF001 – tells when all has moved
+    while moved < MOVES:
+        oldest = pieces.popleft()
+        began = time.thread_time()
+        store()
+        index.remove(0, oldest)
+        times.append((time.thread_time() - began) * 1000)
+        # The old ones are let go of in the step, as in service.
+        moved += id(index._arrays) != arrays  # noqa: SLF001
+        arrays = id(index._arrays)  # noqa: SLF001
+    index.check_integrity()
+    return {
+        "p50": float(np.percentile(times, 50)),
+        "p99": float(np.percentile(times, 99)),
+        "most": max(times),
+        "steps a move": len(times) / MOVES,
+    }
+
+
 def hashing() -> dict[str, float]:
     tokens = np.random.default_rng(4).integers(0, VOCABULARY, LONG_TOKENS).astype(np.uint32)
     as_list = tokens.tolist()
@@ -272,6 +308,8 @@ def main() -> None:
     print(f"{looked_up} of {DEPTH} hashes looked up: {looked_up / match_seconds / 1e6:.1f} M/s")
     print(f"{DEPTH} resolved: {DEPTH / match_seconds / 1e6:.0f} M/s")
     print("match in an index of a million blocks, µs:", json.dumps(deep_matches(), indent=1))
+    for name, least_in_pieces in (("in pieces", LEAST_IN_PIECES), ("in one go", sys.maxsize)):
+        print(f"a step of a million blocks that move {name}, ms:", json.dumps(moves(least_in_pieces)))
     print("hash 200,000 tokens, µs:", json.dumps(hashing()))
     print("decision on 8,192 tokens, µs:", json.dumps(decisions(sessions), indent=1))
 

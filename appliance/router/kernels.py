@@ -11,6 +11,8 @@ The index adds `links` (int32): each row's place in the tree of prefixes. A pare
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -23,6 +25,17 @@ State = NDArray[np.int64]
 Hashes = NDArray[np.uint64]
 Flags = NDArray[np.bool_]
 Counts = NDArray[np.int64]
+Numbers = NDArray[np.int32]
+
+
+class Arrays(NamedTuple):
+    """Those of the index. Replaced as a whole when there is no room: a reader keeps those that it began with."""
+
+    slots: Slots
+    rows: Rows
+    links: Links
+    state: State
+
 
 NONE = -1
 KEY = 0
@@ -38,7 +51,9 @@ USED = 0
 """Of the state: rows in use."""
 KNOWN = 1
 """Of an engine's state: rows with copies."""
-COUNTS = 1
+LIVE = 1
+"""Of the index's state: rows that somebody holds."""
+COUNTS = 2
 """Of the index's state: from here on, the blocks held per bit."""
 
 TIERS = 4
@@ -226,17 +241,22 @@ def store_blocks(
 ) -> None:
     """Set `bit` of each block, the first of which is behind row `parent`. There must be room for all."""
     mask = _ONE << np.uint64(bit)
+    live = count = 0
     for place in range(hashes.size):
         row = find(slots, rows, hashes[place])
         if row == NONE:
             row = _add_row(slots, rows, state, hashes[place])
             _link(links, row, parent)
-        is_new[place] = rows[row, HELD] & mask == 0
+        held = rows[row, HELD]
+        is_new[place] = held & mask == 0
         if is_new[place]:
-            rows[row, HELD] |= mask
-            state[COUNTS + bit] += 1
+            live += held == 0
+            rows[row, HELD] = held | mask
+            count += 1
             _update_reach(rows, links, row)
         parent = row
+    state[LIVE] += live
+    state[COUNTS + bit] += count
 
 
 @kernel
@@ -248,6 +268,7 @@ def mark_blocks(slots: Slots, rows: Rows, links: Links, state: State, hashes: Ha
         if row == NONE:
             unknown += 1
         elif rows[row, HELD] & mask == 0:
+            state[LIVE] += rows[row, HELD] == 0
             rows[row, HELD] |= mask
             state[COUNTS + bit] += 1
             _update_reach(rows, links, row)
@@ -265,6 +286,7 @@ def remove_blocks(slots: Slots, rows: Rows, links: Links, state: State, hashes: 
             continue
         rows[row, HELD] ^= mask
         state[COUNTS + bit] -= 1
+        state[LIVE] -= rows[row, HELD] == 0
         _update_reach(rows, links, row)
     return unknown
 
@@ -273,7 +295,9 @@ def remove_blocks(slots: Slots, rows: Rows, links: Links, state: State, hashes: 
 def clear_bits(rows: Rows, state: State, mask: np.uint64) -> None:
     """Clear all bits of `mask` in every block."""
     for row in range(state[USED]):
-        rows[row, HELD] &= ~mask
+        if rows[row, HELD] & mask:
+            rows[row, HELD] &= ~mask
+            state[LIVE] -= rows[row, HELD] == 0
         rows[row, REACH] &= ~mask
     for bit in range(MASK_BITS):
         if (mask >> np.uint64(bit)) & _ONE:
@@ -306,6 +330,63 @@ def copy_numbered(rows: Rows, links: Links, numbers: Counts, new_rows: Rows, new
             new_rows[number] = rows[row]
             parent = links[row, PARENT]
             _link(new_links, number, NONE if parent == NONE else numbers[parent])
+
+
+@kernel
+def carry_rows(old: Arrays, start: int, stop: int, numbers: Numbers, new: Arrays) -> bool:
+    """Carry over those of the rows `start` up to `stop` that somebody holds, and all before them. False: no room.
+
+    `numbers` has for each row that was carried over the number of its new one, plus 1; 0 for the others. What is
+    carried over is an index of its own, but for its counts of blocks.
+    """
+    for row in range(start, stop):
+        if old.rows[row, HELD] != 0 and numbers[row] == 0 and not _carry(old, row, numbers, new):
+            return False
+    return True
+
+
+@kernel
+def _carry(old: Arrays, row: int, numbers: Numbers, new: Arrays) -> bool:
+    """Carry over a row and all before it that were not carried over yet."""
+    depth, top = 0, row
+    while top != NONE and numbers[top] == 0:
+        depth += 1
+        top = old.links[top, PARENT]
+    first: int = new.state[USED]
+    if first + depth > len(new.rows):
+        return False
+    number = first + depth
+    while row != top:
+        number -= 1
+        numbers[row] = number + 1
+        new.rows[number, KEY] = old.rows[row, KEY]
+        new.rows[number, HELD] = old.rows[row, HELD]
+        row = old.links[row, PARENT]
+    parent = NONE if top == NONE else numbers[top] - 1
+    for number in range(first, first + depth):
+        _link(new.links, number, parent)
+        new.rows[number, REACH] = _reach(new.rows, new.links, number)
+        _enter(new.slots, new.rows, number)
+        parent = number
+    new.state[USED] += depth
+    return True
+
+
+@kernel
+def follow_rows(old: Arrays, hashes: Hashes, passed: int, numbers: Numbers, new: Arrays) -> bool:
+    """It has changed who holds these blocks: the same for those of the first `passed` rows, which `carry_rows` has seen
+    before. False: no room."""
+    for row in _find_all(old.slots, old.rows, hashes):
+        if row == NONE or row >= passed:
+            continue
+        number = numbers[row] - 1
+        if number == NONE:
+            if old.rows[row, HELD] != 0 and not _carry(old, row, numbers, new):
+                return False
+        elif new.rows[number, HELD] != old.rows[row, HELD]:
+            new.rows[number, HELD] = old.rows[row, HELD]
+            _update_reach(new.rows, new.links, number)
+    return True
 
 
 @brief_kernel

@@ -7,7 +7,7 @@ from random import Random
 import msgspec
 
 from appliance.router.hashing import hash_blocks
-from appliance.router.index import PrefixIndex
+from appliance.router.index import PrefixIndex, Tier
 from appliance.router.mirror import WorkerMirror
 from appliance.router.router import Router, RoutingPolicy
 from appliance.router.wire_events import decode_batch
@@ -21,7 +21,7 @@ def warm_up() -> None:
 
     Measured on two cores: 13 to 29 s where nothing is compiled yet, 0.5 to 0.7 s from numba's cache.
     """
-    index = PrefixIndex()
+    index = PrefixIndex(piece=lambda _: _MANY_BLOCKS // 4)
     mirror = WorkerMirror(0, index, block_tokens=1)
     router = Router(index, [0], RoutingPolicy.KV, block_tokens=1, random=Random(0))  # noqa: S311 – hides nothing
     names = list(range(_MANY_BLOCKS))
@@ -35,6 +35,9 @@ def warm_up() -> None:
         mirror.apply(decode_batch(msgspec.msgpack.encode([0.0, [event]])))
         router.admit(router.route(names)).close()
     mirror.apply(decode_batch(msgspec.msgpack.encode([0.0, [removed, *others]])))
+    index.begin_move()
+    for _ in range(4):
+        index.mark(0, hash_blocks(names, 1), Tier.HOST)
     mirror.engine_hashes(hash_blocks(names, 1))
     mirror.check_integrity()
     index.check_integrity()

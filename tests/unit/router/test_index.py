@@ -13,6 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from appliance.router.errors import IndexFull, IntegrityError, UnknownParent
 from appliance.router.hashing import Hashes, hash_blocks
 from appliance.router.index import Depths, Index, PrefixIndex, Tier
+from appliance.router.index_move import piece_for
 from appliance.router.kernels import COUNTS, HELD, REACH, USED, match_blocks
 from tests.unit.router.plain_index import PlainIndex
 
@@ -216,6 +217,107 @@ def test_the_check_finds_a_foreign_hand(array: str, place: object, message: str)
         index.check_integrity()
 
 
+def in_pieces(piece: int = 64) -> PrefixIndex:
+    """As a large one moves: so many rows with each change."""
+    return PrefixIndex(least_in_pieces=1, piece=lambda _: piece)
+
+
+def test_blocks_move_in_pieces_before_rows_run_out_and_none_is_lost() -> None:
+    index, twin = in_pieces(), PlainIndex()
+    served = [index._arrays]
+    rng = np.random.default_rng(1)
+    held: list[tuple[int, Hashes]] = []
+    for number in range(300):
+        hashes = hash_blocks([number % 7, *range(100 * number, 100 * number + 29)], 1)
+        for each in (index, twin):
+            each.store(number % 3, hashes)
+        held.append((number % 3, hashes))
+        if len(held) > 12:
+            worker, gone = held.pop(int(rng.integers(len(held))))
+            for each in (index, twin):
+                each.remove(worker, gone[::-1].copy())
+        if number % 97 == 96:
+            index.clear(2)
+            twin.clear(2)
+        index.check_integrity()
+        if index._arrays is not served[-1]:
+            served.append(index._arrays)
+        assert np.array_equal(index.match(hashes), twin.match(hashes))
+    assert len(served) > 2
+
+
+def test_all_rows_but_those_that_are_needed_are_left_behind() -> None:
+    index = in_pieces(1000)
+    index.store(0, of(*range(1, 901)))
+    index.remove(0, of(*range(1, 401), *range(402, 901)))
+    while index.is_moving:
+        index.remove(0, of())
+        index.check_integrity()
+    assert index._arrays.state[USED] == 401
+    index.store(0, of(*range(1, 401)))
+    assert found(index.match(of(*range(1, 901)))) == {0: 401}
+
+
+def test_a_block_that_was_passed_as_needless_is_carried_over_when_it_is_stored_again() -> None:
+    index = in_pieces(300)
+    index.store(0, of(*range(1, 301)))
+    index.remove(0, of(*range(1, 301))[::-1].copy())
+    index.store(1, of(*range(1000, 1100)))
+    index.begin_move()
+    while index._move is not None and not index._move._passed:
+        index.mark(0, of(5000), Tier.HOST)
+    assert index._move is not None
+    index.store(0, of(*range(1, 301)))
+    index.check_integrity()
+    while index.is_moving:
+        index.mark(0, of(5000), Tier.HOST)
+    index.check_integrity()
+    assert found(index.match(of(*range(1, 301)))) == {0: 300}
+    assert found(index.match(of(*range(1000, 1100)))) == {1: 100}
+
+
+def test_a_move_for_which_there_is_no_room_is_given_up_and_made_in_one_go() -> None:
+    index = in_pieces(5000)
+    prompts = [hash_blocks(range(1000 * number, 1000 * number + 700), 1) for number in range(6)]
+    for prompt in prompts:
+        index.store(0, prompt)
+    for prompt in prompts:
+        # The last one holds all before it, so what is needed is far more than what is held.
+        index.remove(0, prompt[-2::-1].copy())
+    index.begin_move()
+    assert index.is_moving
+    for _ in range(10):
+        index.remove(0, of())
+    assert index._move is not None
+    assert index._move.has_failed
+    index.check_integrity()
+    index._move_all(0)
+    index.check_integrity()
+    for prompt in prompts:
+        index.store(0, prompt[:-1])
+        assert found(index.match(prompt)) == {0: 700}
+
+
+def test_a_piece_grows_with_what_changes_and_is_bounded() -> None:
+    assert [piece_for(num_blocks) for num_blocks in (0, 100, 1000, 10**6)] == [512, 800, 8000, 32768]
+
+
+def test_the_check_finds_a_row_that_a_move_left_behind() -> None:
+    index = in_pieces(2)
+    index.store(0, of(1, 2, 3, 4))
+    index.begin_move()
+    while index._move is not None and index._move._passed < 2:
+        index.remove(0, of())
+    assert index._move is not None
+    index.check_integrity()
+    index._move._new.rows[0, HELD] = 2
+    with pytest.raises(IntegrityError, match="not what it was"):
+        index.check_integrity()
+    index._move._numbers[0] = 0
+    with pytest.raises(IntegrityError, match="not those that had to be"):
+        index.check_integrity()
+
+
 paths = st.lists(st.integers(1, 2), min_size=1, max_size=6)
 workers = st.sampled_from([0, 1, 15])
 tiers = st.sampled_from([Tier.GPU, Tier.GPU, Tier.HOST, Tier.REMOTE])
@@ -230,7 +332,8 @@ class TwinMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.index = PrefixIndex()
+        # Emptying slots, sixteen for each row, takes 2048 / 16 / 64 changes.
+        self.index = PrefixIndex(piece=lambda num_blocks: 64 if self._is_emptying() else num_blocks)
         self.twin = PlainIndex()
 
     @rule(worker=workers, tier=tiers, path=paths, start=st.integers(0, 5))
@@ -258,7 +361,22 @@ class TwinMachine(RuleBasedStateMachine):
     @rule()
     def run_out_of_room(self) -> None:
         """Rows move; only those of blocks that are held or have such ones behind them."""
-        self.index._move(0)
+        self.index._move_all(0)
+
+    @rule()
+    def begin_to_move(self) -> None:
+        """Rows move, a few with each change."""
+        self.index.begin_move()
+
+    @rule()
+    def end_the_move(self) -> None:
+        while self.index.is_moving:
+            self.index.remove(0, of(1))
+            self.twin.remove(0, of(1))
+
+    def _is_emptying(self) -> bool:
+        move = self.index._move
+        return move is not None and move._emptied < move._new.slots.size
 
     @rule(path=paths)
     def match(self, path: list[int]) -> None:

@@ -37,7 +37,7 @@ def test_every_kernel_is_compiled_for_one_kind_of_arguments_and_nothing_later() 
 
 
 def work_of_a_box() -> None:
-    index = PrefixIndex()
+    index = PrefixIndex(piece=lambda _: 300)
     mirror = WorkerMirror(3, index, block_tokens=2)
     router = Router(index, [3, 4], RoutingPolicy.KV, block_tokens=2, random=Random(1))  # noqa: S311  a test
     stored = {
@@ -58,6 +58,10 @@ def work_of_a_box() -> None:
         index.store(4, ticket.hashes[1:], parent=None, tier=Tier.HOST)
         index.remove(4, ticket.hashes[:1], tier=Tier.HOST)
         ticket.close()
+    index.begin_move()
+    while index.is_moving:
+        index.remove(4, ticket.hashes[1:], tier=Tier.HOST)
+        index.mark(4, ticket.hashes[1:], Tier.DISK)
     index.clear(4)
     mirror.check_integrity()
     index.check_integrity()
