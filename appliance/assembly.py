@@ -5,6 +5,7 @@ Imported late, because vLLM comes with it.
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -140,7 +141,8 @@ def _disk_tier(settings: DiskCacheSettings, workshop: Workshop, arena: HostArena
 def _recall_from(disk: DiskTier, hashes: PromptHashes) -> Callable[[Prompt], Awaitable[None]]:
     async def recall(prompt: Prompt) -> None:
         if not disk.is_empty:
-            await disk.recall(hashes.of(prompt))
+            # 200,000 tokens take 14 ms: too long for one turn of the loop.
+            await disk.recall(await asyncio.to_thread(hashes.of, prompt))
 
     return recall
 

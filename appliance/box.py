@@ -259,9 +259,7 @@ def _disk_view(disk: DiskTier | None) -> DiskTierView | None:
     if disk is None or stats is None:
         return None
     told = asdict(stats) | {"bytes": stats.rows * stats.row_bytes, "pid": disk.pid}
-    return DiskTierView.model_validate(
-        told | {"recalled": disk.recalled, "late": disk.late, "restarts": disk.restarts.total}
-    )
+    return DiskTierView.model_validate(told | {"asked": disk.asked, "late": disk.late, "restarts": disk.restarts.total})
 
 
 def _evicted_block(number: int, evicted: Evicted) -> EvictedBlock:

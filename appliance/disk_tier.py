@@ -30,7 +30,7 @@ from appliance.restarts import RestartBudget
 
 RECALL_SECONDS: Final = 1.0
 """The longest that a request waits for the disk. What comes later is in the arena for the next one."""
-MAX_ASKED: Final = 64
+MAX_WAITING: Final = 64
 """Requests that wait for the disk at a time; a further one goes on without."""
 STOP_SECONDS: Final = 5.0
 _KEY_BYTES: Final = 32
@@ -45,13 +45,13 @@ class DiskTier:
     def __init__(self, settings: KeeperSettings, arena: HostArena, restarts: RestartBudget | None = None) -> None:
         self.stats: KeeperStats | None = None
         """As told last; `None` until the keeper has opened its slab."""
-        self.recalled = self.late = 0
+        self.asked = self.late = 0
         """Requests for which blocks were asked for, and those that went on before all were there."""
         self._settings = settings
         self._arena = arena
         self.restarts = restarts or RestartBudget(5, 600.0, 1.0, 30.0)
         self._process: asyncio.subprocess.Process | None = None
-        self._asked: dict[int, asyncio.Future[int]] = {}
+        self._waiting: dict[int, asyncio.Future[int]] = {}
         self._next = 0
         self._task: asyncio.Task[None] | None = None
 
@@ -82,11 +82,11 @@ class DiskTier:
         Returns when they are there, when it is known that no more can be, or when the time is over.
         """
         keys = self._arena.keys_of(hashes[:_MAX_KEYS])
-        if self.is_empty or len(self._asked) >= MAX_ASKED or not self._arena.lacks(keys):
+        if self.is_empty or len(self._waiting) >= MAX_WAITING or not self._arena.lacks(keys):
             return
-        self.recalled += 1
+        self.asked += 1
         number, self._next = self._next, self._next + 1
-        answer = self._asked[number] = asyncio.get_running_loop().create_future()
+        answer = self._waiting[number] = asyncio.get_running_loop().create_future()
         try:
             if self._say(Promote(number, keys.tobytes())):
                 async with asyncio.timeout(RECALL_SECONDS):
@@ -94,7 +94,7 @@ class DiskTier:
         except TimeoutError:
             self.late += 1
         finally:
-            del self._asked[number]
+            del self._waiting[number]
 
     def _say(self, message: msgspec.Struct) -> bool:
         """Whether there is a keeper that takes it. A pipe that is full is one that nobody reads."""
@@ -131,7 +131,7 @@ class DiskTier:
                 self._hear(told)
         finally:
             self._process = self.stats = None
-            for answer in self._asked.values():
+            for answer in self._waiting.values():
                 if not answer.done():
                     answer.set_result(0)
             await _ended(process)
@@ -139,7 +139,7 @@ class DiskTier:
     def _hear(self, told: Told) -> None:
         match told:
             case Promoted(number, count):
-                if (answer := self._asked.get(number)) is not None and not answer.done():
+                if (answer := self._waiting.get(number)) is not None and not answer.done():
                     answer.set_result(count)
             case Opening(seen, rows):
                 log.info("reading the disk tier's index: %d of %d rows", seen, rows)

@@ -115,8 +115,8 @@ def _disk_metrics(disk: DiskTierView) -> Iterator[Metric]:
     yield dropped
     yield _counter("disk_read_errors", "Reads that the disk refused.", disk.read_errors)
     yield _counter("disk_write_errors", "Writes that the disk refused.", disk.write_errors)
-    yield _counter("disk_recalls", "Requests for which blocks were brought back.", disk.recalled)
-    yield _counter("disk_late_recalls", "Requests that went on before these came.", disk.late)
+    yield _counter("disk_recalls", "Requests for which the keeper was asked.", disk.asked)
+    yield _counter("disk_late_recalls", "Requests that went on before it answered.", disk.late)
     yield _counter("disk_keeper_restarts", "Times the keeper was started again.", disk.restarts)
 
 

@@ -115,7 +115,7 @@ class DiskTierView(View):
     from headers, `written`, `evicted`, `refused` for want of a row, `promoted` to the host tier; `bad` rows that did
     not give what they should hold; blocks that wait in the queue, were dropped because it was full, because the day's
     budget was spent, or because they had left the host tier; errors of the disk; bytes written today. Of the box's
-    life: requests for which blocks were `recalled`, those of them that went on before they came, and restarts."""
+    life: requests for which the keeper was `asked`, those of them that went on before it answered, and restarts."""
 
     pid: int | None
     opened: str
@@ -138,7 +138,7 @@ class DiskTierView(View):
     written_today: int
     promoted: int
     read_errors: int
-    recalled: int
+    asked: int
     late: int
     restarts: int
 

@@ -71,7 +71,7 @@ async def test_a_prompt_that_only_the_disk_has_is_there_when_the_wait_is_over(bo
     assert box.contents(1, 2, 3) == [None] * 3
     await box.disk.recall(keys(1, 2, 3))
     assert box.contents(1, 2, 3) == [1, 2, 3]
-    assert (box.disk.recalled, box.disk.late) == (1, 0)
+    assert (box.disk.asked, box.disk.late) == (1, 0)
 
 
 async def test_nobody_is_asked_for_what_the_arena_holds(box: Box) -> None:
@@ -79,7 +79,7 @@ async def test_nobody_is_asked_for_what_the_arena_holds(box: Box) -> None:
     await box.holds(2)
     await box.disk.recall(keys(1, 2))
     await box.disk.recall(np.empty((0, 4), np.uint64))
-    assert box.disk.recalled == 0
+    assert box.disk.asked == 0
 
 
 async def test_a_keeper_that_does_not_answer_is_not_waited_for(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
