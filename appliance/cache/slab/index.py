@@ -154,10 +154,10 @@ class SlabIndex:
         there before, or stands before it."""
         self._states[rows] = _READY
         now_ms = self._now_ms()
-        place_in = np.full(self._core.num_blocks, -1, np.int64)
-        place_in[rows] = places = np.arange(len(rows))
+        place_of = {row: place for place, row in enumerate(rows.tolist())}
         parents = self.rows_of(facts.parents)
-        is_before = (parents != MISS) & (place_in[parents] < places)
+        stands_at = np.fromiter((place_of.get(row, -1) for row in parents.tolist()), np.int64, len(parents))
+        is_before = (parents != MISS) & (stands_at < np.arange(len(rows)))
         self._core.fill(rows, np.where(is_before, parents, NO_BLOCK), NO_SESSION, now_ms)
         self._core.claim(_CLAIMANT, rows, facts.priorities, facts.durations_ms, now_ms)
         self._core.release(rows, now_ms)
