@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import logging
 import sys
+import time
 from typing import Final
 
 import msgspec
@@ -32,7 +33,10 @@ RECALL_SECONDS: Final = 1.0
 """The longest that a request waits for the disk. What comes later is in the arena for the next one."""
 MAX_WAITING: Final = 64
 """Requests that wait for the disk at a time; a further one goes on without."""
+MAX_OVERDUE: Final = 4
+"""With so many answers overdue the disk hangs, or is slower than computing: nobody waits for it until one comes."""
 STOP_SECONDS: Final = 5.0
+PROGRESS_SECONDS: Final = 2.0
 _KEY_BYTES: Final = 32
 _MAX_KEYS: Final = MAX_FRAME // 2 // _KEY_BYTES
 
@@ -52,7 +56,9 @@ class DiskTier:
         self.restarts = restarts or RestartBudget(5, 600.0, 1.0, 30.0)
         self._process: asyncio.subprocess.Process | None = None
         self._waiting: dict[int, asyncio.Future[int]] = {}
+        self._overdue: set[int] = set()
         self._next = 0
+        self._next_progress = 0.0
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -82,7 +88,8 @@ class DiskTier:
         Returns when they are there, when it is known that no more can be, or when the time is over.
         """
         keys = self._arena.keys_of(hashes[:_MAX_KEYS])
-        if self.is_empty or len(self._waiting) >= MAX_WAITING or not self._arena.lacks(keys):
+        is_busy = len(self._waiting) >= MAX_WAITING or len(self._overdue) >= MAX_OVERDUE
+        if self.is_empty or is_busy or not self._arena.lacks(keys):
             return
         self.asked += 1
         number, self._next = self._next, self._next + 1
@@ -93,6 +100,7 @@ class DiskTier:
                     await answer
         except TimeoutError:
             self.late += 1
+            self._overdue.add(number)
         finally:
             del self._waiting[number]
 
@@ -107,7 +115,10 @@ class DiskTier:
     async def _run(self) -> None:
         """A keeper after the other, until the budget for restarts is spent."""
         while True:
-            await self._live()
+            try:
+                await self._live()
+            except OSError as error:
+                log.warning("the keeper cannot be started: %s", error)
             delay = self.restarts.take()
             if delay is None:
                 log.error("the keeper ended too often; the disk tier is off until the box starts again")
@@ -131,6 +142,7 @@ class DiskTier:
                 self._hear(told)
         finally:
             self._process = self.stats = None
+            self._overdue.clear()
             for answer in self._waiting.values():
                 if not answer.done():
                     answer.set_result(0)
@@ -139,9 +151,11 @@ class DiskTier:
     def _hear(self, told: Told) -> None:
         match told:
             case Promoted(number, count):
+                self._overdue.discard(number)
                 if (answer := self._waiting.get(number)) is not None and not answer.done():
                     answer.set_result(count)
-            case Opening(seen, rows):
+            case Opening(seen, rows) if seen == rows or time.monotonic() >= self._next_progress:
+                self._next_progress = time.monotonic() + PROGRESS_SECONDS
                 log.info("reading the disk tier's index: %d of %d rows", seen, rows)
             case KeeperStats():
                 if self.stats is None:
@@ -158,4 +172,6 @@ async def _ended(process: asyncio.subprocess.Process) -> None:
     except TimeoutError:
         with contextlib.suppress(ProcessLookupError):
             process.kill()
-        await process.wait()
+        # One that the kernel holds in a read of a dead disk goes when the kernel lets go; the box does not wait for it.
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(process.wait(), STOP_SECONDS)

@@ -88,9 +88,16 @@ async def test_a_keeper_that_does_not_answer_is_not_waited_for(box: Box, monkeyp
     await box.holds(1)
     assert box.disk.pid is not None
     os.kill(box.disk.pid, signal.SIGSTOP)
-    await box.disk.recall(keys(5))
-    assert box.disk.late == 1
+    for number in range(5, 5 + 2 * module.MAX_OVERDUE):
+        await box.disk.recall(keys(number))
+    assert box.disk.late == box.disk.asked == module.MAX_OVERDUE, "after these nobody waits any more"
     os.kill(box.disk.pid, signal.SIGCONT)
+    monkeypatch.setattr(module, "RECALL_SECONDS", SECONDS)
+    async with asyncio.timeout(SECONDS):
+        while box.disk.asked == module.MAX_OVERDUE:
+            await asyncio.sleep(0.01)
+            await box.disk.recall(keys(99))
+    assert box.disk.late == module.MAX_OVERDUE, "it answers again"
 
 
 async def test_who_waits_when_the_keeper_dies_goes_on_at_once_and_the_next_keeper_serves(
