@@ -5,7 +5,10 @@ Imported late, because vLLM comes with it.
 
 from __future__ import annotations
 
+import asyncio
 import random
+from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import NamedTuple
 
 from appliance.api import json_scan
@@ -13,17 +16,21 @@ from appliance.box import RunningBox
 from appliance.cache.arena.place import ArenaPlace
 from appliance.cache.policy_source import load_policy
 from appliance.caretaker import Caretaker
+from appliance.disk_tier import DiskTier
 from appliance.engine.hardware import detect_hardware
+from appliance.engine.host_tier.prompt_hashes import PromptHashes
 from appliance.engine.loading import load_model_side
 from appliance.engine.model import Model
 from appliance.engine.parsing import AnswerParser
 from appliance.engine.plan import plan_workers
+from appliance.engine.prompt import Prompt
 from appliance.engine.rendering import Renderer
 from appliance.engine.worker import Worker
 from appliance.fleet import Fleet
 from appliance.forecast_file import ForecastFile
 from appliance.generation import ModelCard
 from appliance.host_arena import HostArena, arena_place
+from appliance.keeper.wire import KeeperSettings
 from appliance.paths import Folders
 from appliance.pipeline import Pipeline, Reading
 from appliance.process_tree import SHARED_MEMORY
@@ -36,7 +43,7 @@ from appliance.router.scorers import load_scorer
 from appliance.router.shared_tier import SharedTier
 from appliance.router.warming import warm_up
 from appliance.session_forecast import SessionForecast
-from appliance.settings import RouterSettings, Settings
+from appliance.settings import DiskCacheSettings, RouterSettings, Settings
 from appliance.stabiliser.rules import select_rules
 from appliance.stabiliser.stabiliser import Stabiliser
 from appliance.waiting_room import QueueLimits
@@ -51,15 +58,20 @@ class Workshop(NamedTuple):
     keeps_thinking: bool | None
     learned: ForecastFile
     arena: ArenaPlace | None
+    hashes: PromptHashes
+    """What engines will call a prompt's blocks."""
+    slab: Path
+    """Where the disk tier is, if there is one."""
 
 
 class Parts(NamedTuple):
-    """Without retention there is no caretaker, without a host tier no arena."""
+    """Without retention there is no caretaker, without a host tier no arena, without a disk tier no disk."""
 
     fleet: Fleet
     pipeline: Pipeline
     caretaker: Caretaker | None
     arena: HostArena | None
+    disk: DiskTier | None
 
 
 def prepare(settings: Settings, folders: Folders, model: Model) -> Workshop:
@@ -75,7 +87,9 @@ def prepare(settings: Settings, folders: Folders, model: Model) -> Workshop:
     workers = [Worker(plan, config) for plan, config in zip(plans, configs, strict=True)]
     block_tokens = int(configs[0].cache_config.block_size)
     learned = ForecastFile(folders.data / "forecast.json")
-    return Workshop(workers, renderer, block_tokens, renderer.keeps_thinking(), learned, place)
+    slab = settings.cache.disk.path or folders.cache / "kv.slab"
+    hashes = PromptHashes(configs[0])
+    return Workshop(workers, renderer, block_tokens, renderer.keeps_thinking(), learned, place, hashes, slab)
 
 
 def assemble(settings: Settings, model: Model, workshop: Workshop, box: RunningBox) -> Parts:
@@ -97,12 +111,15 @@ def assemble(settings: Settings, model: Model, workshop: Workshop, box: RunningB
     arena = _host_arena(workshop.arena, fleet, index, retention)
     card = ModelCard(model.served_name, workshop.renderer.context_tokens, model.created)
     pipeline = Pipeline(card, reading, router, fleet, box.accounts, retention, _limits(settings.router))
+    disk = _disk_tier(settings.cache.disk, workshop, arena)
+    if disk is not None:
+        pipeline.recall = _recall_from(disk, workshop.hashes)
     if retention is None:
-        return Parts(fleet, pipeline, None, arena)
+        return Parts(fleet, pipeline, None, arena, disk)
     caretaker = Caretaker(
         retention, workshop.workers, box.accounts.evictions, workshop.learned, on_room=router.told_room
     )
-    return Parts(fleet, pipeline, caretaker, arena)
+    return Parts(fleet, pipeline, caretaker, arena, disk)
 
 
 def _host_arena(
@@ -114,6 +131,23 @@ def _host_arena(
     return HostArena(
         place, SharedTier(index, Tier.HOST, mirrors), retention.forecast if retention is not None else None
     )
+
+
+def _disk_tier(settings: DiskCacheSettings, workshop: Workshop, arena: HostArena | None) -> DiskTier | None:
+    if arena is None or not settings.bytes:
+        return None
+    place, budget = arena.place, settings.write_budget
+    told = KeeperSettings(str(place.memory), str(place.locks), str(workshop.slab), settings.bytes, budget)
+    return DiskTier(told, arena)
+
+
+def _recall_from(disk: DiskTier, hashes: PromptHashes) -> Callable[[Prompt], Awaitable[None]]:
+    async def recall(prompt: Prompt) -> None:
+        if not disk.is_empty:
+            # 200,000 tokens take 14 ms: too long for one turn of the loop.
+            await disk.recall(await asyncio.to_thread(hashes.of, prompt))
+
+    return recall
 
 
 def _limits(router: RouterSettings) -> QueueLimits:

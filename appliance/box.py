@@ -8,11 +8,14 @@ from collections.abc import Callable
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from msgspec.structs import asdict
+
 from appliance import __version__
 from appliance.accounting import WAIT_BOUNDS_SECONDS, Accounts, Rate
 from appliance.api.eviction_page import EvictedBlock, EvictionPage
 from appliance.api.views import (
     BoxStatus,
+    DiskTierView,
     EvictionsView,
     EvictionView,
     HostTierView,
@@ -40,6 +43,7 @@ from appliance.routing_desk import RoutingDesk
 
 if TYPE_CHECKING:
     from appliance.caretaker import Caretaker, LeadCounts
+    from appliance.disk_tier import DiskTier
     from appliance.fleet import Fleet, Member
     from appliance.host_arena import HostArena
 
@@ -69,6 +73,7 @@ class RunningBox:
         self._fleet: Fleet | None = None
         self._caretaker: Caretaker | None = None
         self._arena: HostArena | None = None
+        self._disk: DiskTier | None = None
 
     def open(
         self,
@@ -76,9 +81,11 @@ class RunningBox:
         fleet: Fleet,
         caretaker: Caretaker | None = None,
         arena: HostArena | None = None,
+        disk: DiskTier | None = None,
     ) -> None:
         """Take requests from now on."""
         self._arena = arena
+        self._disk = disk
         self._pipeline = pipeline
         self._caretaker = caretaker
         self._fleet = fleet
@@ -163,6 +170,7 @@ class RunningBox:
             latency=self._latency_view(),
             evictions=_evictions_view(self.accounts.evictions),
             host=_host_view(self._arena),
+            disk=_disk_view(self._disk),
             queue=self._queue_view(),
             speculations=dict(self.accounts.speculations),
             regrets=[] if self._pipeline is None else _regret_views(self._pipeline.router.history.totals),
@@ -272,6 +280,14 @@ def _host_view(arena: HostArena | None) -> HostTierView | None:
         return None
     num_bytes = stats.rows * arena.row_bytes
     return HostTierView(bytes=num_bytes, indexed=len(arena.tier), **stats._asdict())
+
+
+def _disk_view(disk: DiskTier | None) -> DiskTierView | None:
+    stats = disk.stats if disk is not None else None
+    if disk is None or stats is None:
+        return None
+    told = asdict(stats) | {"bytes": stats.rows * stats.row_bytes, "pid": disk.pid}
+    return DiskTierView.model_validate(told | {"asked": disk.asked, "late": disk.late, "restarts": disk.restarts.total})
 
 
 def _evicted_block(number: int, evicted: Evicted) -> EvictedBlock:

@@ -13,6 +13,7 @@ from typing import Final
 import numpy as np
 
 from appliance.cache.arena.index import ArenaIndex, ArenaStats
+from appliance.cache.arena.kernels import MISS
 from appliance.cache.arena.place import ArenaPlace
 from appliance.cache.arena.tables import Keys, mapped
 from appliance.router.shared_tier import SharedTier
@@ -127,6 +128,14 @@ class HostArena:
         dropped = self._index.flush() if self._index is not None else 0
         self.tell()
         return dropped
+
+    def keys_of(self, hashes: Keys) -> Keys:
+        """The keys of blocks that engines call so; none until open."""
+        return self._index.block_hashes(hashes) if self._index is not None else hashes[:0]
+
+    def lacks(self, keys: Keys) -> bool:
+        """Whether any of these blocks is not there."""
+        return self._index is not None and bool((self._index.rows_of(keys) == MISS).any())
 
     def _short(self, keys: Keys) -> list[int]:
         """As KV events name blocks: the hash's last eight bytes, read from the left."""

@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from appliance.api.views import BoxStatus, EvictionsView, HostTierView, QueueView, RegretView, WorkerView
+from appliance.api.views import BoxStatus, DiskTierView, EvictionsView, HostTierView, QueueView, RegretView, WorkerView
 
 
 class Metrics:
@@ -49,6 +49,8 @@ def _box_metrics(status: BoxStatus) -> Iterator[Metric]:
     yield from _eviction_metrics(status.evictions)
     if status.host is not None:
         yield from _host_metrics(status.host)
+    if status.disk is not None:
+        yield from _disk_metrics(status.disk)
     yield from _queue_metrics(status.queue)
     yield from _regret_metrics(status.regrets)
     speculations = CounterMetricFamily(
@@ -94,6 +96,30 @@ def _host_metrics(host: HostTierView) -> Iterator[Metric]:
     yield _counter("host_dropped_stores", "Blocks not stored there for want of room.", host.dropped_stores)
     yield _counter("host_reaped_rows", "Rows taken back from engines that died.", host.reaped_rows)
     yield _counter("host_rebuilds", "Times its index was mended after a death.", host.rebuilds)
+
+
+def _disk_metrics(disk: DiskTierView) -> Iterator[Metric]:
+    rows = GaugeMetricFamily("dynamo_box_disk_rows", "Rows of the disk tier, a block each.", labels=["state"])
+    for state in ("used", "held"):
+        rows.add_metric([state], getattr(disk, state))
+    yield rows
+    yield GaugeMetricFamily("dynamo_box_disk_capacity_rows", "Rows there are in the disk tier.", disk.rows)
+    yield GaugeMetricFamily("dynamo_box_disk_bytes", "Size of the disk tier.", disk.bytes)
+    yield GaugeMetricFamily("dynamo_box_disk_queued_blocks", "Blocks that wait to be written there.", disk.queued)
+    yield GaugeMetricFamily("dynamo_box_disk_written_today_bytes", "Bytes written there today.", disk.written_today)
+    yield _counter("disk_written_blocks", "Blocks written to the disk tier.", disk.written)
+    yield _counter("disk_evicted_blocks", "Blocks that had to go from the disk tier.", disk.evicted)
+    yield _counter("disk_promoted_blocks", "Blocks brought back to the host tier.", disk.promoted)
+    yield _counter("disk_bad_rows", "Rows that did not give what they should hold.", disk.bad)
+    dropped = CounterMetricFamily("dynamo_box_disk_dropped_blocks", "Blocks not written, and why.", labels=["reason"])
+    for reason in ("full", "budget", "gone"):
+        dropped.add_metric([reason], getattr(disk, f"dropped_{reason}"))
+    yield dropped
+    yield _counter("disk_read_errors", "Reads that the disk refused.", disk.read_errors)
+    yield _counter("disk_write_errors", "Writes that the disk refused.", disk.write_errors)
+    yield _counter("disk_recalls", "Requests for which the keeper was asked.", disk.asked)
+    yield _counter("disk_late_recalls", "Requests that went on before it answered.", disk.late)
+    yield _counter("disk_keeper_restarts", "Times the keeper was started again.", disk.restarts)
 
 
 def _queue_metrics(queue: QueueView) -> Iterator[Metric]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
@@ -78,6 +78,8 @@ class Pipeline:
         self.clock = clock
         self.dispatcher = Dispatcher(router, workers, limits, accounts.queue, clock=clock)
         self.speculation = Speculation(self)
+        self.recall: Callable[[Prompt], Awaitable[None]] = _nothing_to_recall
+        """Awaited before an engine gets a prompt: what a slower tier has of it comes nearer, within a limited time."""
         self._refusal: str | None = None
         self._idle = asyncio.Event()
         self._idle.set()
@@ -165,3 +167,7 @@ class Pipeline:
         self.accounts.outcomes.active -= 1
         if self.accounts.outcomes.active == 0:
             self._idle.set()
+
+
+async def _nothing_to_recall(_prompt: Prompt) -> None:
+    """There is no slower tier."""

@@ -195,6 +195,7 @@ class PreparedRequest:
         self._worker = place.worker
         self._num_attempts += 1
         try:
+            await pipeline.recall(prompt)
             if place.is_closed:
                 raise SetAside("set aside before it began")
             held_back = self._held_back() if self._num_attempts > 1 else ""

@@ -91,8 +91,8 @@ def _check_not_longer(table: BaseModel, shorter: str, longer: str) -> None:
     """Refuses a table in which the duration `shorter` is above the duration `longer`; the error carries both names."""
     low, high = getattr(table, shorter), getattr(table, longer)
     if low > high:
-        values = {"low": format_duration(low), "high": format_duration(high), "shorter": shorter, "longer": longer}
-        raise PydanticCustomError("order", "{shorter} ({low}) must not be longer than {longer} ({high})", values)
+        values = {"low": format_duration(low), "high": format_duration(high), "first": shorter, "second": longer}
+        raise PydanticCustomError("order", "{first} ({low}) must not be longer than {second} ({high})", values)
 
 
 class Table(BaseModel):
@@ -204,6 +204,19 @@ class HostCacheSettings(Table):
     """One cache for all workers, in shared memory: what one has computed another reads; 0 switches it off."""
 
 
+class DiskCacheSettings(Table):
+    """The key-value cache on a disk, below main memory: it outlives the box. Needs cache.host.bytes."""
+
+    bytes: Bytes = 0
+    """Size of the file, allocated at once; 0 switches it off."""
+
+    path: UserPath | None = None
+    """The file, one box at a time; unset: kv.slab in the cache folder."""
+
+    write_budget: Bytes = 0
+    """The most that is written in a day, counted in universal time; 0 is no limit."""
+
+
 class CacheSettings(Table):
     """The cache, tier by tier."""
 
@@ -212,6 +225,14 @@ class CacheSettings(Table):
 
     gpu: GpuCacheSettings = GpuCacheSettings()
     host: HostCacheSettings = HostCacheSettings()
+    disk: DiskCacheSettings = DiskCacheSettings()
+
+    @model_validator(mode="after")
+    def _check_tiers(self) -> CacheSettings:
+        if self.disk.bytes and not self.host.bytes:
+            keys = {"first": "disk.bytes", "second": "host.bytes"}
+            raise PydanticCustomError("tiers", "{first} needs {second}: the disk is read through main memory", keys)
+        return self
 
 
 class RouterSettings(Table):
@@ -500,7 +521,7 @@ def _value_problem(key: str, entry: Entry, schema: Mapping[str, Any], failures: 
 
 def _order_problem(table: str, failure: ErrorDetails, entries: Mapping[str, Entry]) -> Problem:
     """Two keys contradict each other: the blame goes to the first of them that somebody has set."""
-    keys = [f"{table}.{name}" for name in (failure["ctx"]["shorter"], failure["ctx"]["longer"])]
+    keys = [f"{table}.{name}" for name in (failure["ctx"]["first"], failure["ctx"]["second"])]
     source = next(entries[key].source for key in keys if key in entries)
     return Problem(source, f"{source}: {table}.{failure['msg']}")
 

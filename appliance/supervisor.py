@@ -33,6 +33,7 @@ from appliance.warden import Warden
 
 if TYPE_CHECKING:
     from appliance.caretaker import Caretaker
+    from appliance.disk_tier import DiskTier
     from appliance.fleet import Fleet
     from appliance.host_arena import HostArena
 
@@ -69,6 +70,7 @@ class Supervisor:
         self._server: _Server | None = None
         self._caretaker: Caretaker | None = None
         self._arena: HostArena | None = None
+        self._disk: DiskTier | None = None
 
     async def run(self) -> None:
         """Serve until a signal asks to stop. Raises `StartError` when the box cannot start; nothing is left then."""
@@ -122,17 +124,19 @@ class Supervisor:
         assembly = await asyncio.to_thread(import_module, "appliance.assembly")
         workshop = await asyncio.to_thread(assembly.prepare, self.settings, self.folders, model)
         parts = assembly.assemble(self.settings, model, workshop, box)
-        self._fleet, self._arena = parts.fleet, parts.arena
+        self._fleet, self._arena, self._disk = parts.fleet, parts.arena, parts.disk
         box.attach(parts.fleet)
         parts.fleet.on_start = self._remember_memory
         await self._start_engines(box, parts.fleet)
         if self._arena is not None:
             self._arena.start()
+        if self._disk is not None:
+            self._disk.start()
         keep_what_stands()
         self._caretaker = parts.caretaker
         if self._caretaker is not None:
             self._caretaker.start()
-        box.open(parts.pipeline, parts.fleet, parts.caretaker, parts.arena)
+        box.open(parts.pipeline, parts.fleet, parts.caretaker, parts.arena, parts.disk)
         self._on_running(box)
 
     def _remember_memory(self) -> None:
@@ -188,6 +192,8 @@ class Supervisor:
                 await asyncio.wait_for(self._fleet.stop(), STOP_SECONDS)
             except TimeoutError:
                 log.warning("engines did not end within %g s and are killed", STOP_SECONDS)
+        if self._disk is not None:
+            await self._disk.stop()
         await asyncio.to_thread(end_engines, self.tree)
         if self._arena is not None:
             await self._arena.stop()

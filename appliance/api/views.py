@@ -125,6 +125,40 @@ class HostTierView(View):
     rebuilds: int
 
 
+class DiskTierView(View):
+    """The slab of the keeper, process `pid`. `rows` hold a block each: `used` have one, `held` cannot go now; `opened`
+    says what was found there, `is_direct` whether the page cache is passed by. Of this keeper's life: blocks `restored`
+    from headers, `written`, `evicted`, `refused` for want of a row, `promoted` to the host tier; `bad` rows that did
+    not give what they should hold; blocks that wait in the queue, were dropped because it was full, because the day's
+    budget was spent, or because they had left the host tier; errors of the disk; bytes written today. Of the box's
+    life: requests for which the keeper was `asked`, those of them that went on before it answered, and restarts."""
+
+    pid: int | None
+    opened: str
+    is_direct: bool
+    bytes: int
+    row_bytes: int
+    rows: int
+    used: int
+    held: int
+    restored: int
+    written: int
+    evicted: int
+    refused: int
+    bad: int
+    queued: int
+    dropped_full: int
+    dropped_budget: int
+    dropped_gone: int
+    write_errors: int
+    written_today: int
+    promoted: int
+    read_errors: int
+    asked: int
+    late: int
+    restarts: int
+
+
 class QueueView(View):
     """Requests that wait for room on a worker. `order` says who of the equally important goes first, `prefill_use` is
     the share of the workers' last minute that went into prompts, 0 … 1. `waits` counts requests by how long they had
@@ -179,6 +213,7 @@ class BoxStatus(View):
     latency: LatencyView
     evictions: EvictionsView = EvictionsView()
     host: HostTierView | None = None
+    disk: DiskTierView | None = None
     queue: QueueView = QueueView()
     speculations: dict[str, int] = {}
     regrets: list[RegretView] = []

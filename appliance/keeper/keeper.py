@@ -104,7 +104,10 @@ def _open_slab(settings: KeeperSettings, arena: ArenaIndex) -> Slab:
     num_rows = Shape.rows_in(settings.num_bytes, row_bytes)
     if not num_rows:
         raise CacheError(f"{path}: {settings.num_bytes} bytes have no room for a block of {row_bytes}")
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CacheError(f"{path}: its folder cannot be made: {error.strerror}") from error
     return Slab.open(path, Shape(num_rows, row_bytes, arena.namespace))
 
 

@@ -45,6 +45,12 @@ def _figures(status: BoxStatus) -> Table:
         table.add_row(
             "host tier", f"{_bytes(host.bytes)}   {host.used:,} of {host.rows:,} blocks   {host.evicted:,} evicted"
         )
+    if status.disk is not None:
+        disk = status.disk
+        table.add_row(
+            "disk tier",
+            f"{_bytes(disk.bytes)}   {disk.used:,} of {disk.rows:,} blocks   {disk.promoted:,} brought back",
+        )
     return table
 
 

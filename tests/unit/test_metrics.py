@@ -4,6 +4,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from appliance.api.views import (
     BoxStatus,
+    DiskTierView,
     EvictionsView,
     EvictionView,
     LatencyView,
@@ -182,3 +183,15 @@ def test_evictions_are_counted_by_cause_rule_and_region() -> None:
     assert samples["dynamo_box_evicted_blocks_total", (("cause", "unnamed"), ("region", ""), ("rule", ""))] == 2
     assert samples["dynamo_box_evicted_awaited_blocks_total", ()] == 1
     assert samples["dynamo_box_evictions_dropped_total", ()] == 4
+
+
+def test_the_disk_tier_tells_what_it_holds_and_what_it_could_not_do() -> None:
+    counts = {name: number for number, name in enumerate(DiskTierView.model_fields, 100)}
+    disk = DiskTierView.model_validate(counts | {"opened": "slab: kept", "is_direct": True})
+    found = scrape(box_status().model_copy(update={"disk": disk}))
+    assert found["dynamo_box_disk_rows", (("state", "used"),)] == disk.used
+    assert found["dynamo_box_disk_promoted_blocks_total", ()] == disk.promoted
+    assert found["dynamo_box_disk_bad_rows_total", ()] == disk.bad
+    assert found["dynamo_box_disk_dropped_blocks_total", (("reason", "budget"),)] == disk.dropped_budget
+    assert found["dynamo_box_disk_late_recalls_total", ()] == disk.late
+    assert not any(name.startswith("dynamo_box_disk") for name, _ in scrape(box_status()))

@@ -5,6 +5,7 @@ from array import array
 from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -82,6 +83,25 @@ async def test_an_answer_is_one_start_then_deltas_then_one_end() -> None:
     assert ends(box) == (0, 1, 0, 0)
     assert box.accounts.since_start() == box.accounts.last_minute()
     assert (box.accounts.since_start().cached_tokens, box.accounts.completion_tokens) == (4, 3)
+
+
+async def test_an_engine_gets_a_prompt_once_slower_tiers_have_been_asked_for_it() -> None:
+    worker, answered = ScriptedWorker(0, HELLO), asyncio.Event()
+    asked: list[list[int]] = []
+
+    async def recall(prompt: Any) -> None:
+        asked.append(prompt.token_ids)
+        await answered.wait()
+
+    async with ScriptedBox(worker) as box:
+        box.pipeline.recall = recall
+        asking = asyncio.create_task(box.ask())
+        while not asked:
+            await asyncio.sleep(0)
+        assert not worker.calls
+        answered.set()
+        await asking
+    assert [call.token_ids for call in worker.calls] == asked
 
 
 async def test_a_step_that_shows_nothing_starts_the_answer_and_makes_no_delta() -> None:

@@ -394,3 +394,10 @@ def test_the_settings_import_nothing_heavy() -> None:
 
 def test_the_default_file_is_plain_toml() -> None:
     assert set(tomllib.loads(DEFAULT_FILE.read_text(encoding="utf-8"))) == set(Settings.model_fields)
+
+
+def test_a_disk_tier_needs_a_host_tier() -> None:
+    needed = "cache.disk.bytes needs host.bytes: the disk is read through main memory"
+    assert problems_of(options={"cache.disk.bytes": "1GiB"}) == [f"--set: {needed}"]
+    both = load(options={"cache.disk.bytes": "1GiB", "cache.host.bytes": "1GiB"}).settings.cache
+    assert (both.disk.bytes, both.disk.path, both.disk.write_budget) == (2**30, None, 0)

@@ -51,7 +51,7 @@ class Assembly:
 
     def assemble(self, _settings: Settings, _model: object, _workshop: None, box: RunningBox) -> Any:
         parts = ScriptedBox(*self.workers, accounts=box.accounts)
-        return SimpleNamespace(fleet=parts.fleet, pipeline=parts.pipeline, caretaker=None, arena=None)
+        return SimpleNamespace(fleet=parts.fleet, pipeline=parts.pipeline, caretaker=None, arena=None, disk=None)
 
 
 class Life:

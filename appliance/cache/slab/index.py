@@ -150,11 +150,15 @@ class SlabIndex:
         return Facts(keys, parents, generations, uses, worth.priorities, worth.durations_ms)
 
     def finish_write(self, rows: Numbers, facts: Facts) -> None:
-        """These rows hold what `begin_write` gave them out for. In prefix order."""
+        """These rows hold what `begin_write` gave them out for. In prefix order: a block hangs behind one that was
+        there before, or stands before it."""
         self._states[rows] = _READY
         now_ms = self._now_ms()
+        place_of = {row: place for place, row in enumerate(rows.tolist())}
         parents = self.rows_of(facts.parents)
-        self._core.fill(rows, np.where(parents == MISS, NO_BLOCK, parents), NO_SESSION, now_ms)
+        stands_at = np.fromiter((place_of.get(row, -1) for row in parents.tolist()), np.int64, len(parents))
+        is_before = (parents != MISS) & (stands_at < np.arange(len(rows)))
+        self._core.fill(rows, np.where(is_before, parents, NO_BLOCK), NO_SESSION, now_ms)
         self._core.claim(_CLAIMANT, rows, facts.priorities, facts.durations_ms, now_ms)
         self._core.release(rows, now_ms)
         self._written += len(rows)

@@ -122,6 +122,14 @@ def test_a_leased_row_stays_and_without_room_a_write_is_refused_and_counted(tmp_
     slab.close()
 
 
+def test_a_block_told_of_before_its_parent_or_as_its_own_hangs_behind_none() -> None:
+    index = Times().index()
+    rows = index.begin_write(keys(1, 2, 3))
+    index.finish_write(rows, index.facts(keys(1, 2, 3), parents(2, 2, 1), worth(3)))
+    assert index._core.parents(rows).tolist() == [-1, -1, rows[0]]
+    index.check_integrity()
+
+
 def test_a_key_written_twice_at_once_has_one_row(tmp_path: Path) -> None:
     index = Times().index()
     rows = index.begin_write(keys(1, 1, 2))

@@ -1,0 +1,177 @@
+"""The supervisor's hold on the keeper: started, asked, started again when it dies, ended with the box.
+
+No request depends on it: one that asks for its blocks waits for a limited time, and goes on without them then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import sys
+import time
+from typing import Final
+
+import msgspec
+
+from appliance.cache.arena.tables import Keys
+from appliance.host_arena import HostArena
+from appliance.keeper.wire import (
+    MAX_FRAME,
+    KeeperSettings,
+    KeeperStats,
+    Opening,
+    Promote,
+    Promoted,
+    Told,
+    frame,
+    read_frame,
+)
+from appliance.restarts import RestartBudget
+
+RECALL_SECONDS: Final = 1.0
+"""The longest that a request waits for the disk. What comes later is in the arena for the next one."""
+MAX_WAITING: Final = 64
+"""Requests that wait for the disk at a time; a further one goes on without."""
+MAX_OVERDUE: Final = 4
+"""With so many answers overdue the disk hangs, or is slower than computing: nobody waits for it until one comes."""
+STOP_SECONDS: Final = 5.0
+PROGRESS_SECONDS: Final = 2.0
+_KEY_BYTES: Final = 32
+_MAX_KEYS: Final = MAX_FRAME // 2 // _KEY_BYTES
+
+log = logging.getLogger("dynamo_box.disk_tier")
+
+
+class DiskTier:
+    """Below this arena, on the disk that the settings name."""
+
+    def __init__(self, settings: KeeperSettings, arena: HostArena, restarts: RestartBudget | None = None) -> None:
+        self.stats: KeeperStats | None = None
+        """As told last; `None` until the keeper has opened its slab."""
+        self.asked = self.late = 0
+        """Requests for which blocks were asked for, and those that went on before all were there."""
+        self._settings = settings
+        self._arena = arena
+        self.restarts = restarts or RestartBudget(5, 600.0, 1.0, 30.0)
+        self._process: asyncio.subprocess.Process | None = None
+        self._waiting: dict[int, asyncio.Future[int]] = {}
+        self._overdue: set[int] = set()
+        self._next = 0
+        self._next_progress = 0.0
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """`None` while there is no keeper."""
+        return self._process.pid if self._process is not None else None
+
+    def start(self) -> None:
+        """Once the arena is there; in the running loop, to be ended with `stop`."""
+        self._task = asyncio.create_task(self._run(), name="keeper")
+
+    async def stop(self) -> None:
+        """Idempotent. What the keeper was writing it finishes, within a limit."""
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    @property
+    def is_empty(self) -> bool:
+        """Nothing can be recalled, as far as is known."""
+        return self.stats is None or not self.stats.used
+
+    async def recall(self, hashes: Keys) -> None:
+        """Have the blocks of a prompt brought into the arena, its head first; `hashes` are what engines call them.
+
+        Returns when they are there, when it is known that no more can be, or when the time is over.
+        """
+        keys = self._arena.keys_of(hashes[:_MAX_KEYS])
+        is_busy = len(self._waiting) >= MAX_WAITING or len(self._overdue) >= MAX_OVERDUE
+        if self.is_empty or is_busy or not self._arena.lacks(keys):
+            return
+        self.asked += 1
+        number, self._next = self._next, self._next + 1
+        answer = self._waiting[number] = asyncio.get_running_loop().create_future()
+        try:
+            if self._say(Promote(number, keys.tobytes())):
+                async with asyncio.timeout(RECALL_SECONDS):
+                    await answer
+        except TimeoutError:
+            self.late += 1
+            self._overdue.add(number)
+        finally:
+            del self._waiting[number]
+
+    def _say(self, message: msgspec.Struct) -> bool:
+        """Whether there is a keeper that takes it. A pipe that is full is one that nobody reads."""
+        pipe = self._process.stdin if self._process is not None else None
+        if pipe is None or pipe.is_closing() or pipe.transport.get_write_buffer_size() > MAX_FRAME:
+            return False
+        pipe.write(frame(message))
+        return True
+
+    async def _run(self) -> None:
+        """A keeper after the other, until the budget for restarts is spent."""
+        while True:
+            try:
+                await self._live()
+            except OSError as error:
+                log.warning("the keeper cannot be started: %s", error)
+            delay = self.restarts.take()
+            if delay is None:
+                log.error("the keeper ended too often; the disk tier is off until the box starts again")
+                return
+            log.warning("the keeper ended and is started again in %g s", delay)
+            await asyncio.sleep(delay)
+
+    async def _live(self) -> None:
+        """One keeper's life."""
+        process = self._process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "appliance.keeper",
+            msgspec.json.encode(self._settings).decode(),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            start_new_session=True,
+        )
+        try:
+            while process.stdout is not None and (told := await read_frame(process.stdout, Told)) is not None:
+                self._hear(told)
+        finally:
+            self._process = self.stats = None
+            self._overdue.clear()
+            for answer in self._waiting.values():
+                if not answer.done():
+                    answer.set_result(0)
+            await _ended(process)
+
+    def _hear(self, told: Told) -> None:
+        match told:
+            case Promoted(number, count):
+                self._overdue.discard(number)
+                if (answer := self._waiting.get(number)) is not None and not answer.done():
+                    answer.set_result(count)
+            case Opening(seen, rows) if seen == rows or time.monotonic() >= self._next_progress:
+                self._next_progress = time.monotonic() + PROGRESS_SECONDS
+                log.info("reading the disk tier's index: %d of %d rows", seen, rows)
+            case KeeperStats():
+                if self.stats is None:
+                    log.info("%s; %d blocks in it", told.opened, told.used)
+                self.stats = told
+
+
+async def _ended(process: asyncio.subprocess.Process) -> None:
+    """Told by its closed input; reaped either way."""
+    if process.stdin is not None:
+        process.stdin.close()
+    try:
+        await asyncio.wait_for(process.wait(), STOP_SECONDS)
+    except TimeoutError:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        # One that the kernel holds in a read of a dead disk goes when the kernel lets go; the box does not wait for it.
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(process.wait(), STOP_SECONDS)

@@ -1,0 +1,150 @@
+"""The box's hold on a real keeper, over a small arena."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+from appliance import disk_tier as module
+from appliance.cache.arena.index import ArenaIndex
+from appliance.cache.arena.place import ArenaPlace
+from appliance.cache.arena.tables import mapped
+from appliance.disk_tier import DiskTier
+from appliance.host_arena import HostArena
+from appliance.keeper.wire import KeeperSettings
+from appliance.restarts import RestartBudget
+from appliance.router.index import PrefixIndex, Tier
+from appliance.router.shared_tier import SharedTier
+from tests.unit.cache.arena.arenas import ROW_BYTES, keys, opened
+from tests.unit.keeper.keepers import content, store
+
+ROWS, SECONDS = 8, 30.0
+
+
+class Box:
+    def __init__(self, folder: Path, path: Path, restarts: int = 5) -> None:
+        place = ArenaPlace(folder / "memory", folder / "locks")
+        self.arena = HostArena(place, SharedTier(PrefixIndex(), Tier.HOST, []))
+        self.engine: ArenaIndex = opened(folder, ROWS, b"e" * 16)
+        self.arena.open()
+        self.memory = mapped(place.rows_file, ROWS * ROW_BYTES)
+        settings = KeeperSettings(str(place.memory), str(place.locks), str(path), 2**20, 0)
+        self.disk = DiskTier(settings, self.arena, RestartBudget(restarts, 600, 0.01, 0.01))
+
+    def store(self, *numbers: int) -> None:
+        store(self.engine, self.memory, *numbers)
+
+    def contents(self, *numbers: int) -> list[int | None]:
+        return [content(self.engine, self.memory, number) for number in numbers]
+
+    async def holds(self, count: int) -> None:
+        async with asyncio.timeout(SECONDS):
+            while self.disk.stats is None or self.disk.stats.used < count or self.disk.stats.queued:
+                await asyncio.sleep(0.01)
+
+    async def gone(self) -> None:
+        async with asyncio.timeout(SECONDS):
+            while self.disk.pid is not None:
+                await asyncio.sleep(0.01)
+
+
+@pytest.fixture
+async def box(tmp_path: Path) -> AsyncIterator[Box]:
+    box = Box(tmp_path, tmp_path / "slab")
+    box.disk.start()
+    yield box
+    await box.disk.stop()
+
+
+async def test_a_prompt_that_only_the_disk_has_is_there_when_the_wait_is_over(box: Box) -> None:
+    box.store(1, 2, 3)
+    await box.holds(3)
+    box.store(*range(10, 18))
+    await box.holds(11)
+    assert box.contents(1, 2, 3) == [None] * 3
+    await box.disk.recall(keys(1, 2, 3))
+    assert box.contents(1, 2, 3) == [1, 2, 3]
+    assert (box.disk.asked, box.disk.late) == (1, 0)
+
+
+async def test_nobody_is_asked_for_what_the_arena_holds(box: Box) -> None:
+    box.store(1, 2)
+    await box.holds(2)
+    await box.disk.recall(keys(1, 2))
+    await box.disk.recall(np.empty((0, 4), np.uint64))
+    assert box.disk.asked == 0
+
+
+async def test_a_keeper_that_does_not_answer_is_not_waited_for(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "RECALL_SECONDS", 0.05)
+    box.store(1)
+    await box.holds(1)
+    assert box.disk.pid is not None
+    os.kill(box.disk.pid, signal.SIGSTOP)
+    for number in range(5, 5 + 2 * module.MAX_OVERDUE):
+        await box.disk.recall(keys(number))
+    assert box.disk.late == box.disk.asked == module.MAX_OVERDUE, "after these nobody waits any more"
+    os.kill(box.disk.pid, signal.SIGCONT)
+    monkeypatch.setattr(module, "RECALL_SECONDS", SECONDS)
+    async with asyncio.timeout(SECONDS):
+        while box.disk.asked == module.MAX_OVERDUE:
+            await asyncio.sleep(0.01)
+            await box.disk.recall(keys(99))
+    assert box.disk.late == module.MAX_OVERDUE, "it answers again"
+
+
+async def test_who_waits_when_the_keeper_dies_goes_on_at_once_and_the_next_keeper_serves(
+    box: Box, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "RECALL_SECONDS", SECONDS)
+    box.store(1)
+    await box.holds(1)
+    box.store(*range(10, 18))
+    await box.holds(9)
+    first = box.disk.pid
+    assert first is not None
+    os.kill(first, signal.SIGSTOP)
+    waiting = asyncio.create_task(box.disk.recall(keys(1)))
+    await asyncio.sleep(0)
+    os.kill(first, signal.SIGKILL)
+    await asyncio.wait_for(waiting, SECONDS / 2)
+    box.arena.tend()
+    await box.holds(9)
+    assert box.disk.pid != first
+    assert not psutil.pid_exists(first)
+    assert box.disk.restarts.total == 1
+    await box.disk.recall(keys(1))
+    assert box.contents(1) == [1]
+
+
+async def test_the_keeper_ends_with_the_box_and_is_reaped(tmp_path: Path) -> None:
+    box = Box(tmp_path, tmp_path / "slab")
+    box.disk.start()
+    await box.holds(0)
+    pid = box.disk.pid
+    assert pid is not None
+    await box.disk.stop()
+    await box.disk.stop()
+    assert not psutil.pid_exists(pid)
+    assert box.disk.pid is None
+
+
+async def test_a_keeper_that_cannot_start_leaves_a_box_without_a_disk_tier(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").touch()
+    box = Box(tmp_path, tmp_path / "file" / "slab", restarts=1)
+    box.disk.start()
+    async with asyncio.timeout(SECONDS):
+        while "the disk tier is off" not in caplog.text:
+            await asyncio.sleep(0.01)
+    await box.disk.recall(keys(1))
+    assert box.disk.is_empty
+    await box.disk.stop()
