@@ -20,7 +20,7 @@ class EvictionView:
 
     def __init__(self, tables: Tables) -> None:
         self._tables = tables
-        self._header = tables.header
+        self._header = self.header = tables.header
         self._state = tables.state[0]
 
     @property

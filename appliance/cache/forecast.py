@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from appliance.cache.errors import IntegrityError
+from appliance.cache.forecast_kernels import Idle, refresh
 from appliance.cache.hint import Hint
 from appliance.cache.return_table import Prior, ReturnTable, shipped_prior
 
@@ -26,7 +27,6 @@ HUMAN_GAP_WEIGHT = 0.4
 
 FINISHED = 0.0
 BUSY = math.inf
-_ROUNDING_SECONDS = 1e-6
 _ALWAYS = -math.inf
 """Earlier than any time: what is worth something until then has to be looked at."""
 
@@ -67,10 +67,10 @@ class Forecast:
         self._running = np.zeros(0, dtype=np.int64)
         self._ended_seconds = np.zeros(0)
         self._curves = np.zeros((0, len(self.table.prior.edges_seconds)))
+        self._edges_seconds = np.array(self.table.prior.edges_seconds, np.float64)
         # What `keeps` found last, and when it has to look again.
         self._kept = np.zeros(0)
         self._until_seconds = np.zeros(0)
-        self._next_edge_seconds = np.append(self.table.prior.edges_seconds[1:], math.inf)
 
     def request_arrived(self, session: int, now_seconds: float) -> None:
         """The session is busy from now on: running, or waiting to."""
@@ -144,11 +144,8 @@ class Forecast:
         """As `keep` for the first `count` sessions; not to be written to. Looks only at those that are worth something
         else than before: much quicker for who asks often, at times that never go back."""
         self._reserve(count - 1)
-        changed = np.flatnonzero(self._until_seconds <= now_seconds)
-        if len(changed):
-            self._kept[changed] = self.keep(changed, now_seconds)
-            next_edges = self._next_edge_seconds[self._age_bins(changed, now_seconds)]
-            self._until_seconds[changed] = self._ended_seconds[changed] + next_edges - _ROUNDING_SECONDS
+        idle = Idle(self._running, self._ended_seconds, self._curves, self._kept, self._until_seconds)
+        refresh(idle, self._edges_seconds, float(now_seconds))
         return self._kept[:count]
 
     def _age_bins(self, sessions: NDArray[np.integer[Any]], now_seconds: float) -> NDArray[np.int64]:

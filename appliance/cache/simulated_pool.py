@@ -7,22 +7,24 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from appliance.cache import simulation_kernels
+from appliance.cache.checks import DONE
 from appliance.cache.claims import DEFAULT_PRIORITY
 from appliance.cache.contender import Contender
-from appliance.cache.errors import IntegrityError
+from appliance.cache.errors import IntegrityError, NotEnoughBlocks
 from appliance.cache.eviction import EvictionCore, Order
 from appliance.cache.forecast import Forecast
 from appliance.cache.head_readers import HeadReaders
 from appliance.cache.hint import ExpectedDuration
+from appliance.cache.kernel import Numbers
 from appliance.cache.plan_book import PlanBook
 from appliance.cache.session_context import SessionContext
 from appliance.cache.session_state import SessionState
+from appliance.cache.simulation_kernels import ABSENT, Memory
 from appliance.cache.trace import UNKNOWN_REGION, Trace
 from appliance.conversation import Hints
 
-ABSENT = -1
-
-Slots = NDArray[np.int32]
+Slots = Numbers
 
 
 class Placement(NamedTuple):
@@ -46,12 +48,16 @@ class SimulatedPool:
         self._plans = None if contender.policy is None else PlanBook(contender.policy)
         self._core = EvictionCore(capacity_blocks, num_sessions=len(trace.session_names), order=order)
         self._slot_of = np.full(trace.block_count, ABSENT, dtype=np.int32)
-        self._block_in = np.full(capacity_blocks, ABSENT, dtype=np.int32)
-        self._region_of = np.full(trace.block_count, UNKNOWN_REGION, dtype=np.uint8)
+        self._memory = Memory(
+            slot_of=self._slot_of,
+            block_in=np.full(capacity_blocks, ABSENT, dtype=np.int32),
+            region_of=np.full(trace.block_count, UNKNOWN_REGION, dtype=np.uint8),
+        )
         self._held: dict[int, Slots] = {}
         self._readers = HeadReaders(trace)
         # Slots without a block are held here: so the core's candidates are just the idle blocks.
-        self._spare = self._core.take(capacity_blocks, 0).blocks.astype(np.int32)
+        self._spare = self._core.take(capacity_blocks, 0).blocks.copy()
+        self._num_spare = capacity_blocks
         self.evictions_by_region = np.zeros(UNKNOWN_REGION + 1, dtype=np.int64)
 
     @property
@@ -61,7 +67,7 @@ class SimulatedPool:
     @property
     def spare_blocks(self) -> int:
         """Without a block of the trace."""
-        return len(self._spare)
+        return self._num_spare
 
     @property
     def claimed_idle_blocks(self) -> int:
@@ -75,7 +81,7 @@ class SimulatedPool:
     def wait(self, request: int) -> Slots:
         """Keeps what is there of a queued request's prompt longest of all; for `unwait`."""
         blocks = self._trace.blocks_of(request)
-        slots = self._slot_of[blocks[: self.resident_prefix(request)]]
+        slots = self._slot_of[blocks[: self.resident_prefix(request)]].astype(np.int64)
         self._core.wait(slots)
         return slots
 
@@ -92,16 +98,18 @@ class SimulatedPool:
         because everything else is held is left out."""
         blocks = self._trace.blocks_of(request)
         session, now_ms = int(self._trace.session[request]), _milliseconds(now_seconds)
-        hit_blocks = self.resident_prefix(request)
-        self._core.start_prompt(session)
-        self._core.hit(self._slot_of[blocks[:hit_blocks]], session, now_ms)
-        self._core.hold(self._slot_of[blocks[:hit_blocks]], now_ms)
-        room = hit_blocks + len(self._spare) + self._core.num_candidates
-        self._held[request] = self._fill(request, hit_blocks, min(len(blocks), room), now_seconds)
+        self._core.expire(now_ms)
+        hit_blocks, num_missing, slots, missing = simulation_kernels.find(
+            self._core.header, self._memory, blocks, self._num_spare, session
+        )
+        if num_missing > self._num_spare:
+            self._evict(num_missing - self._num_spare, now_seconds)
+        self._put(request, slots, missing)
+        self._held[request] = slots
         if self._plans is not None:
             self._readers.read(request)
             self._claim(self._plans, request, self._context(request, SessionState.RUNNING), now_ms)
-        return Placement(hit_blocks, max(0, len(blocks) - room))
+        return Placement(hit_blocks, len(blocks) - len(slots))
 
     def end(self, request: int, now_seconds: float, ended_seconds: float | None = None) -> None:
         """Lets go of the prompt, which stays as long as the policy and the memory allow. `ended_seconds` is when the
@@ -120,54 +128,45 @@ class SimulatedPool:
         """Evicts until no more than so many blocks are idle. No-op below."""
         excess = self._core.num_candidates - idle_blocks
         if excess > 0:
-            self._spare = np.concatenate([self._spare, self._evict(excess, now_seconds)])
+            self._evict(excess, now_seconds)
 
     def check_integrity(self) -> None:
         """Raises `IntegrityError`."""
         self._core.check_integrity()
         self.forecast.check_integrity()
         resident = np.flatnonzero(self._slot_of != ABSENT)
-        if not np.array_equal(self._block_in[self._slot_of[resident]], resident):
+        if not np.array_equal(self._memory.block_in[self._slot_of[resident]], resident):
             raise IntegrityError("simulated pool: a block is not where it is said to be")
-        if len(resident) + len(self._spare) != self._core.num_blocks:
-            raise IntegrityError(f"simulated pool: {len(resident)} resident and {len(self._spare)} spare are not all")
+        if len(resident) + self._num_spare != self._core.num_blocks:
+            raise IntegrityError(f"simulated pool: {len(resident)} resident and {self._num_spare} spare are not all")
 
-    def _obtain(self, count: int, now_seconds: float) -> Slots:
-        short = count - len(self._spare)
-        if short > 0:
-            self._spare = np.concatenate([self._spare, self._evict(short, now_seconds)])
-        split = len(self._spare) - count
-        obtained, self._spare = self._spare[split:], self._spare[:split]
-        return obtained
-
-    def _evict(self, count: int, now_seconds: float) -> Slots:
+    def _evict(self, count: int, now_seconds: float) -> None:
+        """Makes so many slots spare. Raises `NotEnoughBlocks`."""
         if self._contender.is_forecast:
             self._core.set_keeps(self.forecast.keeps(self._core.num_sessions, now_seconds))
-        slots = self._core.take(count, _milliseconds(now_seconds)).blocks.astype(np.int32)
-        blocks = self._block_in[slots]
-        self.evictions_by_region += np.bincount(self._region_of[blocks], minlength=UNKNOWN_REGION + 1)
-        self._slot_of[blocks] = ABSENT
-        self._block_in[slots] = ABSENT
-        return slots
+        self._core.expire(_milliseconds(now_seconds))
+        freed = self._spare[self._num_spare : self._num_spare + count]
+        if not simulation_kernels.evict(self._core.header, self._memory, count, self.evictions_by_region, freed):
+            raise NotEnoughBlocks(f"{count} blocks asked for, {self._core.num_candidates} are candidates")
+        self._num_spare += count
 
-    def _fill(self, request: int, first: int, stop: int, now_seconds: float) -> Slots:
-        """Puts the prompt's blocks from `first` up to `stop` where they belong; gives the slots of all up to `stop`."""
-        blocks = self._trace.blocks_of(request)[:stop]
-        session, now_ms = int(self._trace.session[request]), _milliseconds(now_seconds)
-        slots = self._slot_of[blocks]
-        missing = first + np.flatnonzero(slots[first:] == ABSENT)
-        # Blocks behind a gap: they are not found, but they are there, and need no second slot.
-        stranded = first + np.flatnonzero(slots[first:] != ABSENT)
-        if len(stranded):
-            self._core.hit(slots[stranded], session, now_ms)
-            self._core.hold(slots[stranded], now_ms)
-        slots[missing] = self._obtain(len(missing), now_seconds)
-        parents = np.where(missing > 0, slots[missing - 1], ABSENT)
-        self._core.fill(slots[missing], parents, session, now_ms)
-        self._slot_of[blocks[missing]] = slots[missing]
-        self._block_in[slots[missing]] = blocks[missing]
-        self._region_of[blocks[missing]] = self._trace.regions[self._trace.offsets[request] + missing]
-        return slots
+    def _put(self, request: int, slots: Slots, missing: Numbers) -> None:
+        """Puts the prompt's missing blocks into spare slots, which `slots` tells from now on."""
+        start, session = self._trace.offsets[request], int(self._trace.session[request])
+        first = self._num_spare - len(missing)
+        refused = simulation_kernels.put(
+            self._core.header,
+            self._memory,
+            self._trace.blocks_of(request),
+            self._trace.regions[start : start + len(slots)],
+            slots,
+            missing,
+            self._spare[first : self._num_spare],
+            session,
+        )
+        if refused != DONE:
+            raise IntegrityError(f"simulated pool: slot {refused} of a prompt cannot be filled")
+        self._num_spare = first
 
     def _claim(self, plans: PlanBook, request: int, context: SessionContext, now_ms: int) -> None:
         slots = self._held[request]

@@ -26,6 +26,7 @@ _FILES = (
     "use_kernels.py",
     "claim_kernels.py",
     "take_kernels.py",
+    "simulation_kernels.py",
     "rebuild_kernels.py",
     "layout.py",
 )

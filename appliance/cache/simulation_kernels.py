@@ -1,0 +1,107 @@
+"""What a simulated pool does for a whole prompt in one call: a call from Python costs more than most prompts."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from appliance.cache import take_kernels, use_kernels
+from appliance.cache.eviction_facts import Victims
+from appliance.cache.kernel import Numbers, entry, kernel
+from appliance.cache.layout import NO_BLOCK, Rows
+from appliance.cache.rows import address_of, state_at
+
+ABSENT = -1
+VICTIM_FIELDS = len(Victims._fields)
+
+Places = NDArray[np.int32]
+Regions = NDArray[np.uint8]
+
+
+class Memory(NamedTuple):
+    """Where each of the trace's blocks is, what is in each slot, and what each block was when it was filled."""
+
+    slot_of: Places
+    block_in: Places
+    region_of: Regions
+
+
+@entry
+def find(
+    header: Rows, memory: Memory, blocks: Places, spare_slots: int, session: int
+) -> tuple[int, int, Numbers, Numbers]:
+    """Looks up a prompt and holds what is there of it.
+
+    Gives the number of hits from the start on; how many of the blocks are missing and have room, if others are evicted;
+    the slots of all that have room, `ABSENT` for the missing ones; and the places of these in the prompt.
+    """
+    slots = np.empty(len(blocks), np.int64)
+    hits = 0
+    for place in range(len(blocks)):
+        slots[place] = memory.slot_of[blocks[place]]
+        if slots[place] != ABSENT and hits == place:
+            hits += 1
+    use_kernels.start_prompt(header, session)
+    _use(header, slots[:hits], session)
+    num_candidates = state_at(address_of(header), 0).num_candidates
+    stop = min(len(blocks), hits + spare_slots + num_candidates)
+    missing, stranded = np.empty(stop - hits, np.int64), np.empty(stop - hits, np.int64)
+    num_missing, num_stranded = 0, 0
+    for place in range(hits, stop):
+        if slots[place] == ABSENT:
+            missing[num_missing] = place
+            num_missing += 1
+        else:
+            # Behind a gap: it is not found, but it is there, and needs no second slot.
+            stranded[num_stranded] = slots[place]
+            num_stranded += 1
+    _use(header, stranded[:num_stranded], session)
+    return hits, num_missing, slots[:stop], missing[:num_missing]
+
+
+@kernel
+def _use(header: Rows, slots: Numbers, session: int) -> None:
+    if len(slots):
+        use_kernels.hit(header, slots, session, True)
+        use_kernels.hold(header, slots)
+
+
+@entry
+def evict(header: Rows, memory: Memory, count: int, evictions: Numbers, spare: Numbers) -> bool:
+    """The next to go; their slots are put into `spare`. False, and nothing changed, when there are fewer candidates."""
+    victims = np.empty((VICTIM_FIELDS, count), np.int64)
+    if not take_kernels.take(header, victims):
+        return False
+    for place in range(count):
+        slot = victims[0, place]
+        block = memory.block_in[slot]
+        evictions[memory.region_of[block]] += 1
+        memory.slot_of[block] = ABSENT
+        memory.block_in[slot] = ABSENT
+        spare[place] = slot
+    return True
+
+
+@entry
+def put(
+    header: Rows,
+    memory: Memory,
+    blocks: Places,
+    regions: Regions,
+    slots: Numbers,
+    missing: Numbers,
+    spare: Numbers,
+    session: int,
+) -> int:
+    """Fills the missing ones of a prompt's blocks into as many spare slots, which are held. Returns like `fill`."""
+    own, parents = np.empty(len(missing), np.int64), np.empty(len(missing), np.int64)
+    for number in range(len(missing)):
+        place, slot = missing[number], spare[number]
+        block = blocks[place]
+        own[number], slots[place] = slot, slot
+        parents[number] = slots[place - 1] if place else NO_BLOCK
+        memory.slot_of[block], memory.block_in[slot] = slot, block
+        memory.region_of[block] = regions[place]
+    return int(use_kernels.fill(header, own, parents, session))
