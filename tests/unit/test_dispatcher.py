@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from appliance.accounting import QueueAccount
 from appliance.cache.queue_order import PATIENCE_SECONDS, QueueOrder
 from appliance.dispatcher import TICK_SECONDS, Dispatcher
-from appliance.errors import NotReady, TooManyRequests
+from appliance.errors import NotReady, SetAside, TooManyRequests
 from appliance.router.decision import Decision
 from appliance.router.errors import NoWorker
 from appliance.router.hashing import Hashes, hash_blocks
@@ -516,8 +516,16 @@ class Life:
         await self.bench.ask(name, self.bench.prompt(1 + pick), priority=priority, may_be_refused=pick != 3)
 
     async def start(self, pick: int, _: int) -> None:
-        if self.places:
-            self.places[pick % len(self.places)].advance(1)
+        if not self.places:
+            return
+        place = self.places[pick % len(self.places)]
+        if place.is_closed and place.is_reading:
+            # It made room for another before its prompt was read.
+            with pytest.raises(SetAside):
+                place.advance(1)
+            self.places.remove(place)
+        else:
+            place.advance(1)
 
     async def end(self, pick: int, _: int) -> None:
         if self.places:
