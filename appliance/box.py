@@ -133,7 +133,7 @@ class RunningBox:
         pipeline, fleet = self._opened(), self._fleet
         if fleet is None:
             raise NotReady("The box is starting.")
-        return CacheDesk(fleet, pipeline.router.block_tokens, pipeline.retention, self._arena)
+        return CacheDesk(fleet, pipeline.router.block_tokens, pipeline.retention, self._arena, self._disk)
 
     def evictions(self, since: int | None, limit: int) -> EvictionPage:
         found = self.accounts.evictions.remembered(since, limit)

@@ -21,10 +21,12 @@ from appliance.cache.errors import CacheError
 from appliance.errors import BoxError, InvalidRequest, WorkerDied
 
 if TYPE_CHECKING:
+    from appliance.disk_tier import DiskTier
     from appliance.fleet import Fleet, Member
     from appliance.host_arena import HostArena
     from appliance.retention import Retention, SessionFacts
 
+NO_KEEPER = "its keeper is not there, or does not answer"
 BUSY = "requests run there; try again when they have ended"
 
 
@@ -32,12 +34,18 @@ class CacheDesk:
     """`api.box.CacheDesk` over the workers' caches and the host tier, if there is one."""
 
     def __init__(
-        self, fleet: Fleet, block_tokens: int, retention: Retention | None = None, arena: HostArena | None = None
+        self,
+        fleet: Fleet,
+        block_tokens: int,
+        retention: Retention | None = None,
+        arena: HostArena | None = None,
+        disk: DiskTier | None = None,
     ) -> None:
         self._fleet = fleet
         self._block_tokens = block_tokens
         self._retention = retention
         self._arena = arena
+        self._disk = disk
 
     def tiers(self) -> CacheView:
         tiers = [_worker_tier(member) for member in self._fleet.members.values()]
@@ -45,6 +53,10 @@ class CacheDesk:
         if self._arena is not None and stats is not None:
             num_bytes = stats.rows * self._arena.row_bytes
             tiers.append(TierView("host", None, stats.rows, stats.used, stats.held, num_bytes))
+        on_disk = self._disk.stats if self._disk is not None else None
+        if on_disk is not None:
+            num_bytes = on_disk.rows * on_disk.row_bytes
+            tiers.append(TierView("disk", None, on_disk.rows, on_disk.used, on_disk.held, num_bytes))
         return CacheView(self._block_tokens, tiers)
 
     async def sessions(self, limit: int) -> SessionCaches:
@@ -62,6 +74,8 @@ class CacheDesk:
         checks = list(await asyncio.gather(*(self._verified(member) for member in self._fleet.members.values())))
         if self._arena is not None and self._arena.stats is not None:
             checks.append(Verified("host", None, await asyncio.to_thread(_arena_error, self._arena)))
+        if self._disk is not None:
+            checks.append(Verified("disk", None, await _disk_error(self._disk)))
         return Verification(all(check.error is None for check in checks), checks)
 
     async def flush(self, tier: TierName, worker: int | None) -> Flushes:
@@ -70,6 +84,11 @@ class CacheDesk:
             if self._arena is None:
                 raise InvalidRequest("this box has no host tier: cache.host.bytes is 0", param="tier")
             return Flushes([Flushed("host", None, self._arena.flush())])
+        if tier == "disk":
+            if self._disk is None:
+                raise InvalidRequest("this box has no disk tier: cache.disk.bytes is 0", param="tier")
+            counted = await self._disk.flush()
+            return Flushes([Flushed("disk", None, counted.blocks if counted else 0, None if counted else NO_KEEPER)])
         return Flushes(list(await asyncio.gather(*(_flushed(member) for member in self._chosen(worker)))))
 
     def _chosen(self, worker: int | None) -> list[Member]:
@@ -118,6 +137,13 @@ async def _flushed(member: Member) -> Flushed:
     # The engine tells of it with its next step only; until then the router would count on what is gone.
     member.mirror.reset(engine_is_empty=True)
     return Flushed("gpu", member.id, blocks)
+
+
+async def _disk_error(disk: DiskTier) -> str | None:
+    counted = await disk.verify()
+    if counted is None:
+        return NO_KEEPER
+    return f"{counted.bad} of {counted.blocks} blocks were not what they should be: dropped" if counted.bad else None
 
 
 def _arena_error(arena: HostArena) -> str | None:

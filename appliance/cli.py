@@ -19,7 +19,7 @@ APIS = ("chat", "messages", "responses")
 SESSION_STATES = ("running", "tool_wait", "idle", "finished")
 SESSION_ROLES = ("lead", "subagent")
 
-TIERS = ("gpu", "host")
+TIERS = ("gpu", "host", "disk")
 
 QUEUES = ("first-come", "least-missing", "in-turn")
 
@@ -175,7 +175,7 @@ def _add_cache(commands: argparse._SubParsersAction[argparse.ArgumentParser], co
     warm.add_argument("file", metavar="FILE", help="a request's body as JSON; - for standard input")
     warm.add_argument("--api", choices=APIS, help="its protocol (default: the one it looks like)")
     flush = _add(actions, "flush", "drop what a tier holds and nobody is using", [common])
-    flush.add_argument("tier", metavar="TIER", choices=TIERS, help=f"{' or '.join(TIERS)}")
+    flush.add_argument("tier", metavar="TIER", choices=TIERS, help=", ".join(TIERS))
     flush.add_argument("--worker", metavar="N", type=int, help="with gpu: of this worker only (default: of all)")
 
 

@@ -18,12 +18,15 @@ from appliance.cache.arena.tables import Keys
 from appliance.host_arena import HostArena
 from appliance.keeper.wire import (
     MAX_FRAME,
+    Counted,
+    Flush,
     KeeperSettings,
     KeeperStats,
     Opening,
     Promote,
     Promoted,
     Told,
+    Verify,
     frame,
     read_frame,
 )
@@ -35,6 +38,8 @@ MAX_WAITING: Final = 64
 """Requests that wait for the disk at a time; a further one goes on without."""
 MAX_OVERDUE: Final = 4
 """With so many answers overdue the disk hangs, or is slower than computing: nobody waits for it until one comes."""
+UPKEEP_SECONDS: Final = 3600.0
+"""A slab of terabytes is read at the speed of its disk."""
 STOP_SECONDS: Final = 5.0
 PROGRESS_SECONDS: Final = 2.0
 _KEY_BYTES: Final = 32
@@ -57,6 +62,7 @@ class DiskTier:
         self._process: asyncio.subprocess.Process | None = None
         self._waiting: dict[int, asyncio.Future[int]] = {}
         self._overdue: set[int] = set()
+        self._counting: dict[int, asyncio.Future[Counted | None]] = {}
         self._next = 0
         self._next_progress = 0.0
         self._task: asyncio.Task[None] | None = None
@@ -104,6 +110,28 @@ class DiskTier:
         finally:
             del self._waiting[number]
 
+    async def verify(self) -> Counted | None:
+        """Have every block read and checked; `None` when there is no keeper, or it does not answer in time."""
+        return await self._count(Verify)
+
+    async def flush(self) -> Counted | None:
+        """Drop every block; `None` as for `verify`."""
+        return await self._count(Flush)
+
+    async def _count(self, ask: type[Verify | Flush]) -> Counted | None:
+        number, self._next = self._next, self._next + 1
+        answer: asyncio.Future[Counted | None] = asyncio.get_running_loop().create_future()
+        self._counting[number] = answer
+        try:
+            if not self._say(ask(number)):
+                return None
+            async with asyncio.timeout(UPKEEP_SECONDS):
+                return await answer
+        except TimeoutError:
+            return None
+        finally:
+            del self._counting[number]
+
     def _say(self, message: msgspec.Struct) -> bool:
         """Whether there is a keeper that takes it. A pipe that is full is one that nobody reads."""
         pipe = self._process.stdin if self._process is not None else None
@@ -128,15 +156,7 @@ class DiskTier:
 
     async def _live(self) -> None:
         """One keeper's life."""
-        process = self._process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "appliance.keeper",
-            msgspec.json.encode(self._settings).decode(),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            start_new_session=True,
-        )
+        process = self._process = await self._started()
         try:
             while process.stdout is not None and (told := await read_frame(process.stdout, Told)) is not None:
                 self._hear(told)
@@ -146,7 +166,29 @@ class DiskTier:
             for answer in self._waiting.values():
                 if not answer.done():
                     answer.set_result(0)
+            for counted in self._counting.values():
+                if not counted.done():
+                    counted.set_result(None)
             await _ended(process)
+
+    async def _started(self) -> asyncio.subprocess.Process:
+        """Who is cancelled meanwhile ends what was started: nobody else would know of it."""
+        starting = asyncio.ensure_future(
+            asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                "appliance.keeper",
+                msgspec.json.encode(self._settings).decode(),
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                start_new_session=True,
+            )
+        )
+        try:
+            return await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            await _ended(await starting)
+            raise
 
     def _hear(self, told: Told) -> None:
         match told:
@@ -154,6 +196,9 @@ class DiskTier:
                 self._overdue.discard(number)
                 if (answer := self._waiting.get(number)) is not None and not answer.done():
                     answer.set_result(count)
+            case Counted():
+                if (counted := self._counting.get(told.number)) is not None and not counted.done():
+                    counted.set_result(told)
             case Opening(seen, rows) if seen == rows or time.monotonic() >= self._next_progress:
                 self._next_progress = time.monotonic() + PROGRESS_SECONDS
                 log.info("reading the disk tier's index: %d of %d rows", seen, rows)

@@ -52,7 +52,7 @@ def add_cache_routes(app: FastAPI, box: Box, service: Service) -> None:
             fields = Fields((await read_object(request, service)).body)
             tier = fields.choice("tier", get_args(TierName))
             if tier is None:
-                raise fields.refuse("tier", "gpu or host")
+                raise fields.refuse("tier", "gpu, host or disk")
             return await box.cache().flush(cast("TierName", tier), fields.integer("worker", 0))
 
         return await answered(request, openai_problem, flushed)

@@ -9,12 +9,12 @@ from msgspec import Struct
 DEFAULT_LISTED: Final = 50
 MAX_LISTED: Final = 2048
 
-TierName = Literal["gpu", "host"]
+TierName = Literal["gpu", "host", "disk"]
 
 
 class TierView(Struct, frozen=True):
-    """One worker's own blocks, or those in the host tier, which all workers read (`worker` is null). `held` cannot go
-    now; `bytes` is what all of them weigh."""
+    """One worker's own blocks, or those in the host or the disk tier, which are all workers' (`worker` is null). `held`
+    cannot go now; `bytes` is what all of them weigh."""
 
     tier: TierName
     worker: int | None
@@ -49,7 +49,8 @@ class SessionCaches(Struct, frozen=True):
 
 
 class Verified(Struct, frozen=True):
-    """`error` says what contradicts itself, or why nobody could look; `null`: all is sound."""
+    """`error` says what contradicts itself, or why nobody could look; `null`: all is sound. Of the disk every block was
+    read; what was not what it should be is dropped."""
 
     tier: TierName
     worker: int | None

@@ -12,8 +12,8 @@ from appliance.commands.columns import columns
 from appliance.commands.context import read_context
 from appliance.control import Control
 
-PATIENCE_SECONDS: Final = 120.0
-"""Engines answer between two steps, and a check looks at every block."""
+PATIENCE_SECONDS: Final = 3600.0
+"""Engines answer between two steps, and of a disk every block is read."""
 
 
 def run(options: argparse.Namespace) -> int:

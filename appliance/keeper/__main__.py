@@ -13,7 +13,18 @@ import msgspec
 
 from appliance.errors import BoxError
 from appliance.keeper.keeper import Keeper, open_keeper
-from appliance.keeper.wire import KeeperSettings, Opening, Promote, Promoted, frame, read_frame
+from appliance.keeper.wire import (
+    Asked,
+    Counted,
+    Flush,
+    KeeperSettings,
+    Opening,
+    Promote,
+    Promoted,
+    Verify,
+    frame,
+    read_frame,
+)
 
 STATS_SECONDS: Final = 1.0
 MAX_PROMOTIONS: Final = 64
@@ -35,8 +46,8 @@ class Line:
 async def serve(keeper: Keeper, reader: asyncio.StreamReader, line: Line) -> None:
     """Until the supervisor's end of the pipe closes."""
     running = [asyncio.create_task(keeper.run()), asyncio.create_task(_tell(keeper, line))]
-    promoting: set[asyncio.Task[None]] = set()
-    asked = asyncio.create_task(read_frame(reader, Promote))
+    answering: set[asyncio.Task[None]] = set()
+    asked = asyncio.create_task(read_frame(reader, Asked))
     try:
         while True:
             await asyncio.wait({asked, *running}, return_when=asyncio.FIRST_COMPLETED)
@@ -45,24 +56,30 @@ async def serve(keeper: Keeper, reader: asyncio.StreamReader, line: Line) -> Non
                     task.result()
             if not asked.done():
                 continue
-            promote = asked.result()
-            if promote is None:
+            message = asked.result()
+            if message is None:
                 return
-            if len(promoting) >= MAX_PROMOTIONS:
-                line.say(Promoted(promote.number, 0))
+            if len(answering) >= MAX_PROMOTIONS and isinstance(message, Promote):
+                line.say(Promoted(message.number, 0))
             else:
-                task = asyncio.create_task(_promote(keeper, promote, line))
-                promoting.add(task)
-                task.add_done_callback(promoting.discard)
-            asked = asyncio.create_task(read_frame(reader, Promote))
+                task = asyncio.create_task(_answer(keeper, message, line))
+                answering.add(task)
+                task.add_done_callback(answering.discard)
+            asked = asyncio.create_task(read_frame(reader, Asked))
     finally:
-        for task in (asked, *running, *promoting):
+        for task in (asked, *running, *answering):
             task.cancel()
-        await asyncio.gather(asked, *running, *promoting, return_exceptions=True)
+        await asyncio.gather(asked, *running, *answering, return_exceptions=True)
 
 
-async def _promote(keeper: Keeper, promote: Promote, line: Line) -> None:
-    line.say(Promoted(promote.number, await keeper.promote(promote.keys)))
+async def _answer(keeper: Keeper, message: Asked, line: Line) -> None:
+    match message:
+        case Promote(number, keys):
+            line.say(Promoted(number, await keeper.promote(keys)))
+        case Verify(number):
+            line.say(Counted(number, *await keeper.upkeep.verify()))
+        case Flush(number):
+            line.say(Counted(number, await keeper.upkeep.flush(), 0))
 
 
 async def _tell(keeper: Keeper, line: Line) -> None:

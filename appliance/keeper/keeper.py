@@ -20,6 +20,7 @@ from appliance.cache.slab.layout import Records, Shape
 from appliance.keeper.budget import WriteBudget
 from appliance.keeper.promotion import Promotions
 from appliance.keeper.tiers import Tiers
+from appliance.keeper.upkeep import Upkeep
 from appliance.keeper.wire import KeeperSettings, KeeperStats
 from appliance.keeper.write_through import WriteThrough
 
@@ -36,6 +37,7 @@ class Keeper:
     def __init__(self, tiers: Tiers, budget: WriteBudget, max_queued: int = MAX_QUEUED) -> None:
         self.writing = WriteThrough(tiers, budget, max_queued)
         self.promotions = Promotions(tiers)
+        self.upkeep = Upkeep(tiers)
         self._tiers = tiers
         self._budget = budget
 

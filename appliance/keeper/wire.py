@@ -37,6 +37,27 @@ class Promoted(msgspec.Struct, frozen=True, tag=True):
     count: int
 
 
+class Verify(msgspec.Struct, frozen=True, tag=True):
+    """Read every block of the slab and check it."""
+
+    number: int
+
+
+class Flush(msgspec.Struct, frozen=True, tag=True):
+    """Drop every block of the slab that is not being written."""
+
+    number: int
+
+
+class Counted(msgspec.Struct, frozen=True, tag=True):
+    """The answer to `Verify` and `Flush`: how many blocks were looked at or dropped, and of those how many were not
+    what they should be."""
+
+    number: int
+    blocks: int
+    bad: int
+
+
 class Opening(msgspec.Struct, frozen=True, tag=True):
     """How far the index is rebuilt: rows seen, of all."""
 
@@ -69,7 +90,8 @@ class KeeperStats(msgspec.Struct, frozen=True, tag=True):
     read_errors: int
 
 
-Told: TypeAlias = Promoted | Opening | KeeperStats
+Asked: TypeAlias = Promote | Verify | Flush
+Told: TypeAlias = Promoted | Counted | Opening | KeeperStats
 
 _encoder = msgspec.msgpack.Encoder()
 

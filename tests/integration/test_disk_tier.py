@@ -76,6 +76,14 @@ def test_a_box_killed_whole_reads_its_prompts_from_the_disk(tmp_path: Path) -> N
         warm = box.ask("lasting")
         assert (cold.cached_tokens, warm.is_cached, warm.text) == (0, True, cold.text)
         assert box.until("status['disk']['promoted'] > 0")["disk"]["bad"] == 0
+        verified = box.command("verify")
+        assert [(check["tier"], check["error"]) for check in verified["checks"]] == [
+            ("gpu", None),
+            ("host", None),
+            ("disk", None),
+        ]
+        tiers = {tier["tier"]: tier["used"] for tier in box.command("stats")["tiers"]}
+        assert tiers["disk"] >= stored
 
         keeper = box.status()["disk"]["pid"]
         os.kill(keeper, signal.SIGKILL)

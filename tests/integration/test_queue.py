@@ -30,6 +30,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         "DYNAMO_BOX_CACHE__GPU__BYTES": "512MiB",
         "DYNAMO_BOX_WORKERS__COUNT": "1",
         "DYNAMO_BOX_WORKERS__MAX_NUM_SEQS": "1",
+        "DYNAMO_BOX_MODEL__DTYPE": "float32",
     }
     line = [sys.executable, "-m", "appliance.cli", "serve", "--port", "0", "--json"]
     with (home / "box.log").open("w") as log:

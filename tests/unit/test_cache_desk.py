@@ -117,8 +117,9 @@ async def test_a_tier_is_flushed_but_for_workers_where_requests_run(desk: Desk) 
 async def test_a_tier_or_worker_that_is_not_there_is_refused(desk: Desk) -> None:
     with pytest.raises(InvalidRequest, match="there is no worker 7 among"):
         await desk.cache.flush("gpu", 7)
-    with pytest.raises(InvalidRequest, match="no host tier"):
-        await CacheDesk(desk.box.fleet, BLOCK_TOKENS).flush("host", None)
+    for tier in ("host", "disk"):
+        with pytest.raises(InvalidRequest, match=f"no {tier} tier: cache.{tier}.bytes is 0"):
+            await CacheDesk(desk.box.fleet, BLOCK_TOKENS).flush(tier, None)
 
 
 async def test_without_retention_no_session_is_known(desk: Desk) -> None:

@@ -18,7 +18,7 @@ from appliance.cache.arena.place import ArenaPlace
 from appliance.cache.arena.tables import mapped
 from appliance.disk_tier import DiskTier
 from appliance.host_arena import HostArena
-from appliance.keeper.wire import KeeperSettings
+from appliance.keeper.wire import Counted, KeeperSettings
 from appliance.restarts import RestartBudget
 from appliance.router.index import PrefixIndex, Tier
 from appliance.router.shared_tier import SharedTier
@@ -122,6 +122,20 @@ async def test_who_waits_when_the_keeper_dies_goes_on_at_once_and_the_next_keepe
     assert box.disk.restarts.total == 1
     await box.disk.recall(keys(1))
     assert box.contents(1) == [1]
+
+
+async def test_operators_are_told_what_was_checked_and_what_was_dropped(box: Box) -> None:
+    box.store(1, 2, 3)
+    await box.holds(3)
+    assert await box.disk.verify() == Counted(0, 3, 0)
+    assert await box.disk.flush() == Counted(1, 3, 0)
+    assert await box.disk.verify() == Counted(2, 0, 0)
+
+
+async def test_without_a_keeper_operators_are_told_so(tmp_path: Path) -> None:
+    box = Box(tmp_path, tmp_path / "slab")
+    assert await box.disk.verify() is None
+    assert await box.disk.flush() is None
 
 
 async def test_the_keeper_ends_with_the_box_and_is_reaped(tmp_path: Path) -> None:

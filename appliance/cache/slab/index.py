@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from appliance.cache.arena.index import Worth
 from appliance.cache.arena.kernels import MISS
-from appliance.cache.arena.tables import Keys, Numbers
+from appliance.cache.arena.tables import KEY_WORDS, Keys, Numbers
 from appliance.cache.errors import IntegrityError
 from appliance.cache.eviction import NO_BLOCK, NO_SESSION, EvictionCore, Order, Shares
 from appliance.cache.layout import DEFAULT_PRIORITY, FOREVER, MAX_DURATION_MS, MAX_PRIORITY
@@ -108,10 +108,19 @@ class SlabIndex:
         """By their claims, which may have ended since they were written."""
         return Worth(*self._core.worths(rows))
 
+    def keys(self) -> Keys:
+        """Of all blocks that are there."""
+        found = [key for key, row in self._rows.items() if self._states[row] == _READY]
+        return np.frombuffer(b"".join(found), np.uint64).reshape(len(found), KEY_WORDS)
+
     def drop(self, row: int) -> None:
-        """The leased row does not hold what it should: it is found no more, and free once nobody reads it."""
+        """The leased row does not hold what it should: as `forget`, and counted."""
+        self._bad += int(self._states[row] == _READY)
+        self.forget(row)
+
+    def forget(self, row: int) -> None:
+        """The leased row is found no more, and free once nobody reads it."""
         if self._states[row] == _READY:
-            self._bad += 1
             self._erase(row)
             self._core.drop([row])
 

@@ -50,7 +50,7 @@ async def test_a_tier_is_flushed_of_one_worker_or_of_all(box: ScriptedBox) -> No
     [
         ({}, "tier"),
         ({"tier": "hots"}, "did you mean host?"),
-        ({"tier": 1}, "one of gpu, host"),
+        ({"tier": 1}, "one of gpu, host, disk"),
         ({"tier": "gpu", "worker": -1}, "worker"),
         ({"tier": "gpu", "worker": "0"}, "worker"),
     ],
