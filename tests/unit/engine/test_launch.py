@@ -7,13 +7,16 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import vllm.v1.engine.utils as engine_utils
+from prometheus_client import REGISTRY
+from vllm.config import VllmConfig
 from vllm.v1.engine.async_llm import AsyncLLM
+from vllm.v1.metrics.loggers import StatLoggerManager
 
-from appliance.engine.launch import OwnEnvironmentProcManager, launch
+from appliance.engine.launch import OwnEnvironmentProcManager, Unpublished, launch
 
 VARIABLE = "BOX_TEST_WORKER"
 
@@ -47,7 +50,20 @@ def test_engines_started_side_by_side_each_see_their_own_variables(seen: list[st
     with ThreadPoolExecutor(4) as threads:
         made = list(threads.map(lambda name: launch(name, {VARIABLE: name}, print), "abcd"))
     assert sorted(map(str, seen)) == list("abcd")
-    assert made == [(name, [print], True) for name in "abcd"]
+    assert made == [(name, [print, Unpublished], True) for name in "abcd"]
+
+
+def test_engines_of_one_process_register_no_metrics_and_so_cannot_stand_in_each_others_way() -> None:
+    before = {metric.name for metric in REGISTRY.collect()}
+    managers = [StatLoggerManager(cast("VllmConfig", None), custom_stat_loggers=[Unpublished]) for _ in range(2)]
+    for manager in managers:
+        assert [type(logger) for logger in manager.stat_loggers] == [Unpublished], "vLLM adds its own again: launch.py"
+        manager.log_engine_initialized()
+        manager.record(None, None)
+        manager.record_sleep_state()
+        manager.record_admission_rejection("capacity")
+        manager.log()
+    assert {metric.name for metric in REGISTRY.collect()} == before
 
 
 def test_outside_of_a_launch_the_environment_is_left_alone(seen: list[str | None]) -> None:
