@@ -55,7 +55,10 @@ def test_engines_started_side_by_side_each_see_their_own_variables(seen: list[st
 
 def test_engines_of_one_process_register_no_metrics_and_so_cannot_stand_in_each_others_way() -> None:
     before = {metric.name for metric in REGISTRY.collect()}
-    managers = [StatLoggerManager(cast("VllmConfig", None), custom_stat_loggers=[Unpublished]) for _ in range(2)]
+    config = cast("VllmConfig", None)
+    managers = [
+        StatLoggerManager(config, custom_stat_loggers=[Unpublished], enable_default_loggers=False) for _ in range(2)
+    ]
     for manager in managers:
         assert [type(logger) for logger in manager.stat_loggers] == [Unpublished], "vLLM adds its own again: launch.py"
         manager.log_engine_initialized()
