@@ -31,7 +31,7 @@ BUSY = "requests run there; try again when they have ended"
 
 
 class CacheDesk:
-    """`api.box.CacheDesk` over the workers' caches and the host tier, if there is one."""
+    """`api.box.CacheDesk` over the workers' caches, and the host and the disk tier where there are these."""
 
     def __init__(
         self,

@@ -197,13 +197,7 @@ class Worker(RetentionClient):
 
     async def flush(self) -> bool:
         """Drop all that is cached on the GPU. False, and nothing is dropped, while requests hold blocks."""
-        if self._llm is None or self._died.is_set():
-            raise WorkerDied(f"worker {self.plan.id} is not running")
-        try:
-            return bool(await self._llm.reset_prefix_cache())
-        except EngineDeadError as error:
-            self._died.set()
-            raise WorkerDied(f"worker {self.plan.id} ended") from error
+        return bool(await self._ask("reset_prefix_cache"))
 
     @property
     def _has_retention(self) -> bool:

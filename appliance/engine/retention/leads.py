@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -11,14 +10,6 @@ from appliance.cache.plan_wire import Lead
 from appliance.engine.retention.arrays import Numbers
 from appliance.engine.retention.blocks import BlockTable
 from appliance.engine.retention.waiting import Waiting
-
-
-@dataclass(slots=True)
-class _Subagents:
-    """Requests of one lead's subagents, and since when the first in turn of them has been held back."""
-
-    requests: set[str] = field(default_factory=set)
-    held_since_ms: int | None = None
 
 
 class Leads:
@@ -35,37 +26,39 @@ class Leads:
         self._table = table
         self._waiting = waiting
         self._blocks_of = blocks_of
-        self._subagents: dict[str, _Subagents] = {}
+        self._subagents: dict[str, set[str]] = {}
+        """By lead, the requests of its subagents."""
         self._lead_of: dict[str, str] = {}
+        self._held_since_ms: dict[str, int] = {}
 
     def __len__(self) -> int:
         return len(self._subagents)
 
     def expect(self, request_id: str, lead: Lead) -> None:
-        """A subagent's request wants its place: its lead's blocks go last until `end`."""
+        """A subagent's request wants its place: its lead's blocks go last until `end`. Nothing happens when that is
+        known: one that is held back asks with every step."""
+        if request_id in self._lead_of:
+            return
         self._lead_of[request_id] = lead.scope
-        self._subagents.setdefault(lead.scope, _Subagents()).requests.add(request_id)
+        self._subagents.setdefault(lead.scope, set()).add(request_id)
         self._waiting.begin(_mark(lead.scope), self._blocks_of(lead.scope))
 
-    def must_wait(self, lead: Lead, *, needs_blocks: int, free_blocks: int, hits: Numbers) -> bool:
+    def must_wait(self, request_id: str, lead: Lead, *, needs_blocks: int, free_blocks: int, hits: Numbers) -> bool:
         """Whether a subagent's request should let others end first, because it would push out its lead.
 
         It needs so many blocks beside its `hits`. The free ones are all that nobody holds, its lead's and its own hits
         among them. It waits no longer than `lead.patience_seconds`: what it spares is worth no more.
         """
-        subagents = self._subagents[lead.scope]
         idle_hits = int(np.count_nonzero(~self._table.core.are_held(hits)))
         if free_blocks - idle_hits - needs_blocks >= self._num_spared(lead, hits):
-            subagents.held_since_ms = None
             return False
         now_ms = self._table.now_ms
-        if subagents.held_since_ms is None:
-            subagents.held_since_ms = now_ms
+        if request_id not in self._held_since_ms:
+            self._held_since_ms[request_id] = now_ms
             self.num_held_back += 1
-        if now_ms - subagents.held_since_ms < lead.patience_seconds * 1000:
+        if now_ms - self._held_since_ms[request_id] < lead.patience_seconds * 1000:
             return True
         self.num_gave_up += 1
-        subagents.held_since_ms = None
         return False
 
     def end(self, request_id: str) -> None:
@@ -73,7 +66,8 @@ class Leads:
         scope = self._lead_of.pop(request_id, None)
         if scope is None:
             return
-        requests = self._subagents[scope].requests
+        self._held_since_ms.pop(request_id, None)
+        requests = self._subagents[scope]
         requests.discard(request_id)
         if not requests:
             del self._subagents[scope]

@@ -104,7 +104,9 @@ class RetentionKVCacheManager(KVCacheManager):  # type: ignore[misc]  # vllm is 
             needed += -(-request.num_tokens // manager.block_size) - len(hit)
             found += [block.block_id for block in hit]
         free_blocks = self.block_pool.get_num_free_blocks()
-        return self.retention.leads.must_wait(lead, needs_blocks=needed, free_blocks=free_blocks, hits=numbers(found))
+        return self.retention.leads.must_wait(
+            request.request_id, lead, needs_blocks=needed, free_blocks=free_blocks, hits=numbers(found)
+        )
 
     def _cached_prefix(self, request: Request, manager: FullAttentionManager) -> list[int]:
         hashes = resolve_block_hashes(request.block_hashes, self.block_pool.hash_block_size, manager.block_size)

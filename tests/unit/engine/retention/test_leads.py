@@ -59,11 +59,24 @@ def test_it_waits_as_long_as_computing_its_lead_again_would_take_and_not_longer(
 
 
 def test_the_next_in_turn_has_a_patience_of_its_own(cache: Served, clock: Clock) -> None:
-    cache.admit(subagent(1)), cache.admit(subagent(2)), cache.admit(subagent(3))
+    first, second, third, fourth = map(subagent, (1, 2, 3, 4))
+    cache.admit(first), cache.admit(second), cache.admit(third)
     clock.now_ms += 2000
     cache.manager.new_step_starts()
-    assert cache.admit(subagent(4)) == 0
-    assert cache.admit(subagent(5)) is None
+    assert cache.admit(third) == 0
+    assert cache.admit(fourth) is None
+
+
+def test_one_that_gives_up_leaves_the_next_in_turn_a_patience_of_its_own(cache: Served, clock: Clock) -> None:
+    first, second, third, fourth = map(subagent, (1, 2, 3, 4))
+    cache.admit(first), cache.admit(second), cache.admit(third)
+    clock.now_ms += 1500
+    cache.manager.new_step_starts()
+    cache.manager.free(third)
+    assert cache.admit(fourth) is None
+    clock.now_ms += 1999
+    cache.manager.new_step_starts()
+    assert cache.admit(fourth) is None
 
 
 def test_one_that_is_alone_never_waits(cache: Served) -> None:
