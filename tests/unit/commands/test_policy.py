@@ -9,6 +9,7 @@ import pytest
 
 from appliance import cli
 from appliance.cache.session_state import SessionRole, SessionState
+from appliance.options import policy
 from appliance.runtime import Runtime
 from tests.unit.commands.conftest import Place
 
@@ -173,8 +174,8 @@ def test_a_file_that_is_no_request_is_refused(body: str, place: Place) -> None:
 
 
 def test_the_states_and_roles_of_the_command_line_are_those_of_sessions() -> None:
-    assert tuple(SessionState) == cli.SESSION_STATES
-    assert tuple(SessionRole) == cli.SESSION_ROLES
+    assert tuple(SessionState) == policy.SESSION_STATES
+    assert tuple(SessionRole) == policy.SESSION_ROLES
 
 
 def test_a_picture_has_a_place_but_no_characters(place: Place, tmp_path: Path) -> None:

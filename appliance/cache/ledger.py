@@ -1,0 +1,81 @@
+"""Where each token of a prompt came from, and why those that were computed could not be read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Source(StrEnum):
+    """A tier that was read from, or the engine itself."""
+
+    GPU = "gpu"
+    HOST = "host"
+    DISK = "disk"
+    REMOTE = "remote"
+    RECOMPUTED = "recomputed"
+
+
+class Reason(StrEnum):
+    """Why tokens were computed. Each range that was has exactly one."""
+
+    FIRST_REQUEST = "first_request"
+    """Nobody had asked for them before: a new session, or what a turn adds to the last one."""
+    DIVERGED = "diverged"
+    """The session's last prompt had other tokens in front of them."""
+    EVICTED = "evicted"
+    EXPIRED = "expired"
+    """Evicted after the claim that kept them had run out."""
+    ROUTED_ELSEWHERE = "routed_elsewhere"
+    """Another worker has them."""
+    BELOW_BLOCK_BOUNDARY = "below_block_boundary"
+    """They fill no block, or are the last token, which is always computed."""
+    NOT_CACHEABLE = "not_cacheable"
+    PREEMPTED = "preempted"
+    TIER_FAILED = "tier_failed"
+    """A tier had them and could not give them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Blame:
+    """Why blocks are not there any more: who needed the room, when (seconds since 1970), and what decided.
+
+    `None`: it has no name, or nobody knows.
+    """
+
+    session: str | None
+    request: str | None
+    rule: str | None
+    priority: int
+    at: float
+    age_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Divergence:
+    """The first token that differs from the session's last prompt. `place` says what it belongs to: `system`,
+    `tools[2] Read`, `messages[3]`. The texts are the tokens around it, before and now; `None` where none is kept.
+    """
+
+    token: int
+    place: str | None
+    before: str | None = None
+    now: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRange:
+    """Tokens `start` … `end` (exclusive) of a prompt. `reason` is set where they were computed, and only there."""
+
+    start: int
+    end: int
+    source: Source
+    reason: Reason | None = None
+    blame: Blame | None = None
+    divergence: Divergence | None = None
+    worker: int | None = None
+    """Who had them, where they were routed elsewhere."""
+
+    @property
+    def tokens(self) -> int:
+        return self.end - self.start

@@ -1,0 +1,1 @@
+"""What each command takes. Nothing heavy is imported here."""

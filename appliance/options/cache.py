@@ -1,0 +1,24 @@
+"""Arguments of `dynamo-box cache …`."""
+
+from __future__ import annotations
+
+import argparse
+
+from appliance.options.shared import APIS, Commands, add_command
+
+TIERS = ("gpu", "host", "disk")
+
+
+def add(commands: Commands, common: argparse.ArgumentParser) -> None:
+    cache = add_command(commands, "cache", "what the cache of the running box holds, tier by tier", [])
+    actions = cache.add_subparsers(dest="action", metavar="ACTION", required=True)
+    add_command(actions, "stats", "each tier: how many blocks there are, are used, and cannot go now", [common])
+    ls = add_command(actions, "ls", "each session: how much of it is in which tier, by who used a block last", [common])
+    ls.add_argument("--limit", metavar="N", type=int, default=50, help="sessions, the one used last first (default 50)")
+    add_command(actions, "verify", "have every tier check all it holds; the exit status is 1 if one is wrong", [common])
+    warm = add_command(actions, "warm", "read a request's prompt into the cache before anybody asks for it", [common])
+    warm.add_argument("file", metavar="FILE", help="a request's body as JSON; - for standard input")
+    warm.add_argument("--api", choices=APIS, help="its protocol (default: the one it looks like)")
+    flush = add_command(actions, "flush", "drop what a tier holds and nobody is using", [common])
+    flush.add_argument("tier", metavar="TIER", choices=TIERS, help=", ".join(TIERS))
+    flush.add_argument("--worker", metavar="N", type=int, help="with gpu: of this worker only (default: of all)")

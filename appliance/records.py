@@ -1,0 +1,131 @@
+"""What is remembered of what happened: said once, never changed. Times are seconds since 1970.
+
+The box makes them, `state/` keeps them, the operator API shows them. `None` means unknown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Protocol
+
+from appliance.cache.ledger import TokenRange
+
+
+class Outcome(StrEnum):
+    FINISHED = "finished"
+    FAILED = "failed"
+    ABORTED = "aborted"
+
+
+@dataclass(frozen=True, slots=True)
+class RequestRecord:
+    """One request that has ended. `ranges` cover its prompt without gaps, in order; empty where no engine has read it.
+
+    `turn` counts the requests of its session from 1; `hints` are those that the client gave, by name.
+    """
+
+    id: str
+    session: str | None
+    parent: str | None
+    turn: int | None
+    client: str | None
+    model: str
+    worker: int | None
+    arrived_at: float
+    first_token_seconds: float | None
+    total_seconds: float
+    queued_seconds: float
+    prompt_tokens: int
+    cached_tokens: int
+    completion_tokens: int
+    outcome: Outcome
+    finish: str | None
+    ranges: tuple[TokenRange, ...]
+    hints: Mapping[str, Any] = field(default_factory=dict)
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SessionRecord:
+    """A session as it was left: enough to go on with it after a restart. `state` is `SessionState`'s."""
+
+    name: str
+    parent: str | None
+    client: str | None
+    model: str
+    state: str
+    turns: int
+    first_seen_at: float
+    last_used_at: float
+    prompt_tokens: int
+    plan: Mapping[str, Any] | None = None
+    """What `appliance.retention` needs to plan for it again."""
+
+
+@dataclass(frozen=True, slots=True)
+class EvictionRecord:
+    """A block that had to go. `number` counts evictions since the box's start, `boot` is that start's time."""
+
+    boot: float
+    number: int
+    at: float
+    worker: int
+    block_hash: str | None
+    first_token: int
+    region: str | None
+    owner: str | None
+    cause: str | None
+    cause_request: str | None
+    rule: str | None
+    priority: int
+    age_seconds: float
+    awaited: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ActionRecord:
+    """What an operator, or a client by an API of operators, did: `verb` to `target`. `before` and `after` undo it."""
+
+    at: float
+    who: str
+    verb: str
+    target: str | None
+    details: Mapping[str, Any]
+    effect: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyRecord:
+    """A version of the policy that became active. `text` is its TOML, with all that it includes."""
+
+    activated_at: float
+    name: str
+    text: str
+    author: str
+    note: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotRecord:
+    """The whole box in one second: `status` is `BoxStatus` as JSON knows it."""
+
+    at: float
+    status: Mapping[str, Any]
+
+
+Record = RequestRecord | SessionRecord | EvictionRecord | ActionRecord | PolicyRecord | SnapshotRecord
+
+
+class Recorder(Protocol):
+    """Takes records in the serving loop and never waits: what finds no room is dropped and counted by kind."""
+
+    def record(self, record: Record) -> None: ...
+
+
+class NoRecorder:
+    """For a box that keeps nothing."""
+
+    def record(self, record: Record) -> None:
+        """Forget it."""
