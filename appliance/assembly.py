@@ -15,6 +15,7 @@ from appliance.api import json_scan
 from appliance.box import RunningBox
 from appliance.cache.arena.place import ArenaPlace
 from appliance.cache.policy_source import load_policy
+from appliance.cache.prompt_read import Brought
 from appliance.caretaker import Caretaker
 from appliance.disk_tier import DiskTier
 from appliance.engine.hardware import detect_hardware
@@ -141,11 +142,12 @@ def _disk_tier(settings: DiskCacheSettings, workshop: Workshop, arena: HostArena
     return DiskTier(told, arena)
 
 
-def _recall_from(disk: DiskTier, hashes: PromptHashes) -> Callable[[Prompt], Awaitable[None]]:
-    async def recall(prompt: Prompt) -> None:
-        if not disk.is_empty:
-            # 200,000 tokens take 14 ms: too long for one turn of the loop.
-            await disk.recall(await asyncio.to_thread(hashes.of, prompt))
+def _recall_from(disk: DiskTier, hashes: PromptHashes) -> Callable[[Prompt], Awaitable[Brought]]:
+    async def recall(prompt: Prompt) -> Brought:
+        if disk.is_empty:
+            return Brought()
+        # 200,000 tokens take 14 ms: too long for one turn of the loop.
+        return await disk.recall(await asyncio.to_thread(hashes.of, prompt))
 
     return recall
 

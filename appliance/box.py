@@ -314,7 +314,9 @@ def _rate_view(rate: Rate) -> RateView:
     return RateView(
         prompt_tokens=rate.prompt_tokens,
         cached_tokens=rate.cached_tokens,
-        host_tokens=rate.host_tokens,
+        host_tokens=rate.below.host,
+        disk_tokens=rate.below.disk,
+        remote_tokens=rate.below.remote,
         hit_rate=rate.hit_rate,
     )
 

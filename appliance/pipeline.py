@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from appliance.accounting import Accounts
+from appliance.cache.prompt_read import Brought
 from appliance.conversation import Conversation
 from appliance.dispatcher import Dispatcher
 from appliance.errors import NotReady, UnknownModel, WorkerDied, nearest
@@ -78,8 +79,9 @@ class Pipeline:
         self.clock = clock
         self.dispatcher = Dispatcher(router, workers, limits, accounts.queue, clock=clock)
         self.speculation = Speculation(self)
-        self.recall: Callable[[Prompt], Awaitable[None]] = _nothing_to_recall
-        """Awaited before an engine gets a prompt: what a slower tier has of it comes nearer, within a limited time."""
+        self.recall: Callable[[Prompt], Awaitable[Brought]] = _nothing_to_recall
+        """Awaited before an engine gets a prompt: what a slower tier has of it comes nearer, within a limited time;
+        what came from where is told, and may be told later still."""
         self._refusal: str | None = None
         self._idle = asyncio.Event()
         self._idle.set()
@@ -169,5 +171,6 @@ class Pipeline:
             self._idle.set()
 
 
-async def _nothing_to_recall(_prompt: Prompt) -> None:
+async def _nothing_to_recall(_prompt: Prompt) -> Brought:
     """There is no slower tier."""
+    return Brought()

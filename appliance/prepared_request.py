@@ -14,6 +14,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from appliance.accounting import PromptRead
+from appliance.cache.ledger import TokenRange
+from appliance.cache.prompt_read import Brought, TierTokens, read_ranges
 from appliance.conversation import Conversation, Hints, Ignored, Role, ToolResult
 from appliance.errors import BoxError, GenerationFailed, NotReady, RequestError, SetAside, WorkerDied
 from appliance.generation import Delta, Event, Finished, FinishReason, Started, Timing, Usage
@@ -57,7 +59,8 @@ class PreparedRequest:
         self._shown: list[str] = []
         self._last_step: Step | None = None
         self._cached_tokens: int | None = None
-        self._host_tokens = 0
+        self._read: tuple[TokenRange, ...] = ()
+        """What was read of the prompt, by tier."""
         self._finish: FinishReason | None = None
         self._worker: int | None = None
         self._answer = AnswerText() if _is_followed_up(conversation) else None
@@ -195,7 +198,7 @@ class PreparedRequest:
         self._worker = place.worker
         self._num_attempts += 1
         try:
-            await pipeline.recall(prompt)
+            brought = await pipeline.recall(prompt)
             if place.is_closed:
                 raise SetAside("set aside before it began")
             held_back = self._held_back() if self._num_attempts > 1 else ""
@@ -205,11 +208,16 @@ class PreparedRequest:
                 priority=_engine_priority(place.errand.importance),
                 session_id=self._conversation.identity.session_id,
             )
+            read: tuple[TokenRange, ...] = ()
             async with aclosing(steps):
                 async for step in steps:
-                    place.advance(len(step.token_ids), step.cached_tokens, step.host_tokens)
+                    if place.is_reading:
+                        read = self._ranges(step, brought)
+                        place.advance(len(step.token_ids), step.cached_tokens, TierTokens.of(read))
+                    else:
+                        place.advance(len(step.token_ids))
                     if self._cached_tokens is None:
-                        yield self._started(step, place.worker)
+                        yield self._started(step, place.worker, read)
                     delta = self._delta(step, held_back)
                     held_back = ""
                     if delta is not None:
@@ -218,18 +226,23 @@ class PreparedRequest:
             place.close()
         yield self._finished()
 
-    def _started(self, step: Step, worker: int) -> Started:
-        self._cached_tokens, self._host_tokens = step.cached_tokens, step.host_tokens
+    def _ranges(self, step: Step, brought: Brought) -> tuple[TokenRange, ...]:
+        came = brought.ranges(self._pipeline.router.block_tokens)
+        return read_ranges(step.cached_tokens, step.loaded_tokens, came)
+
+    def _started(self, step: Step, worker: int, read: tuple[TokenRange, ...]) -> Started:
+        self._cached_tokens, self._read = step.cached_tokens, read
         self._first_token_seconds = self._pipeline.clock() - self._arrived
-        read = PromptRead(self.prompt_tokens, step.cached_tokens, step.host_tokens)
-        self._pipeline.accounts.prompt_read(read, self._first_token_seconds)
+        below = TierTokens.of(read)
+        account = PromptRead(self.prompt_tokens, step.cached_tokens, below)
+        self._pipeline.accounts.prompt_read(account, self._first_token_seconds)
         return Started(
             self.prompt_tokens,
             step.cached_tokens,
             worker,
             self._prompt.marked,
             self._ignored(worker),
-            step.host_tokens,
+            below,
         )
 
     def _ignored(self, worker: int) -> tuple[Ignored, ...]:
@@ -278,7 +291,7 @@ class PreparedRequest:
             self._cached_tokens or 0,
             self._parser.completion_tokens,
             self._parser.reasoning_tokens,
-            self._host_tokens,
+            TierTokens.of(self._read),
         )
         return Finished(usage, Timing(self._first_token_seconds, self._pipeline.clock() - self._arrived))
 

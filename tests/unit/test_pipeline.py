@@ -11,7 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from appliance.cache.prompt_read import Brought, TierTokens
 from appliance.cache.session_state import SessionState
+from appliance.cache.tier import Tier
 from appliance.conversation import Hints, Identity, Message, Role, Sampling, Text, ToolResult
 from appliance.errors import (
     BoxError,
@@ -89,9 +91,10 @@ async def test_an_engine_gets_a_prompt_once_slower_tiers_have_been_asked_for_it(
     worker, answered = ScriptedWorker(0, HELLO), asyncio.Event()
     asked: list[list[int]] = []
 
-    async def recall(prompt: Any) -> None:
+    async def recall(prompt: Any) -> Brought:
         asked.append(prompt.token_ids)
         await answered.wait()
+        return Brought()
 
     async with ScriptedBox(worker) as box:
         box.pipeline.recall = recall
@@ -102,6 +105,26 @@ async def test_an_engine_gets_a_prompt_once_slower_tiers_have_been_asked_for_it(
         answered.set()
         await asking
     assert [call.token_ids for call in worker.calls] == asked
+
+
+async def test_what_was_read_is_told_by_the_tier_that_had_it_when_the_request_came() -> None:
+    brought, told = Brought(), asyncio.Event()
+    worker = ScriptedWorker(0, [told, replace(HELLO[0], cached_tokens=10, loaded_tokens=8), HELLO[-1]])
+
+    async def recall(prompt: Any) -> Brought:
+        return brought
+
+    async with ScriptedBox(worker) as box:
+        box.pipeline.recall = recall
+        asking = asyncio.create_task(box.ask(conversation("hello, world")))
+        while not worker.calls:
+            await asyncio.sleep(0)
+        brought.add(bytes([Tier.DISK, Tier.DISK, Tier.HOST, Tier.REMOTE]))
+        told.set()
+        events = await asking
+    below = TierTokens(host=4, disk=2, remote=2)
+    assert isinstance(events[0], Started)
+    assert events[0].below == usage_of(events[-1]).below == box.accounts.since_start().below == below
 
 
 async def test_a_step_that_shows_nothing_starts_the_answer_and_makes_no_delta() -> None:
