@@ -13,6 +13,7 @@ from appliance.accounting import Accounts
 from appliance.conversation import Conversation
 from appliance.dispatcher import Dispatcher
 from appliance.errors import NotReady, UnknownModel, WorkerDied, nearest
+from appliance.event_bus import EventBus
 from appliance.generation import ModelCard
 from appliance.prepared_request import PreparedRequest, importance_of
 from appliance.retention import Payload, Retention
@@ -80,6 +81,8 @@ class Pipeline:
         self.speculation = Speculation(self)
         self.recall: Callable[[Prompt], Awaitable[None]] = _nothing_to_recall
         """Awaited before an engine gets a prompt: what a slower tier has of it comes nearer, within a limited time."""
+        self.events = EventBus()
+        """Told of requests; a box puts its own here."""
         self._refusal: str | None = None
         self._idle = asyncio.Event()
         self._idle.set()
