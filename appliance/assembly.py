@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from appliance.api import json_scan
 from appliance.box import RunningBox
+from appliance.box_events import WorkerChanged
 from appliance.cache.arena.place import ArenaPlace
 from appliance.cache.policy_source import load_policy
 from appliance.cache.prompt_read import Brought
@@ -27,7 +28,7 @@ from appliance.engine.plan import plan_workers
 from appliance.engine.prompt import Prompt
 from appliance.engine.rendering import Renderer
 from appliance.engine.worker import Worker
-from appliance.fleet import Fleet
+from appliance.fleet import Fleet, Member
 from appliance.forecast_file import ForecastFile
 from appliance.generation import ModelCard
 from appliance.host_arena import HostArena, arena_place
@@ -111,7 +112,9 @@ def assemble(settings: Settings, model: Model, workshop: Workshop, box: RunningB
     retention = _retention(settings, workshop.keeps_thinking, router.paces)
     arena = _host_arena(workshop.arena, fleet, index, retention)
     card = ModelCard(model.served_name, workshop.renderer.context_tokens, model.created)
+    fleet.on_phase = lambda member: box.events.emit(_worker_changed(member))
     pipeline = Pipeline(card, reading, router, fleet, box.accounts, retention, _limits(settings.router))
+    pipeline.events = box.events
     disk = _disk_tier(settings.cache.disk, workshop, arena)
     if disk is not None:
         pipeline.recall = _recall_from(disk, workshop.hashes)
@@ -120,7 +123,12 @@ def assemble(settings: Settings, model: Model, workshop: Workshop, box: RunningB
     caretaker = Caretaker(
         retention, workshop.workers, box.accounts.evictions, workshop.learned, on_room=router.told_room
     )
+    caretaker.emit = box.events.emit
     return Parts(fleet, pipeline, caretaker, arena, disk)
+
+
+def _worker_changed(member: Member) -> WorkerChanged:
+    return WorkerChanged(member.id, member.phase.value, member.budget.total, member.last_error)
 
 
 def _host_arena(

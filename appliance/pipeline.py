@@ -14,6 +14,7 @@ from appliance.cache.prompt_read import Brought
 from appliance.conversation import Conversation
 from appliance.dispatcher import Dispatcher
 from appliance.errors import NotReady, UnknownModel, WorkerDied, nearest
+from appliance.event_bus import EventBus
 from appliance.generation import ModelCard
 from appliance.prepared_request import PreparedRequest, importance_of
 from appliance.retention import Payload, Retention
@@ -82,6 +83,8 @@ class Pipeline:
         self.recall: Callable[[Prompt], Awaitable[Brought]] = _nothing_to_recall
         """Awaited before an engine gets a prompt: what a slower tier has of it comes nearer, within a limited time;
         what came from where is told, and may be told later still."""
+        self.events = EventBus()
+        """Told of requests; a box puts its own here."""
         self._refusal: str | None = None
         self._idle = asyncio.Event()
         self._idle.set()

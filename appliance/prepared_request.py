@@ -14,12 +14,14 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from appliance.accounting import PromptRead
+from appliance.box_events import RequestFinished, RequestStarted
 from appliance.cache.ledger import TokenRange
 from appliance.cache.prompt_read import Brought, TierTokens, read_ranges
 from appliance.conversation import Conversation, Hints, Ignored, Role, ToolResult
 from appliance.errors import BoxError, GenerationFailed, NotReady, RequestError, SetAside, WorkerDied
 from appliance.generation import Delta, Event, Finished, FinishReason, Started, Timing, Usage
 from appliance.next_turn import AnswerText
+from appliance.records import Outcome
 from appliance.retention import Subject, subject_of
 from appliance.router.decision import Decision
 from appliance.router.errors import NoWorker
@@ -103,6 +105,7 @@ class PreparedRequest:
             outcomes.failed += not (finished or aborted)
             self._pipeline.accounts.completion_tokens += self._parser.completion_tokens
             self._end_session(subject)
+            self._tell_end(Outcome.FINISHED if finished else Outcome.ABORTED if aborted else Outcome.FAILED)
             self._pipeline.end()
             if finished and self._answer is not None and self._worker is not None:
                 self._pipeline.speculation.after(Ended(self._conversation, self._answer.message(), self._worker))
@@ -122,6 +125,21 @@ class PreparedRequest:
         session_id = self._conversation.identity.session_id
         if payload is not None and session_id is not None and self._worker is not None:
             self._pipeline.replan(self._worker, session_id, payload)
+
+    def _tell_end(self, outcome: Outcome) -> None:
+        self._pipeline.events.emit(
+            RequestFinished(
+                self._request_id,
+                self._conversation.identity.session_id,
+                self._worker,
+                outcome.value,
+                self.prompt_tokens,
+                self._cached_tokens,
+                self._parser.completion_tokens,
+                None if self._cached_tokens is None else self._first_token_seconds,
+                self._pipeline.clock() - self._arrived,
+            )
+        )
 
     async def _attempts(self) -> AsyncGenerator[Event]:
         """Run on one worker after the other until the answer is complete."""
@@ -236,6 +254,10 @@ class PreparedRequest:
         below = TierTokens.of(read)
         account = PromptRead(self.prompt_tokens, step.cached_tokens, below)
         self._pipeline.accounts.prompt_read(account, self._first_token_seconds)
+        session_id = self._conversation.identity.session_id
+        self._pipeline.events.emit(
+            RequestStarted(self._request_id, session_id, worker, self.prompt_tokens, step.cached_tokens)
+        )
         return Started(
             self.prompt_tokens,
             step.cached_tokens,

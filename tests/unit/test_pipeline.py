@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from appliance.box_events import RequestFinished, RequestStarted
 from appliance.cache.prompt_read import Brought, TierTokens
 from appliance.cache.session_state import SessionState
 from appliance.cache.tier import Tier
@@ -736,3 +737,21 @@ async def test_a_pin_is_followed_and_one_to_a_worker_that_is_not_there_is_ignore
 async def test_a_pin_to_a_worker_that_is_not_there_fails_no_request_however_large_its_number() -> None:
     async with ScriptedBox(ScriptedWorker(0, HELLO)) as box:
         assert answer_of(await box.ask(conversation(hints=Hints(worker=2**63 - 1)))) == "Hello you"
+
+
+async def test_the_start_and_the_end_of_a_request_are_told() -> None:
+    async with ScriptedBox(ScriptedWorker(0, HELLO)) as box:
+        await box.ask(conversation(identity=Identity("s")))
+        started, finished = (each.event for each in box.pipeline.events.after(0).events)
+    assert started == RequestStarted("r0", "s", 0, prompt_tokens=5, cached_tokens=4)
+    assert isinstance(finished, RequestFinished)
+    assert (finished.request, finished.outcome, finished.completion_tokens) == ("r0", "finished", 3)
+
+
+async def test_of_a_request_that_no_engine_read_it_is_not_known_what_was_cached() -> None:
+    async with ScriptedBox(ScriptedWorker(0, [BoxError("broken")])) as box:
+        with pytest.raises(GenerationFailed):
+            await box.ask()
+        (failed,) = (each.event for each in box.pipeline.events.after(0).events)
+    assert isinstance(failed, RequestFinished)
+    assert (failed.outcome, failed.cached_tokens, failed.first_token_seconds) == ("failed", None, None)
