@@ -117,7 +117,7 @@ def assemble(settings: Settings, model: Model, workshop: Workshop, box: RunningB
     pipeline.events = box.events
     disk = _disk_tier(settings.cache.disk, workshop, arena)
     if disk is not None:
-        pipeline.recall = _recall_from(disk, workshop.hashes)
+        pipeline.recall = _recall_from(disk, workshop.hashes, router.paces)
     if retention is None:
         return Parts(fleet, pipeline, None, arena, disk)
     caretaker = Caretaker(
@@ -150,12 +150,13 @@ def _disk_tier(settings: DiskCacheSettings, workshop: Workshop, arena: HostArena
     return DiskTier(told, arena)
 
 
-def _recall_from(disk: DiskTier, hashes: PromptHashes) -> Callable[[Prompt], Awaitable[Brought]]:
+def _recall_from(disk: DiskTier, hashes: PromptHashes, paces: Paces) -> Callable[[Prompt], Awaitable[Brought]]:
     async def recall(prompt: Prompt) -> Brought:
         if disk.is_empty:
             return Brought()
         # 200,000 tokens take 14 ms: too long for one turn of the loop.
-        return await disk.recall(await asyncio.to_thread(hashes.of, prompt))
+        found = await asyncio.to_thread(hashes.of, prompt)
+        return await disk.recall(found, paces.prefill_seconds(len(prompt.token_ids)))
 
     return recall
 
