@@ -6,7 +6,9 @@ Imported late, because vLLM comes with it.
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -15,7 +17,6 @@ from appliance.api import json_scan
 from appliance.box import RunningBox
 from appliance.box_events import WorkerChanged
 from appliance.cache.arena.place import ArenaPlace
-from appliance.cache.policy_source import load_policy
 from appliance.cache.prompt_read import Brought
 from appliance.caretaker import Caretaker
 from appliance.disk_tier import DiskTier
@@ -33,6 +34,7 @@ from appliance.forecast_file import ForecastFile
 from appliance.generation import ModelCard
 from appliance.host_arena import HostArena, arena_place
 from appliance.keeper.wire import KeeperSettings
+from appliance.last_policy import start_policy
 from appliance.paths import Folders
 from appliance.pipeline import Pipeline, Reading
 from appliance.process_tree import SHARED_MEMORY
@@ -49,6 +51,8 @@ from appliance.settings import DiskCacheSettings, RouterSettings, Settings
 from appliance.stabiliser.rules import select_rules
 from appliance.stabiliser.stabiliser import Stabiliser
 from appliance.waiting_room import QueueLimits
+
+log = logging.getLogger("dynamo_box")
 
 
 class Workshop(NamedTuple):
@@ -109,7 +113,7 @@ def assemble(settings: Settings, model: Model, workshop: Workshop, box: RunningB
     fleet = Fleet(workshop.workers, index, router, settings.workers, block_tokens=workshop.block_tokens, root=root)
     stabiliser = Stabiliser(select_rules(settings.stabiliser.rules))
     reading = Reading(workshop.renderer, AnswerParser, stabiliser)
-    retention = _retention(settings, workshop.keeps_thinking, router.paces)
+    retention = _retention(settings, workshop.keeps_thinking, router.paces, box)
     arena = _host_arena(workshop.arena, fleet, index, retention)
     card = ModelCard(model.served_name, workshop.renderer.context_tokens, model.created)
     fleet.on_phase = lambda member: box.events.emit(_worker_changed(member))
@@ -165,10 +169,19 @@ def _limits(router: RouterSettings) -> QueueLimits:
     return QueueLimits(router.queue_depth, router.queue_wait, router.make_room_after or None)
 
 
-def _retention(settings: Settings, keeps_thinking: bool | None, paces: Paces) -> Retention | None:
-    """Raises `InvalidPolicy`."""
+def _retention(settings: Settings, keeps_thinking: bool | None, paces: Paces, box: RunningBox) -> Retention | None:
+    """With what the box knew before it was started again. Raises `InvalidPolicy`."""
     if settings.cache.policy == "off":
         return None
-    policy = load_policy(settings.cache.policy)
-    forecast = SessionForecast()
-    return Retention(policy, keeps_thinking=keeps_thinking, forecast=forecast, prefill_seconds=paces.prefill_seconds)
+    history = [] if box.chronicle is None else box.chronicle.remembered.policies
+    policy, record, word = start_policy(settings.cache.policy, history, time.time())
+    if record is not None:
+        box.recorder.record(record)
+    if word is not None:
+        log.warning("%s", word)
+    retention = Retention(
+        policy, keeps_thinking=keeps_thinking, forecast=SessionForecast(), prefill_seconds=paces.prefill_seconds
+    )
+    if box.chronicle is not None and (known := box.chronicle.resume(retention)):
+        log.info("%d session(s) are known from before", known)
+    return retention
