@@ -32,7 +32,7 @@ from appliance.fleet import Fleet, Member
 from appliance.forecast_file import ForecastFile
 from appliance.generation import ModelCard
 from appliance.host_arena import HostArena, arena_place
-from appliance.keeper.wire import KeeperSettings
+from appliance.keeper.wire import DiskPlace, KeeperSettings, RemotePlace
 from appliance.paths import Folders
 from appliance.pipeline import Pipeline, Reading
 from appliance.process_tree import SHARED_MEMORY
@@ -45,7 +45,7 @@ from appliance.router.scorers import load_scorer
 from appliance.router.shared_tier import SharedTier
 from appliance.router.warming import warm_up
 from appliance.session_forecast import SessionForecast
-from appliance.settings import DiskCacheSettings, RouterSettings, Settings
+from appliance.settings import CacheSettings, RouterSettings, Settings
 from appliance.stabiliser.rules import select_rules
 from appliance.stabiliser.stabiliser import Stabiliser
 from appliance.waiting_room import QueueLimits
@@ -67,7 +67,8 @@ class Workshop(NamedTuple):
 
 
 class Parts(NamedTuple):
-    """Without retention there is no caretaker, without a host tier no arena, without a disk tier no disk."""
+    """Without retention there is no caretaker, without a host tier no arena, without a disk tier or a remote store
+    no disk."""
 
     fleet: Fleet
     pipeline: Pipeline
@@ -115,7 +116,7 @@ def assemble(settings: Settings, model: Model, workshop: Workshop, box: RunningB
     fleet.on_phase = lambda member: box.events.emit(_worker_changed(member))
     pipeline = Pipeline(card, reading, router, fleet, box.accounts, retention, _limits(settings.router))
     pipeline.events = box.events
-    disk = _disk_tier(settings.cache.disk, workshop, arena)
+    disk = _disk_tier(settings.cache, workshop, arena)
     if disk is not None:
         pipeline.recall = _recall_from(disk, workshop.hashes, router.paces)
     if retention is None:
@@ -142,12 +143,13 @@ def _host_arena(
     )
 
 
-def _disk_tier(settings: DiskCacheSettings, workshop: Workshop, arena: HostArena | None) -> DiskTier | None:
-    if arena is None or not settings.bytes:
+def _disk_tier(settings: CacheSettings, workshop: Workshop, arena: HostArena | None) -> DiskTier | None:
+    disk, remote = settings.disk, settings.remote
+    if arena is None or not (disk.bytes or remote.url):
         return None
-    place, budget = arena.place, settings.write_budget
-    told = KeeperSettings(str(place.memory), str(place.locks), str(workshop.slab), settings.bytes, budget)
-    return DiskTier(told, arena)
+    slab = DiskPlace(str(workshop.slab), disk.bytes, disk.write_budget) if disk.bytes else None
+    store = RemotePlace(remote.url, remote.timeout, remote.connections, remote.write_budget) if remote.url else None
+    return DiskTier(KeeperSettings(str(arena.place.memory), str(arena.place.locks), slab, store), arena)
 
 
 def _recall_from(disk: DiskTier, hashes: PromptHashes, paces: Paces) -> Callable[[Prompt], Awaitable[Brought]]:

@@ -8,8 +8,6 @@ from collections.abc import Callable
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from msgspec.structs import asdict
-
 from appliance import __version__
 from appliance.accounting import WAIT_BOUNDS_SECONDS, Accounts, Rate
 from appliance.api.eviction_page import EvictedBlock, EvictionPage
@@ -25,6 +23,7 @@ from appliance.api.views import (
     QueueView,
     RateView,
     RegretView,
+    RemoteTierView,
     RequestsView,
     WorkerView,
 )
@@ -176,6 +175,7 @@ class RunningBox:
             evictions=_evictions_view(self.accounts.evictions),
             host=_host_view(self._arena),
             disk=_disk_view(self._disk),
+            remote=_remote_view(self._disk),
             queue=self._queue_view(),
             speculations=dict(self.accounts.speculations),
             regrets=[] if self._pipeline is None else _regret_views(self._pipeline.router.history.totals),
@@ -292,11 +292,19 @@ def _host_view(arena: HostArena | None) -> HostTierView | None:
 
 
 def _disk_view(disk: DiskTier | None) -> DiskTierView | None:
-    stats = disk.stats if disk is not None else None
+    stats = disk.on_disk if disk is not None else None
     if disk is None or stats is None:
         return None
-    told = asdict(stats) | {"bytes": stats.rows * stats.row_bytes, "pid": disk.pid}
+    told = stats.counts._asdict() | stats.slab._asdict() | stats.writing._asdict()
+    told |= {"bytes": stats.slab.rows * stats.counts.row_bytes, "pid": disk.pid}
     return DiskTierView.model_validate(told | {"asked": disk.asked, "late": disk.late, "restarts": disk.restarts.total})
+
+
+def _remote_view(disk: DiskTier | None) -> RemoteTierView | None:
+    stats = disk.stats.remote if disk is not None and disk.stats is not None else None
+    if disk is None or stats is None:
+        return None
+    return RemoteTierView.model_validate({"url": disk.remote_url} | stats.counts._asdict() | stats.writing._asdict())
 
 
 def _evicted_block(number: int, evicted: Evicted) -> EvictedBlock:
