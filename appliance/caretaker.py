@@ -18,6 +18,7 @@ from appliance.cache.errors import InvalidForecast
 from appliance.cache.eviction_facts import Order
 from appliance.cache.forecast import FINISHED
 from appliance.cache.policy import Policy
+from appliance.engine.retention.eviction import Eviction
 from appliance.engine.retention.worth import Worth
 from appliance.errors import WorkerDied
 from appliance.eviction_log import Evicted, EvictionLog
@@ -42,6 +43,9 @@ MOST_POLICIES: Final = 8
 """Earlier policies whose rules are told apart when the policy changes."""
 APPLY_SECONDS: Final = 10.0
 """How long a change of policy waits for the engines; one that takes longer is told as soon as it answers."""
+
+OnEvictions = Callable[[int, Sequence[Evicted], float | None], None]
+"""A worker, what it had to evict, and until when (in seconds since 1970) that is all; `None`: there is more."""
 
 log = logging.getLogger(__name__)
 
@@ -71,8 +75,8 @@ class LeadCounts(NamedTuple):
 
 
 class Caretaker:
-    """Owns the active policy. `on_room` is told what is free in each worker's cache. An engine that does not answer is
-    left alone until it does, or is started again."""
+    """Owns the active policy. `on_room` is told what is free in each worker's cache, `on_evictions` what had to go. An
+    engine that does not answer is left alone until it does, or is started again."""
 
     def __init__(
         self,
@@ -91,6 +95,7 @@ class Caretaker:
         self._evictions = evictions
         self._store = store
         self._on_room = on_room
+        self.on_evictions: OnEvictions = lambda _worker, _told, _up_to: None
         self._clock = clock
         self._wall_clock = wall_clock
         self._sleep = sleep
@@ -235,14 +240,19 @@ class Caretaker:
 
     async def _hear_evictions(self, worker: Worker) -> None:
         for _ in range(MOST_ROUNDS):
+            asked_at = self._wall_clock()
             batch = await worker.evictions(MOST_EVICTIONS)
             self._evictions.told(worker.plan.id, batch)
             now = self._wall_clock()
-            for eviction in batch.evictions:
-                region = self._retention.region(eviction.owner, eviction.first_token)
-                self._evictions.add(Evicted(now, worker.plan.id, region, eviction))
+            told = [self._evicted(worker.plan.id, one, now) for one in batch.evictions]
+            for evicted in told:
+                self._evictions.add(evicted)
+            self.on_evictions(worker.plan.id, told, None if batch.num_left else asked_at)
             if not batch.num_left:
                 return
+
+    def _evicted(self, worker_id: int, eviction: Eviction, now: float) -> Evicted:
+        return Evicted(now, worker_id, self._retention.region(eviction.owner, eviction.first_token), eviction)
 
     async def _ask_stats(self, worker: Worker, told: _Told) -> None:
         stats = await worker.retention_stats()
