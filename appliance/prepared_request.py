@@ -14,7 +14,9 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from appliance.accounting import PromptRead
-from appliance.cache.ledger import Source, TokenRange
+from appliance.box_events import RequestFinished, RequestStarted
+from appliance.cache.ledger import TokenRange
+from appliance.cache.prompt_read import Brought, TierTokens, read_ranges
 from appliance.conversation import Conversation, Hints, Ignored, Role, ToolResult
 from appliance.errors import BoxError, GenerationFailed, NotReady, RequestError, SetAside, WorkerDied
 from appliance.generation import Delta, Event, Finished, FinishReason, Started, Timing, Usage
@@ -61,7 +63,8 @@ class PreparedRequest:
         self._shown: list[str] = []
         self._last_step: Step | None = None
         self._cached_tokens: int | None = None
-        self._host_tokens = 0
+        self._read: tuple[TokenRange, ...] = ()
+        """What was read of the prompt, by tier."""
         self._finish: FinishReason | None = None
         self._worker: int | None = None
         self._answer = AnswerText() if _is_followed_up(conversation) else None
@@ -110,6 +113,7 @@ class PreparedRequest:
             self._end_session(subject)
             outcome = Outcome.FINISHED if finished else Outcome.ABORTED if aborted else Outcome.FAILED
             self._pipeline.book.ended(self._entry, self._ending(outcome, fault))
+            self._tell_end(outcome)
             self._pipeline.end()
             if finished and self._answer is not None and self._worker is not None:
                 self._pipeline.speculation.after(Ended(self._conversation, self._answer.message(), self._worker))
@@ -145,6 +149,21 @@ class PreparedRequest:
             None if sent is None or not answer else pipeline.router.hashes_with(sent.decision, answer[:-1]),
             None if session is None else session.state,
             fault,
+        )
+
+    def _tell_end(self, outcome: Outcome) -> None:
+        self._pipeline.events.emit(
+            RequestFinished(
+                self._entry.name,
+                self._conversation.identity.session_id,
+                self._worker,
+                outcome.value,
+                self.prompt_tokens,
+                self._cached_tokens,
+                self._parser.completion_tokens,
+                None if self._cached_tokens is None else self._first_token_seconds,
+                self._pipeline.clock() - self._arrived,
+            )
         )
 
     async def _attempts(self) -> AsyncGenerator[Event]:
@@ -227,7 +246,7 @@ class PreparedRequest:
         self._worker = place.worker
         self._num_attempts += 1
         try:
-            await pipeline.recall(prompt)
+            brought = await pipeline.recall(prompt)
             if place.is_closed:
                 raise SetAside("set aside before it began")
             held_back = self._held_back() if self._num_attempts > 1 else ""
@@ -239,11 +258,16 @@ class PreparedRequest:
                 priority=_engine_priority(place.errand.importance),
                 session_id=self._conversation.identity.session_id,
             )
+            read: tuple[TokenRange, ...] = ()
             async with aclosing(steps):
                 async for step in steps:
-                    place.advance(len(step.token_ids), step.cached_tokens, step.host_tokens)
+                    if place.is_reading:
+                        read = self._ranges(step, brought)
+                        place.advance(len(step.token_ids), step.cached_tokens, TierTokens.of(read))
+                    else:
+                        place.advance(len(step.token_ids))
                     if self._cached_tokens is None:
-                        yield self._started(step, place.worker)
+                        yield self._started(step, place.worker, read)
                     delta = self._delta(step, held_back)
                     held_back = ""
                     if delta is not None:
@@ -252,19 +276,28 @@ class PreparedRequest:
             place.close()
         yield self._finished()
 
-    def _started(self, step: Step, worker: int) -> Started:
-        self._cached_tokens, self._host_tokens = step.cached_tokens, step.host_tokens
+    def _ranges(self, step: Step, brought: Brought) -> tuple[TokenRange, ...]:
+        came = brought.ranges(self._pipeline.router.block_tokens)
+        return read_ranges(step.cached_tokens, step.loaded_tokens, came)
+
+    def _started(self, step: Step, worker: int, read: tuple[TokenRange, ...]) -> Started:
+        self._cached_tokens, self._read = step.cached_tokens, read
         self._first_token_seconds = self._pipeline.clock() - self._arrived
-        read = PromptRead(self.prompt_tokens, step.cached_tokens, step.host_tokens)
-        self._pipeline.accounts.prompt_read(read, self._first_token_seconds)
-        self._pipeline.book.read(self._entry, _read_ranges(read), self._first_token_seconds)
+        below = TierTokens.of(read)
+        account = PromptRead(self.prompt_tokens, step.cached_tokens, below)
+        self._pipeline.accounts.prompt_read(account, self._first_token_seconds)
+        self._pipeline.book.read(self._entry, read, self._first_token_seconds)
+        session_id = self._conversation.identity.session_id
+        self._pipeline.events.emit(
+            RequestStarted(self._entry.name, session_id, worker, self.prompt_tokens, step.cached_tokens)
+        )
         return Started(
             self.prompt_tokens,
             step.cached_tokens,
             worker,
             self._prompt.marked,
             self._ignored(worker),
-            step.host_tokens,
+            below,
         )
 
     def _ignored(self, worker: int) -> tuple[Ignored, ...]:
@@ -313,16 +346,9 @@ class PreparedRequest:
             self._cached_tokens or 0,
             self._parser.completion_tokens,
             self._parser.reasoning_tokens,
-            self._host_tokens,
+            TierTokens.of(self._read),
         )
         return Finished(usage, Timing(self._first_token_seconds, self._pipeline.clock() - self._arrived))
-
-
-def _read_ranges(read: PromptRead) -> list[TokenRange]:
-    """What the engine found on its GPU, and behind that what it loaded."""
-    on_gpu = read.cached_tokens - read.host_tokens
-    found = (TokenRange(0, on_gpu, Source.GPU), TokenRange(on_gpu, read.cached_tokens, Source.HOST))
-    return [one for one in found if one.tokens]
 
 
 def importance_of(hints: Hints) -> Importance:

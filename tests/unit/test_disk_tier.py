@@ -16,6 +16,7 @@ from appliance import disk_tier as module
 from appliance.cache.arena.index import ArenaIndex
 from appliance.cache.arena.place import ArenaPlace
 from appliance.cache.arena.tables import mapped
+from appliance.cache.ledger import Source, TokenRange
 from appliance.disk_tier import DiskTier
 from appliance.host_arena import HostArena
 from appliance.keeper.wire import Counted, KeeperSettings
@@ -69,7 +70,8 @@ async def test_a_prompt_that_only_the_disk_has_is_there_when_the_wait_is_over(bo
     box.store(*range(10, 18))
     await box.holds(11)
     assert box.contents(1, 2, 3) == [None] * 3
-    await box.disk.recall(keys(1, 2, 3))
+    brought = await box.disk.recall(keys(1, 2, 3))
+    assert brought.ranges(16) == (TokenRange(0, 48, Source.DISK),)
     assert box.contents(1, 2, 3) == [1, 2, 3]
     assert (box.disk.asked, box.disk.late) == (1, 0)
 
@@ -98,6 +100,18 @@ async def test_a_keeper_that_does_not_answer_is_not_waited_for(box: Box, monkeyp
             await asyncio.sleep(0.01)
             await box.disk.recall(keys(99))
     assert box.disk.late == module.MAX_OVERDUE, "it answers again"
+
+
+async def test_the_disk_is_waited_for_as_long_as_computing_would_take(
+    box: Box, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "RECALL_SECONDS", 0.0)
+    box.store(1)
+    await box.holds(1)
+    box.store(*range(10, 18))
+    await box.holds(9)
+    await box.disk.recall(keys(1), SECONDS)
+    assert (box.contents(1), box.disk.late) == ([1], 0)
 
 
 async def test_who_waits_when_the_keeper_dies_goes_on_at_once_and_the_next_keeper_serves(
