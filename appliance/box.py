@@ -19,6 +19,7 @@ from appliance.api.views import (
     HostTierView,
     LatencyView,
     LeadsView,
+    MissesView,
     ModelView,
     QueueView,
     RateView,
@@ -28,6 +29,7 @@ from appliance.api.views import (
     WorkerView,
 )
 from appliance.box_events import PhaseChanged, PolicyChanged
+from appliance.cache.ledger import Reason
 from appliance.cache.policy import Policy
 from appliance.cache_desk import CacheDesk
 from appliance.conversation import Conversation
@@ -39,6 +41,7 @@ from appliance.loop_lag import LoopLag
 from appliance.metrics import Metrics
 from appliance.pipeline import Pipeline
 from appliance.prepared_request import PreparedRequest
+from appliance.request_book import RequestBook
 from appliance.router.history import Totals
 from appliance.routing_desk import RoutingDesk
 
@@ -178,6 +181,7 @@ class RunningBox:
             remote=_remote_view(self._disk),
             queue=self._queue_view(),
             speculations=dict(self.accounts.speculations),
+            misses=MissesView() if self._pipeline is None else _misses_view(self._pipeline.book),
             regrets=[] if self._pipeline is None else _regret_views(self._pipeline.router.history.totals),
         )
 
@@ -273,6 +277,16 @@ def _regret_views(totals: Totals) -> list[RegretView]:
         )
         for reason, settled in sorted(totals.by_reason.items())
     ]
+
+
+def _misses_view(book: RequestBook) -> MissesView:
+    return MissesView(
+        tokens={reason.value: book.misses.tokens[reason] for reason in Reason if book.misses.tokens[reason]},
+        unexplained=book.misses.unexplained,
+        pending=book.num_pending,
+        failed=book.num_failed,
+        forgotten=book.explainer.past.forgotten,
+    )
 
 
 def _evictions_view(evictions: EvictionLog) -> EvictionsView:

@@ -15,8 +15,10 @@ from appliance.conversation import Conversation
 from appliance.dispatcher import Dispatcher
 from appliance.errors import NotReady, UnknownModel, WorkerDied, nearest
 from appliance.event_bus import EventBus
+from appliance.explainer import Explainer
 from appliance.generation import ModelCard
 from appliance.prepared_request import PreparedRequest, importance_of
+from appliance.request_book import RequestBook
 from appliance.retention import Payload, Retention
 from appliance.router.decision import Decision
 from appliance.router.rooms import Engines
@@ -54,7 +56,8 @@ class Reading:
 class Pipeline:
     """`generation.Inference` over real engines. Without `retention` engines are told nothing of what to keep.
 
-    Requests wait in the dispatcher's queue, within `limits`, while no worker has room for them.
+    Requests wait in the dispatcher's queue, within `limits`, while no worker has room for them. Each is noted in the
+    `book`.
     """
 
     def __init__(
@@ -68,6 +71,8 @@ class Pipeline:
         limits: QueueLimits = DEFAULT_LIMITS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self.book = RequestBook(Explainer(router.block_tokens))
+        """May be replaced before the first request."""
         self.card = card
         self.renderer = reading.renderer
         self.new_parser = reading.new_parser
@@ -97,8 +102,10 @@ class Pipeline:
             raise NotReady(self._refusal)
         self.dispatcher.refuse_when_full(importance_of(conversation.hints))
         arrived = self.clock()
-        prompt = await self.renderer.render(self._stabilised(conversation))
-        return PreparedRequest(self, conversation, prompt, request_id, arrived)
+        stable = self._stabilised(conversation)
+        prompt = await self.renderer.render(stable)
+        entry = self.book.draft(request_id, stable, prompt.regions, len(prompt.token_ids), self.clock() - arrived)
+        return PreparedRequest(self, conversation, prompt, entry, arrived)
 
     async def count_tokens(self, conversation: Conversation) -> int:
         return await self.renderer.count(self._stabilised(conversation))
