@@ -13,8 +13,10 @@ from typing import NamedTuple
 
 from appliance.api import json_scan
 from appliance.box import RunningBox
+from appliance.box_events import WorkerChanged
 from appliance.cache.arena.place import ArenaPlace
 from appliance.cache.policy_source import load_policy
+from appliance.cache.prompt_read import Brought
 from appliance.caretaker import Caretaker
 from appliance.disk_tier import DiskTier
 from appliance.engine.hardware import detect_hardware
@@ -26,7 +28,7 @@ from appliance.engine.plan import plan_workers
 from appliance.engine.prompt import Prompt
 from appliance.engine.rendering import Renderer
 from appliance.engine.worker import Worker
-from appliance.fleet import Fleet
+from appliance.fleet import Fleet, Member
 from appliance.forecast_file import ForecastFile
 from appliance.generation import ModelCard
 from appliance.host_arena import HostArena, arena_place
@@ -110,7 +112,9 @@ def assemble(settings: Settings, model: Model, workshop: Workshop, box: RunningB
     retention = _retention(settings, workshop.keeps_thinking, router.paces)
     arena = _host_arena(workshop.arena, fleet, index, retention)
     card = ModelCard(model.served_name, workshop.renderer.context_tokens, model.created)
+    fleet.on_phase = lambda member: box.events.emit(_worker_changed(member))
     pipeline = Pipeline(card, reading, router, fleet, box.accounts, retention, _limits(settings.router))
+    pipeline.events = box.events
     disk = _disk_tier(settings.cache.disk, workshop, arena)
     if disk is not None:
         pipeline.recall = _recall_from(disk, workshop.hashes)
@@ -119,7 +123,12 @@ def assemble(settings: Settings, model: Model, workshop: Workshop, box: RunningB
     caretaker = Caretaker(
         retention, workshop.workers, box.accounts.evictions, workshop.learned, on_room=router.told_room
     )
+    caretaker.emit = box.events.emit
     return Parts(fleet, pipeline, caretaker, arena, disk)
+
+
+def _worker_changed(member: Member) -> WorkerChanged:
+    return WorkerChanged(member.id, member.phase.value, member.budget.total, member.last_error)
 
 
 def _host_arena(
@@ -141,11 +150,12 @@ def _disk_tier(settings: DiskCacheSettings, workshop: Workshop, arena: HostArena
     return DiskTier(told, arena)
 
 
-def _recall_from(disk: DiskTier, hashes: PromptHashes) -> Callable[[Prompt], Awaitable[None]]:
-    async def recall(prompt: Prompt) -> None:
-        if not disk.is_empty:
-            # 200,000 tokens take 14 ms: too long for one turn of the loop.
-            await disk.recall(await asyncio.to_thread(hashes.of, prompt))
+def _recall_from(disk: DiskTier, hashes: PromptHashes) -> Callable[[Prompt], Awaitable[Brought]]:
+    async def recall(prompt: Prompt) -> Brought:
+        if disk.is_empty:
+            return Brought()
+        # 200,000 tokens take 14 ms: too long for one turn of the loop.
+        return await disk.recall(await asyncio.to_thread(hashes.of, prompt))
 
     return recall
 

@@ -28,10 +28,12 @@ from appliance.api.views import (
     RequestsView,
     WorkerView,
 )
+from appliance.box_events import PhaseChanged, PolicyChanged
 from appliance.cache.policy import Policy
 from appliance.cache_desk import CacheDesk
 from appliance.conversation import Conversation
 from appliance.errors import InvalidRequest, NotReady
+from appliance.event_bus import EventBus
 from appliance.eviction_log import Evicted, EvictionLog, cause_of
 from appliance.generation import ModelCard
 from appliance.loop_lag import LoopLag
@@ -68,6 +70,7 @@ class RunningBox:
         self._source = source
         self._clock = clock
         self._started_at = clock()
+        self.events = EventBus(int(self._started_at), clock=clock)
         self._metrics = Metrics(self.status)
         self._pipeline: Pipeline | None = None
         self._fleet: Fleet | None = None
@@ -89,7 +92,7 @@ class RunningBox:
         self._pipeline = pipeline
         self._caretaker = caretaker
         self._fleet = fleet
-        self.phase = Phase.RUNNING
+        self._enter(Phase.RUNNING)
         self.activity = None
 
     def attach(self, fleet: Fleet) -> None:
@@ -98,15 +101,16 @@ class RunningBox:
 
     async def drain(self) -> None:
         """Refuse new requests; return when the running ones have finished."""
-        self.phase = Phase.DRAINING
+        self._enter(Phase.DRAINING)
         if self._pipeline is not None:
             self._pipeline.refuse("The box is shutting down.")
             await self._pipeline.idle()
 
     def close(self) -> None:
-        """Tell those who still wait for a worker that there will be none."""
+        """Tell those who still wait for a worker, or for news, that there will be none."""
         if self._pipeline is not None:
             self._pipeline.close("The box is shutting down.")
+        self.events.close()
 
     def models(self) -> tuple[ModelCard, ...]:
         return self._pipeline.models() if self._pipeline is not None else ()
@@ -125,6 +129,7 @@ class RunningBox:
 
     async def apply_policy(self, policy: Policy) -> None:
         await self._care().apply(policy)
+        self.events.emit(PolicyChanged(policy.name, None, None))
 
     def routing(self) -> RoutingDesk:
         return RoutingDesk(self._opened())
@@ -175,6 +180,10 @@ class RunningBox:
             speculations=dict(self.accounts.speculations),
             regrets=[] if self._pipeline is None else _regret_views(self._pipeline.router.history.totals),
         )
+
+    def _enter(self, phase: Phase) -> None:
+        self.phase = phase
+        self.events.emit(PhaseChanged(phase.value))
 
     def _opened(self) -> Pipeline:
         if self._pipeline is None:
@@ -314,7 +323,9 @@ def _rate_view(rate: Rate) -> RateView:
     return RateView(
         prompt_tokens=rate.prompt_tokens,
         cached_tokens=rate.cached_tokens,
-        host_tokens=rate.host_tokens,
+        host_tokens=rate.below.host,
+        disk_tokens=rate.below.disk,
+        remote_tokens=rate.below.remote,
         hit_rate=rate.hit_rate,
     )
 

@@ -6,18 +6,20 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from appliance.box_events import BlocksEvicted, Dropped, Event
 from appliance.cache.claims import DEFAULT_PRIORITY
 from appliance.cache.errors import InvalidForecast
 from appliance.cache.eviction_facts import Order
 from appliance.cache.forecast import FINISHED
 from appliance.cache.policy import Policy
+from appliance.engine.retention.eviction import EvictionBatch
 from appliance.engine.retention.worth import Worth
 from appliance.errors import WorkerDied
 from appliance.eviction_log import Evicted, EvictionLog
@@ -38,6 +40,8 @@ MOST_PLANS: Final = 32
 MOST_EVICTIONS: Final = 1024
 MOST_ROUNDS: Final = 8
 """Batches of evictions asked of one engine in a row; what is left then comes with the next second."""
+MOST_OWNERS: Final = 8
+"""Named in one event of evictions."""
 MOST_POLICIES: Final = 8
 """Earlier policies whose rules are told apart when the policy changes."""
 APPLY_SECONDS: Final = 10.0
@@ -91,6 +95,8 @@ class Caretaker:
         self._evictions = evictions
         self._store = store
         self._on_room = on_room
+        self.emit: Callable[[Event], None] = lambda _event: None
+        """Told of evictions."""
         self._clock = clock
         self._wall_clock = wall_clock
         self._sleep = sleep
@@ -236,13 +242,24 @@ class Caretaker:
     async def _hear_evictions(self, worker: Worker) -> None:
         for _ in range(MOST_ROUNDS):
             batch = await worker.evictions(MOST_EVICTIONS)
+            first, dropped = self._evictions.counts.total(), self._evictions.num_dropped
             self._evictions.told(worker.plan.id, batch)
             now = self._wall_clock()
             for eviction in batch.evictions:
                 region = self._retention.region(eviction.owner, eviction.first_token)
                 self._evictions.add(Evicted(now, worker.plan.id, region, eviction))
+            self._tell(worker.plan.id, batch, first, self._evictions.num_dropped - dropped)
             if not batch.num_left:
                 return
+
+    def _tell(self, worker_id: int, batch: EvictionBatch, first: int, dropped: int) -> None:
+        if batch.evictions:
+            owners = Counter(one.owner for one in batch.evictions if one.owner is not None)
+            awaited = sum(one.awaited for one in batch.evictions)
+            most = dict(owners.most_common(MOST_OWNERS))
+            self.emit(BlocksEvicted(worker_id, len(batch.evictions), awaited, first, most))
+        if dropped:
+            self.emit(Dropped("evictions", dropped))
 
     async def _ask_stats(self, worker: Worker, told: _Told) -> None:
         stats = await worker.retention_stats()

@@ -6,6 +6,7 @@ import http
 import http.client
 import json
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,9 @@ from appliance.errors import BoxError, NotRunning
 
 TIMEOUT_SECONDS = 10.0
 CHANGE_SECONDS = 60.0
+STREAM_SECONDS = 60.0
+"""A stream is never quiet for so long: the box sends comments."""
+DATA = b"data: "
 
 
 class UnixConnection(http.client.HTTPConnection):
@@ -43,6 +47,23 @@ class Control:
         if status != http.HTTPStatus.OK:
             raise BoxError(f"the box at {self._path} answered {route} with status {status}: {_reason(document)}")
         return document
+
+    def events(self, route: str) -> Iterator[Any]:
+        """The JSON of each event of the stream at `route`, until it ends. Raises as `get`; `NotRunning` also when the
+        box is gone in the middle."""
+        connection = _UnixConnection(self._path, STREAM_SECONDS)
+        try:
+            connection.request("GET", route)
+            response = connection.getresponse()
+            if response.status != http.HTTPStatus.OK:
+                raise BoxError(_reason(json.loads(response.read())))
+            for line in response:
+                if line.startswith(DATA):
+                    yield json.loads(line.removeprefix(DATA))
+        except (OSError, http.client.HTTPException) as error:
+            raise NotRunning(f"no box answers at {self._path}", hint="`dynamo-box up` starts one.") from error
+        finally:
+            connection.close()
 
     def put(self, route: str, body: Any) -> Any:
         """Change what is at `route`; the box's answer.

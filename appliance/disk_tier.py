@@ -15,6 +15,7 @@ from typing import Final
 import msgspec
 
 from appliance.cache.arena.tables import Keys
+from appliance.cache.prompt_read import Brought
 from appliance.host_arena import HostArena
 from appliance.keeper.wire import (
     MAX_FRAME,
@@ -60,8 +61,10 @@ class DiskTier:
         self._arena = arena
         self.restarts = restarts or RestartBudget(5, 600.0, 1.0, 30.0)
         self._process: asyncio.subprocess.Process | None = None
-        self._waiting: dict[int, asyncio.Future[int]] = {}
+        self._waiting: dict[int, asyncio.Future[None]] = {}
         self._overdue: set[int] = set()
+        self._brought: dict[int, Brought] = {}
+        """Of those that wait or are overdue."""
         self._counting: dict[int, asyncio.Future[Counted | None]] = {}
         self._next = 0
         self._next_progress = 0.0
@@ -88,18 +91,21 @@ class DiskTier:
         """Nothing can be recalled, as far as is known."""
         return self.stats is None or not self.stats.used
 
-    async def recall(self, hashes: Keys) -> None:
+    async def recall(self, hashes: Keys) -> Brought:
         """Have the blocks of a prompt brought into the arena, its head first; `hashes` are what engines call them.
 
-        Returns when they are there, when it is known that no more can be, or when the time is over.
+        Returns when they are there, when it is known that no more can be, or when the time is over; what comes after
+        that is told in the answer too.
         """
+        brought = Brought()
         keys = self._arena.keys_of(hashes[:_MAX_KEYS])
         is_busy = len(self._waiting) >= MAX_WAITING or len(self._overdue) >= MAX_OVERDUE
         if self.is_empty or is_busy or not self._arena.lacks(keys):
-            return
+            return brought
         self.asked += 1
         number, self._next = self._next, self._next + 1
         answer = self._waiting[number] = asyncio.get_running_loop().create_future()
+        self._brought[number] = brought
         try:
             if self._say(Promote(number, keys.tobytes())):
                 async with asyncio.timeout(RECALL_SECONDS):
@@ -109,6 +115,9 @@ class DiskTier:
             self._overdue.add(number)
         finally:
             del self._waiting[number]
+            if number not in self._overdue:
+                self._brought.pop(number, None)
+        return brought
 
     async def verify(self) -> Counted | None:
         """Have every block read and checked; `None` when there is no keeper, or it does not answer in time."""
@@ -131,6 +140,13 @@ class DiskTier:
             return None
         finally:
             del self._counting[number]
+
+    def _end(self, number: int) -> None:
+        """Nothing more will come of it."""
+        self._overdue.discard(number)
+        self._brought.pop(number, None)
+        if (answer := self._waiting.get(number)) is not None and not answer.done():
+            answer.set_result(None)
 
     def _say(self, message: msgspec.Struct) -> bool:
         """Whether there is a keeper that takes it. A pipe that is full is one that nobody reads."""
@@ -162,10 +178,8 @@ class DiskTier:
                 self._hear(told)
         finally:
             self._process = self.stats = None
-            self._overdue.clear()
-            for answer in self._waiting.values():
-                if not answer.done():
-                    answer.set_result(0)
+            for number in [*self._waiting, *self._overdue]:
+                self._end(number)
             for counted in self._counting.values():
                 if not counted.done():
                     counted.set_result(None)
@@ -192,10 +206,11 @@ class DiskTier:
 
     def _hear(self, told: Told) -> None:
         match told:
-            case Promoted(number, count):
-                self._overdue.discard(number)
-                if (answer := self._waiting.get(number)) is not None and not answer.done():
-                    answer.set_result(count)
+            case Promoted(number, tiers, is_last):
+                if (brought := self._brought.get(number)) is not None:
+                    brought.add(tiers)
+                if is_last:
+                    self._end(number)
             case Counted():
                 if (counted := self._counting.get(told.number)) is not None and not counted.done():
                     counted.set_result(told)

@@ -68,6 +68,8 @@ class Fleet:
         self._settings = settings
         self.router = router
         self.on_start: Callable[[], None] = lambda: None
+        self.on_phase: Callable[[Member], None] = lambda _member: None
+        """Told of every worker that has entered another phase."""
         self._changed = asyncio.Event()
         self._awaited: set[tuple[int, str]] = set()
         """By worker and name, the requests whose blocks it was told to keep."""
@@ -231,8 +233,11 @@ class Fleet:
         return any(member.phase in hopeful for member in self.members.values())
 
     def _set_phase(self, member: Member, phase: WorkerPhase) -> None:
+        is_new = member.phase is not phase
         member.phase = phase
         self._changed.set()
+        if is_new:
+            self.on_phase(member)
 
     def _budget(self) -> RestartBudget:
         workers = self._settings

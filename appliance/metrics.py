@@ -9,7 +9,16 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from appliance.api.views import BoxStatus, DiskTierView, EvictionsView, HostTierView, QueueView, RegretView, WorkerView
+from appliance.api.views import (
+    BoxStatus,
+    DiskTierView,
+    EvictionsView,
+    HostTierView,
+    QueueView,
+    RateView,
+    RegretView,
+    WorkerView,
+)
 
 
 class Metrics:
@@ -36,7 +45,7 @@ class _StatusCollector(Collector):
 def _box_metrics(status: BoxStatus) -> Iterator[Metric]:
     yield _counter("prompt_tokens", "Prompt tokens of all requests.", status.cache_since_start.prompt_tokens)
     yield _counter("cached_tokens", "Prompt tokens read from cache.", status.cache_since_start.cached_tokens)
-    yield _counter("host_tokens", "Of these, read from the host tier.", status.cache_since_start.host_tokens)
+    yield _tier_tokens(status.cache_since_start)
     yield _counter("completion_tokens", "Tokens generated.", status.completion_tokens)
     requests = CounterMetricFamily("dynamo_box_requests", "Requests by how they ended.", labels=["outcome"])
     for outcome in ("finished", "failed", "aborted", "resumed"):
@@ -72,6 +81,14 @@ def _box_metrics(status: BoxStatus) -> Iterator[Metric]:
         if value is not None:
             lag.add_metric([quantile], value / 1000)
     yield lag
+
+
+def _tier_tokens(rate: RateView) -> Metric:
+    below = {tier: getattr(rate, f"{tier}_tokens") for tier in ("host", "disk", "remote")}
+    family = CounterMetricFamily("dynamo_box_tier_tokens", "Cached tokens, by where they were.", labels=["tier"])
+    for tier, tokens in {"gpu": rate.cached_tokens - sum(below.values()), **below}.items():
+        family.add_metric([tier], tokens)
+    return family
 
 
 def _eviction_metrics(evictions: EvictionsView) -> Iterator[Metric]:

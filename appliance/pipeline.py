@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from appliance.accounting import Accounts
+from appliance.cache.prompt_read import Brought
 from appliance.conversation import Conversation
 from appliance.dispatcher import Dispatcher
 from appliance.errors import NotReady, UnknownModel, WorkerDied, nearest
+from appliance.event_bus import EventBus
 from appliance.generation import ModelCard
 from appliance.prepared_request import PreparedRequest, importance_of
 from appliance.retention import Payload, Retention
@@ -78,8 +80,11 @@ class Pipeline:
         self.clock = clock
         self.dispatcher = Dispatcher(router, workers, limits, accounts.queue, clock=clock)
         self.speculation = Speculation(self)
-        self.recall: Callable[[Prompt], Awaitable[None]] = _nothing_to_recall
-        """Awaited before an engine gets a prompt: what a slower tier has of it comes nearer, within a limited time."""
+        self.recall: Callable[[Prompt], Awaitable[Brought]] = _nothing_to_recall
+        """Awaited before an engine gets a prompt: what a slower tier has of it comes nearer, within a limited time;
+        what came from where is told, and may be told later still."""
+        self.events = EventBus()
+        """Told of requests; a box puts its own here."""
         self._refusal: str | None = None
         self._idle = asyncio.Event()
         self._idle.set()
@@ -169,5 +174,6 @@ class Pipeline:
             self._idle.set()
 
 
-async def _nothing_to_recall(_prompt: Prompt) -> None:
+async def _nothing_to_recall(_prompt: Prompt) -> Brought:
     """There is no slower tier."""
+    return Brought()

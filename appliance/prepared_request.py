@@ -14,10 +14,14 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from appliance.accounting import PromptRead
+from appliance.box_events import RequestFinished, RequestStarted
+from appliance.cache.ledger import TokenRange
+from appliance.cache.prompt_read import Brought, TierTokens, read_ranges
 from appliance.conversation import Conversation, Hints, Ignored, Role, ToolResult
 from appliance.errors import BoxError, GenerationFailed, NotReady, RequestError, SetAside, WorkerDied
 from appliance.generation import Delta, Event, Finished, FinishReason, Started, Timing, Usage
 from appliance.next_turn import AnswerText
+from appliance.records import Outcome
 from appliance.retention import Subject, subject_of
 from appliance.router.decision import Decision
 from appliance.router.errors import NoWorker
@@ -57,7 +61,8 @@ class PreparedRequest:
         self._shown: list[str] = []
         self._last_step: Step | None = None
         self._cached_tokens: int | None = None
-        self._host_tokens = 0
+        self._read: tuple[TokenRange, ...] = ()
+        """What was read of the prompt, by tier."""
         self._finish: FinishReason | None = None
         self._worker: int | None = None
         self._answer = AnswerText() if _is_followed_up(conversation) else None
@@ -100,6 +105,7 @@ class PreparedRequest:
             outcomes.failed += not (finished or aborted)
             self._pipeline.accounts.completion_tokens += self._parser.completion_tokens
             self._end_session(subject)
+            self._tell_end(Outcome.FINISHED if finished else Outcome.ABORTED if aborted else Outcome.FAILED)
             self._pipeline.end()
             if finished and self._answer is not None and self._worker is not None:
                 self._pipeline.speculation.after(Ended(self._conversation, self._answer.message(), self._worker))
@@ -119,6 +125,21 @@ class PreparedRequest:
         session_id = self._conversation.identity.session_id
         if payload is not None and session_id is not None and self._worker is not None:
             self._pipeline.replan(self._worker, session_id, payload)
+
+    def _tell_end(self, outcome: Outcome) -> None:
+        self._pipeline.events.emit(
+            RequestFinished(
+                self._request_id,
+                self._conversation.identity.session_id,
+                self._worker,
+                outcome.value,
+                self.prompt_tokens,
+                self._cached_tokens,
+                self._parser.completion_tokens,
+                None if self._cached_tokens is None else self._first_token_seconds,
+                self._pipeline.clock() - self._arrived,
+            )
+        )
 
     async def _attempts(self) -> AsyncGenerator[Event]:
         """Run on one worker after the other until the answer is complete."""
@@ -195,7 +216,7 @@ class PreparedRequest:
         self._worker = place.worker
         self._num_attempts += 1
         try:
-            await pipeline.recall(prompt)
+            brought = await pipeline.recall(prompt)
             if place.is_closed:
                 raise SetAside("set aside before it began")
             held_back = self._held_back() if self._num_attempts > 1 else ""
@@ -205,11 +226,16 @@ class PreparedRequest:
                 priority=_engine_priority(place.errand.importance),
                 session_id=self._conversation.identity.session_id,
             )
+            read: tuple[TokenRange, ...] = ()
             async with aclosing(steps):
                 async for step in steps:
-                    place.advance(len(step.token_ids), step.cached_tokens, step.host_tokens)
+                    if place.is_reading:
+                        read = self._ranges(step, brought)
+                        place.advance(len(step.token_ids), step.cached_tokens, TierTokens.of(read))
+                    else:
+                        place.advance(len(step.token_ids))
                     if self._cached_tokens is None:
-                        yield self._started(step, place.worker)
+                        yield self._started(step, place.worker, read)
                     delta = self._delta(step, held_back)
                     held_back = ""
                     if delta is not None:
@@ -218,18 +244,27 @@ class PreparedRequest:
             place.close()
         yield self._finished()
 
-    def _started(self, step: Step, worker: int) -> Started:
-        self._cached_tokens, self._host_tokens = step.cached_tokens, step.host_tokens
+    def _ranges(self, step: Step, brought: Brought) -> tuple[TokenRange, ...]:
+        came = brought.ranges(self._pipeline.router.block_tokens)
+        return read_ranges(step.cached_tokens, step.loaded_tokens, came)
+
+    def _started(self, step: Step, worker: int, read: tuple[TokenRange, ...]) -> Started:
+        self._cached_tokens, self._read = step.cached_tokens, read
         self._first_token_seconds = self._pipeline.clock() - self._arrived
-        read = PromptRead(self.prompt_tokens, step.cached_tokens, step.host_tokens)
-        self._pipeline.accounts.prompt_read(read, self._first_token_seconds)
+        below = TierTokens.of(read)
+        account = PromptRead(self.prompt_tokens, step.cached_tokens, below)
+        self._pipeline.accounts.prompt_read(account, self._first_token_seconds)
+        session_id = self._conversation.identity.session_id
+        self._pipeline.events.emit(
+            RequestStarted(self._request_id, session_id, worker, self.prompt_tokens, step.cached_tokens)
+        )
         return Started(
             self.prompt_tokens,
             step.cached_tokens,
             worker,
             self._prompt.marked,
             self._ignored(worker),
-            step.host_tokens,
+            below,
         )
 
     def _ignored(self, worker: int) -> tuple[Ignored, ...]:
@@ -278,7 +313,7 @@ class PreparedRequest:
             self._cached_tokens or 0,
             self._parser.completion_tokens,
             self._parser.reasoning_tokens,
-            self._host_tokens,
+            TierTokens.of(self._read),
         )
         return Finished(usage, Timing(self._first_token_seconds, self._pipeline.clock() - self._arrived))
 

@@ -21,6 +21,7 @@ from appliance.api.conversations import Conversations, add_conversation_routes
 from appliance.api.diagnostics import Diagnostics
 from appliance.api.documents import Documents
 from appliance.api.envelopes import envelope_of
+from appliance.api.event_routes import add_event_routes
 from appliance.api.eviction_routes import add_eviction_routes
 from appliance.api.exchange import Service
 from appliance.api.guard import Guard, request_id_of
@@ -81,6 +82,7 @@ def create_app(  # noqa: PLR0913 – every part of the whole API that a test may
     add_policy_routes(app, box, service)
     add_routing_routes(app, box, service, {"chat": chat, "messages": messages, "responses": responses.codec})
     add_eviction_routes(app, box)
+    add_event_routes(app, box, service)
     add_cache_routes(app, box, service)
     add_model_routes(app, inference)
     add_warm_route(app, service, {"chat": chat, "responses": responses.codec, "messages": messages})

@@ -11,6 +11,7 @@ from appliance.api.routing_views import DecisionView, PlacementView, Routing
 from appliance.api.views import BoxStatus
 from appliance.cache.policy import Policy
 from appliance.conversation import Conversation
+from appliance.event_bus import EventBus
 
 
 class RoutingDesk(Protocol):
@@ -52,6 +53,11 @@ class CacheDesk(Protocol):
 
 class Box(Protocol):
     """All but `apply_policy` answer from memory: they are called in the loop that serves tokens."""
+
+    @property
+    def events(self) -> EventBus:
+        """What happens, as it happens."""
+        ...
 
     def status(self) -> BoxStatus: ...
 

@@ -53,7 +53,7 @@ class WorkerView(View):
 
 
 class RateView(View):
-    """How much of the prompts was read from cache, and how much of this from the host tier.
+    """How much of the prompts was read from cache, and how much of this was on no GPU, by the tier that had it.
 
     `hit_rate` is 0 … 1, `None` before the first prompt token.
     """
@@ -62,6 +62,8 @@ class RateView(View):
     cached_tokens: int
     hit_rate: float | None
     host_tokens: int = 0
+    disk_tokens: int = 0
+    remote_tokens: int = 0
 
 
 class RequestsView(View):

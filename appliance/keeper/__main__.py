@@ -60,7 +60,7 @@ async def serve(keeper: Keeper, reader: asyncio.StreamReader, line: Line) -> Non
             if message is None:
                 return
             if len(answering) >= MAX_PROMOTIONS and isinstance(message, Promote):
-                line.say(Promoted(message.number, 0))
+                line.say(Promoted(message.number, b"", is_last=True))
             else:
                 task = asyncio.create_task(_answer(keeper, message, line))
                 answering.add(task)
@@ -75,7 +75,9 @@ async def serve(keeper: Keeper, reader: asyncio.StreamReader, line: Line) -> Non
 async def _answer(keeper: Keeper, message: Asked, line: Line) -> None:
     match message:
         case Promote(number, keys):
-            line.say(Promoted(number, await keeper.promote(keys)))
+            async for tiers in keeper.promote(keys):
+                line.say(Promoted(number, tiers, is_last=False))
+            line.say(Promoted(number, b"", is_last=True))
         case Verify(number):
             line.say(Counted(number, *await keeper.upkeep.verify()))
         case Flush(number):

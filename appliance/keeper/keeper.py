@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
@@ -48,11 +49,10 @@ class Keeper:
             await self.writing.write_batch()
             await asyncio.sleep(0 if self.writing.num_queued else INTERVAL_SECONDS)
 
-    async def promote(self, keys: bytes) -> int:
+    def promote(self, keys: bytes) -> AsyncIterator[bytes]:
         """See `Promotions.promote`. What is no row of keys brings nothing."""
-        if not keys or len(keys) % (8 * KEY_WORDS):
-            return 0
-        return await self.promotions.promote(np.frombuffer(keys, np.uint64).reshape(-1, KEY_WORDS))
+        whole = keys if len(keys) % (8 * KEY_WORDS) == 0 else b""
+        return self.promotions.promote(np.frombuffer(whole, np.uint64).reshape(-1, KEY_WORDS))
 
     @property
     def stats(self) -> KeeperStats:

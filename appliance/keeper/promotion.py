@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from functools import partial
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from appliance.cache.arena.kernels import MISS
 from appliance.cache.arena.tables import KEY_WORDS, Keys
+from appliance.cache.tier import Tier
 from appliance.keeper.tiers import Tiers, all_of
+
+Flags = NDArray[np.bool_]
 
 BATCH: Final = 64
 """Rows that are read before they are told of together. The head of a prompt is there first."""
@@ -25,25 +30,30 @@ class Promotions:
         self._tiers = tiers
         self._under_way: dict[bytes, asyncio.Future[None]] = {}
 
-    async def promote(self, keys: Keys) -> int:
-        """Bring back what is missing in the arena of these blocks of one prompt, from its head on; how many of them are
-        there now, one behind the other. What another promotion brings is waited for."""
-        keys = keys[: self._reach(keys)]
+    async def promote(self, keys: Keys) -> AsyncIterator[bytes]:
+        """Bring back what is missing in the arena of these blocks of one prompt, from its head on, until one cannot be.
+        Each time that more of them are there, one behind the other: where each of these was when it was asked for, a
+        `Tier` each. What another promotion brings is waited for."""
+        arena = self._tiers.arena
+        was_near = arena.rows_of(keys) != MISS
+        reach = self._reach(keys, was_near)
         parents = np.concatenate([np.zeros((1, KEY_WORDS), np.uint64), keys[:-1]])
-        for start in range(0, len(keys), BATCH):
-            part = slice(start, start + BATCH)
+        for start in range(0, reach, BATCH):
+            part = slice(start, min(start + BATCH, reach))
             await self._others(keys[part])
-            missing = self._tiers.arena.rows_of(keys[part]) == MISS
+            missing = arena.rows_of(keys[part]) == MISS
             await self._read(keys[part][missing], parents[part][missing])
-        is_there = self._tiers.arena.rows_of(keys) != MISS
-        return len(keys) if is_there.all() else int(is_there.argmin())
+            is_there = arena.rows_of(keys[part]) != MISS
+            count = _leading(is_there)
+            yield np.where(was_near[part][:count], Tier.HOST, Tier.DISK).astype(np.uint8).tobytes()
+            if count < len(is_there):
+                return
 
-    def _reach(self, keys: Keys) -> int:
+    def _reach(self, keys: Keys, is_near: Flags) -> int:
         """How many from the head on are in one of the two tiers."""
-        is_near = self._tiers.arena.rows_of(keys) != MISS
         is_known = is_near | (self._tiers.index.rows_of(keys) != MISS)
         is_known |= np.array([key.tobytes() in self._under_way for key in keys], np.bool_)
-        return len(keys) if is_known.all() else int(is_known.argmin())
+        return _leading(is_known)
 
     async def _others(self, keys: Keys) -> None:
         waited = [found for key in keys if (found := self._under_way.get(key.tobytes())) is not None]
@@ -74,9 +84,7 @@ class Promotions:
                 del self._under_way[name]
             done.set_result(None)
 
-    async def _copy(
-        self, keys: Keys, rows: list[int], targets: list[int]
-    ) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    async def _copy(self, keys: Keys, rows: list[int], targets: list[int]) -> Flags:
         """Which of them are in the arena, to the last bit. One that is not what its header says is dropped."""
         slab, index = self._tiers.slab, self._tiers.index
         calls = [
@@ -91,3 +99,8 @@ class Promotions:
         self.errors += sum(isinstance(answer, OSError) for answer in answers)
         await all_of(self._tiers.writers, [partial(slab.erase, row) for row in bad])
         return np.array([answer is True for answer in answers], np.bool_)
+
+
+def _leading(flags: Flags) -> int:
+    """How many are true before the first that is not."""
+    return len(flags) if flags.all() else int(flags.argmin())

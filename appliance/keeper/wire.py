@@ -31,10 +31,12 @@ class Promote(msgspec.Struct, frozen=True, tag=True):
 
 
 class Promoted(msgspec.Struct, frozen=True, tag=True):
-    """How many of them are in the arena, from the prompt's head on."""
+    """The next blocks of the prompt, from its head on, are in the arena: where each was when it was asked for, as a
+    `Tier`. After the last message no more can be."""
 
     number: int
-    count: int
+    tiers: bytes
+    is_last: bool
 
 
 class Verify(msgspec.Struct, frozen=True, tag=True):

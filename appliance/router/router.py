@@ -175,11 +175,11 @@ class Router:
         )
 
     def _learn(self, record: Record, prefill: Prefill) -> None:
-        cached_tokens, wait_seconds, service_seconds, host_tokens = prefill
+        cached_tokens, wait_seconds, service_seconds, below = prefill
         if cached_tokens is None:
             return
         if service_seconds is not None:
-            self.paces.learn(record.worker, record.prompt_tokens - cached_tokens, service_seconds, host_tokens)
+            self.paces.learn(record.worker, record.prompt_tokens - cached_tokens, service_seconds, below)
         self.history.settle(record, cached_tokens=cached_tokens, wait_seconds=wait_seconds)
 
     def _status(self, worker: int) -> WorkerStatus:

@@ -66,7 +66,7 @@ class ScriptedStep:
     choice: int = 0
     logprobs: None = None
     matched_stop: str | int | None = None
-    host_tokens: int = 0
+    loaded_tokens: int = 0
 
 
 def steps_of(pieces: Sequence[str], *, hold_chars: int = 0, cached_tokens: int = 0) -> list[ScriptedStep]:

@@ -10,6 +10,7 @@ from msgspec.structs import asdict, astuple
 
 from appliance.api.eviction_page import EvictionPage
 from appliance.box import Phase, RunningBox
+from appliance.box_events import PhaseChanged
 from appliance.cache.policy_source import load_policy
 from appliance.cache.region import Region
 from appliance.caretaker import Caretaker
@@ -235,3 +236,12 @@ def test_the_longest_wait_for_the_loop_is_told_in_milliseconds() -> None:
     box = new_box(Clock(1_700_000_000.0))
     box.loop_lag.add(0.025)
     assert box.status().latency.loop_lag_max_ms == 25.0
+
+
+async def test_the_phases_of_a_box_are_told_and_its_news_end_with_it() -> None:
+    box = new_box(clock := Clock(1_700_000_000.0))
+    await box.drain()
+    clock.seconds += 1
+    box.close()
+    assert [each.event for each in box.events.after(0).events] == [PhaseChanged("draining")]
+    assert (box.events.boot, box.events.is_closed) == (1_700_000_000, True)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
+from appliance.box_events import BlocksEvicted, Dropped, Event
 from appliance.cache.errors import InvalidForecast
 from appliance.cache.policy_source import load_policy
 from appliance.cache.region import Region
@@ -333,3 +334,15 @@ async def test_what_an_engine_says_of_leads_is_known_until_another_process_takes
     await care.tick()
     assert care.caretaker.leads(0) is None
     assert care.caretaker.leads(7) is None
+
+
+async def test_what_an_engine_told_at_once_is_one_event_with_those_who_lost_most() -> None:
+    await started(worker := ScriptedWorker(0))
+    care = Care(worker)
+    told: list[Event] = []
+    care.caretaker.emit = told.append
+    lost = (eviction("b", 0), eviction("a", 0), eviction(None, 2), eviction("a", 2))
+    worker.evicted.append(EvictionBatch(lost, 0, 3))
+    await care.tick()
+    await care.tick()
+    assert told == [BlocksEvicted(0, 4, 0, 0, {"a": 2, "b": 1}), Dropped("evictions", 3)]

@@ -16,6 +16,7 @@ from appliance import disk_tier as module
 from appliance.cache.arena.index import ArenaIndex
 from appliance.cache.arena.place import ArenaPlace
 from appliance.cache.arena.tables import mapped
+from appliance.cache.ledger import Source, TokenRange
 from appliance.disk_tier import DiskTier
 from appliance.host_arena import HostArena
 from appliance.keeper.wire import Counted, KeeperSettings
@@ -69,7 +70,8 @@ async def test_a_prompt_that_only_the_disk_has_is_there_when_the_wait_is_over(bo
     box.store(*range(10, 18))
     await box.holds(11)
     assert box.contents(1, 2, 3) == [None] * 3
-    await box.disk.recall(keys(1, 2, 3))
+    brought = await box.disk.recall(keys(1, 2, 3))
+    assert brought.ranges(16) == (TokenRange(0, 48, Source.DISK),)
     assert box.contents(1, 2, 3) == [1, 2, 3]
     assert (box.disk.asked, box.disk.late) == (1, 0)
 

@@ -54,7 +54,9 @@ def box_status(*workers: WorkerView, ttft_p50_ms: float | None = 40.0, ttft_p99_
         model=ModelView(id="org/small", source="small", context_tokens=8192),
         workers=list(workers),
         requests=RequestsView(active=1, finished=20, failed=3, aborted=4, resumed=5),
-        cache_since_start=RateView(prompt_tokens=1000, cached_tokens=750, hit_rate=0.75),
+        cache_since_start=RateView(
+            prompt_tokens=1000, cached_tokens=750, hit_rate=0.75, host_tokens=300, disk_tokens=40, remote_tokens=5
+        ),
         cache_last_minute=RateView(prompt_tokens=0, cached_tokens=0, hit_rate=None),
         completion_tokens=300,
         stabilised={"dates": 2},
@@ -80,6 +82,8 @@ def test_counters_are_those_of_the_status() -> None:
     samples = scrape(status)
     assert samples["dynamo_box_prompt_tokens_total", ()] == status.cache_since_start.prompt_tokens
     assert samples["dynamo_box_cached_tokens_total", ()] == status.cache_since_start.cached_tokens
+    tiers = {"gpu": 405, "host": 300, "disk": 40, "remote": 5}
+    assert {tier: samples["dynamo_box_tier_tokens_total", (("tier", tier),)] for tier in tiers} == tiers
     assert samples["dynamo_box_completion_tokens_total", ()] == status.completion_tokens
     assert samples["dynamo_box_requests_active", ()] == status.requests.active
     assert samples["dynamo_box_stabilised_total", (("rule", "dates"),)] == 2

@@ -11,6 +11,7 @@ from appliance.api.cache_views import CacheView, Flushes, FlushRequest, SessionC
 from appliance.api.chat_bodies import Chunk, Completion
 from appliance.api.completions_bodies import CompletionBody
 from appliance.api.conversations import ConversationBody
+from appliance.api.event_routes import BEGINNINGS, EVENT_ID
 from appliance.api.eviction_page import EvictionPage
 from appliance.api.eviction_routes import MAX_LIMIT as MAX_EVICTIONS
 from appliance.api.item_pages import MAX_LIMIT, ORDERS, ItemPage
@@ -40,6 +41,7 @@ from appliance.api.routes import Health, Ready
 from appliance.api.routing_views import MAX_LISTED, Freed, PlacementRequest, PlacementView, RequestRouting, Routing
 from appliance.api.views import BoxStatus
 from appliance.api.warm_routes import Warmed, WarmRequest
+from appliance.box_events import EVENT_TYPES, BoxEvent
 
 GENERATING: Final = (400, 404, 413, 429, 500, 503)
 COUNTING: Final = (400, 404, 413, 503)
@@ -54,6 +56,13 @@ ITEM_PAGE: Final = (
 EVICTION_PAGE: Final = (
     Parameter("limit", {"type": "integer", "minimum": 1, "maximum": MAX_EVICTIONS}),
     Parameter("since", {"type": "integer", "minimum": 0}),
+)
+EVENT_STREAM: Final = (
+    Parameter("from", {"type": "string", "enum": list(BEGINNINGS)}),
+    Parameter("follow", {"type": "boolean"}),
+    Parameter("types", {"type": "string", "examples": [",".join(EVENT_TYPES[:2])]}),
+    Parameter("last_event_id", {"type": "string", "pattern": EVENT_ID.pattern}),
+    Parameter("last-event-id", {"type": "string", "pattern": EVENT_ID.pattern}, "header"),
 )
 MODEL_PAGE: Final = (
     Parameter("limit", {"type": "integer", "minimum": 1, "maximum": MAX_MODELS}),
@@ -114,6 +123,13 @@ BOX_OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
         EvictionPage,
         parameters=EVICTION_PAGE,
         errors=(400, 403),
+    ),
+    ("GET", "/box/v1/events"): Operation(
+        Group.BOX,
+        "What happens, as it happens; with the header Last-Event-ID from there on. For the box's own machine",
+        stream=Stream(BoxEvent),
+        parameters=EVENT_STREAM,
+        errors=(400, 403, 503),
     ),
     ("GET", "/box/v1/cache"): Operation(
         Group.BOX, "What each tier of the cache holds, for the box's own machine", CacheView, errors=(403, 503)

@@ -47,6 +47,7 @@ from appliance.api.views import (
 )
 from appliance.cache.policy import Policy
 from appliance.conversation import Conversation
+from appliance.event_bus import EventBus
 from appliance.generation import Delta, Event, Finished, FinishReason, ModelCard, Started, Usage
 
 USAGE = Usage(prompt_tokens=40, cached_tokens=32, completion_tokens=7, reasoning_tokens=3)
@@ -183,6 +184,8 @@ class ScriptedBox:
         self.desk = ScriptedDesk()
         self.cache_desk = ScriptedCache()
         self.evicted: list[EvictedBlock] = []
+        self.events = EventBus()
+        self.events.close()
         self._is_ready = is_ready
         self._phase = phase
         self._workers = [worker_view(number, worker_phase) for number, worker_phase in enumerate(worker_phases)]
@@ -278,7 +281,13 @@ class Connection:
     """One request driven message by message, so that the client may leave whenever the test wants."""
 
     def __init__(
-        self, app: FastAPI, body: dict[str, Any], *, more_body: bool = False, path: str = "/v1/chat/completions"
+        self,
+        app: FastAPI,
+        body: dict[str, Any],
+        *,
+        more_body: bool = False,
+        path: str = "/v1/chat/completions",
+        method: str = "POST",
     ) -> None:
         self.sent: list[Message] = []
         self._incoming: asyncio.Queue[Message] = asyncio.Queue()
@@ -289,7 +298,7 @@ class Connection:
             "type": "http",
             "asgi": {"version": "3.0"},
             "http_version": "1.1",
-            "method": "POST",
+            "method": method,
             "scheme": "http",
             "path": path,
             "raw_path": path.encode(),

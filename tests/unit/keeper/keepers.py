@@ -43,7 +43,12 @@ class Bench(NamedTuple):
         return total
 
     async def promote(self, *numbers: int) -> int:
-        return await self.keeper.promote(keys(*numbers).tobytes())
+        """How many of them are in the arena now, one behind the other."""
+        return len(await self.brought(*numbers))
+
+    async def brought(self, *numbers: int) -> bytes:
+        """Where each of these was before."""
+        return b"".join([part async for part in self.keeper.promote(keys(*numbers).tobytes())])
 
     def check(self) -> None:
         self.engine.check_integrity()

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from appliance.cache.tier import Tier
 from tests.unit.cache.arena.arenas import ROW_BYTES, keys
 from tests.unit.keeper.keepers import Bench, bench
 
@@ -190,6 +191,32 @@ async def test_a_keeper_started_again_finds_all_that_was_written(tmp_path: Path)
 
 
 async def test_keys_that_are_none_bring_nothing(one: Bench) -> None:
-    assert await one.keeper.promote(b"") == 0
-    assert await one.keeper.promote(b"x" * 33) == 0
-    assert await one.keeper.promote(np.zeros(8, np.uint64).tobytes()) == 0
+    for none in (b"", b"x" * 33, np.zeros(8, np.uint64).tobytes()):
+        assert [part async for part in one.keeper.promote(none)] == []
+
+
+async def test_it_is_told_where_each_block_was(one: Bench) -> None:
+    one.store(1, 2, 3, 4)
+    await one.write_all()
+    one.store(*range(10, 16))
+    assert [one.content(number) for number in (1, 2, 3, 4)] == [1, 2, None, None]
+    assert await one.brought(1, 2, 3, 4) == bytes([Tier.HOST, Tier.HOST, Tier.DISK, Tier.DISK])
+    assert await one.brought(1, 2, 3, 4) == bytes([Tier.HOST] * 4)
+
+
+async def test_a_long_prompt_is_told_of_in_parts_and_no_further_than_its_first_hole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("appliance.keeper.promotion.BATCH", 2)
+    one = bench(tmp_path)
+    one.store(1, 2, 3, 4, 5, 6)
+    await one.write_all()
+    one.store(*range(10, 18))
+    row = int(one.tiers.index.rows_of(keys(3))[0])
+    with (tmp_path / "slab").open("r+b") as file:
+        file.seek(one.tiers.slab.shape.offset(row) + 5000)
+        file.write(b"\xff")
+    parts = [part async for part in one.keeper.promote(keys(1, 2, 3, 4, 5, 6).tobytes())]
+    assert parts == [bytes([Tier.DISK, Tier.DISK]), b""]
+    assert one.keeper.stats.promoted == 3, "nobody can use what lies behind a hole"
+    one.keeper.close()
