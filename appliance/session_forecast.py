@@ -72,6 +72,13 @@ class SessionForecast:
         ended_at = self._clock() - silent_seconds
         self._forecast.response_ended(self._numbers[name], ended_at, waits_for_tool=waits_for_tool, hint=hint)
 
+    def finish(self, name: str) -> None:
+        """It is said to be over, once what it still runs has ended; another request takes that back. No-op if
+        unknown."""
+        number = self._numbers.get(name)
+        if number is not None:
+            self._forecast.finish(number)
+
     def forget(self, name: str) -> None:
         """Nothing is expected of it any more, and the table learns that it stayed away. No-op if unknown."""
         number = self._numbers.pop(name, None)
