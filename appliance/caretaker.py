@@ -286,7 +286,7 @@ class Caretaker:
                 return
 
     def _evicted(self, worker_id: int, eviction: Eviction, now: float) -> Evicted:
-        return Evicted(now, worker_id, self._retention.region(eviction.owner, eviction.first_token), eviction)
+        return Evicted(now, worker_id, self.retention.region(eviction.owner, eviction.first_token), eviction)
 
     def _tell(self, worker_id: int, batch: EvictionBatch, first: int, dropped: int) -> None:
         if batch.evictions:

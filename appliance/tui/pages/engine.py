@@ -13,8 +13,8 @@ from appliance.tui.machine import GpuLoad
 from appliance.tui.models.engines import EngineLine, engines
 from appliance.tui.moment import Moment
 from appliance.tui.pages.page import Page
-from appliance.tui.widgets.drawing import Drawing
 from appliance.tui.widgets.cells import by_phase, count_of, share_of, size_of
+from appliance.tui.widgets.drawing import Drawing
 from appliance.tui.widgets.table import Column, Row, Table
 
 COLUMNS = (

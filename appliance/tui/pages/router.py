@@ -13,8 +13,8 @@ from appliance.tui.line import Line, cell, clean, heading, width_of, words
 from appliance.tui.models.decisions import Candidate, Decision, Decisions, decisions
 from appliance.tui.moment import Moment
 from appliance.tui.pages.page import Page
-from appliance.tui.widgets.drawing import Drawing
 from appliance.tui.widgets.cells import seconds_of, short_of, warn_if_any
+from appliance.tui.widgets.drawing import Drawing
 from appliance.tui.widgets.table import Column, Row, Table
 
 COLUMNS = (
