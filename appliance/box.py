@@ -328,7 +328,8 @@ def _disk_view(disk: DiskTier | None) -> DiskTierView | None:
         return None
     told = stats.counts._asdict() | stats.slab._asdict() | stats.writing._asdict()
     told |= {"bytes": stats.slab.rows * stats.counts.row_bytes, "pid": disk.pid}
-    return DiskTierView.model_validate(told | {"asked": disk.asked, "late": disk.late, "restarts": disk.restarts.total})
+    recalls = {"asked": disk.asked, "late": disk.late, "skipped": disk.pace.skipped}
+    return DiskTierView.model_validate(told | recalls | {"restarts": disk.restarts.total})
 
 
 def _remote_view(disk: DiskTier | None) -> RemoteTierView | None:
