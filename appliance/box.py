@@ -6,11 +6,12 @@ import os
 import time
 from collections.abc import Callable
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from appliance import __version__
 from appliance.accounting import WAIT_BOUNDS_SECONDS, Accounts, Rate
 from appliance.api.eviction_page import EvictedBlock, EvictionPage
+from appliance.api.hint_views import Actions, ActionView
 from appliance.api.views import (
     BoxStatus,
     DiskTierView,
@@ -19,6 +20,7 @@ from appliance.api.views import (
     HostTierView,
     LatencyView,
     LeadsView,
+    MissesView,
     ModelView,
     QueueView,
     RateView,
@@ -27,7 +29,9 @@ from appliance.api.views import (
     RequestsView,
     WorkerView,
 )
+from appliance.audit import Audit
 from appliance.box_events import PhaseChanged, PolicyChanged
+from appliance.cache.ledger import Reason
 from appliance.cache.policy import Policy
 from appliance.cache_desk import CacheDesk
 from appliance.conversation import Conversation
@@ -35,10 +39,12 @@ from appliance.errors import InvalidRequest, NotReady
 from appliance.event_bus import EventBus
 from appliance.eviction_log import Evicted, EvictionLog, cause_of
 from appliance.generation import ModelCard
+from appliance.hint_desk import HintDesk
 from appliance.loop_lag import LoopLag
 from appliance.metrics import Metrics
 from appliance.pipeline import Pipeline
 from appliance.prepared_request import PreparedRequest
+from appliance.request_book import RequestBook
 from appliance.router.history import Totals
 from appliance.routing_desk import RoutingDesk
 
@@ -47,6 +53,9 @@ if TYPE_CHECKING:
     from appliance.disk_tier import DiskTier
     from appliance.fleet import Fleet, Member
     from appliance.host_arena import HostArena
+
+
+ACTION_FIELDS: Final = ActionView.__struct_fields__
 
 
 class Phase(StrEnum):
@@ -65,6 +74,7 @@ class RunningBox:
         self.activity: str | None = None
         self.accounts = Accounts()
         self.loop_lag = LoopLag()
+        self.audit = Audit()
         self._model = model
         self._source = source
         self._clock = clock
@@ -139,6 +149,16 @@ class RunningBox:
             raise NotReady("The box is starting.")
         return CacheDesk(fleet, pipeline.router.block_tokens, pipeline.retention, self._arena, self._disk)
 
+    def hints(self) -> HintDesk:
+        pipeline, caretaker = self._opened(), self._care()
+        if self._fleet is None:
+            raise NotReady("The box is starting.")
+        return HintDesk(pipeline, self._fleet, caretaker, self.audit, self.events.emit, self._clock)
+
+    def actions(self, limit: int) -> Actions:
+        newest = self.audit.newest(limit)
+        return Actions([ActionView(*(getattr(one, name) for name in ACTION_FIELDS)) for one in newest])
+
     def evictions(self, since: int | None, limit: int) -> EvictionPage:
         found = self.accounts.evictions.remembered(since, limit)
         blocks = [_evicted_block(number, one) for number, one in enumerate(found.evictions, found.first_number)]
@@ -178,6 +198,7 @@ class RunningBox:
             remote=_remote_view(self._disk),
             queue=self._queue_view(),
             speculations=dict(self.accounts.speculations),
+            misses=MissesView() if self._pipeline is None else _misses_view(self._pipeline.book),
             regrets=[] if self._pipeline is None else _regret_views(self._pipeline.router.history.totals),
         )
 
@@ -273,6 +294,16 @@ def _regret_views(totals: Totals) -> list[RegretView]:
         )
         for reason, settled in sorted(totals.by_reason.items())
     ]
+
+
+def _misses_view(book: RequestBook) -> MissesView:
+    return MissesView(
+        tokens={reason.value: book.misses.tokens[reason] for reason in Reason if book.misses.tokens[reason]},
+        unexplained=book.misses.unexplained,
+        pending=book.num_pending,
+        failed=book.num_failed,
+        forgotten=book.explainer.past.forgotten,
+    )
 
 
 def _evictions_view(evictions: EvictionLog) -> EvictionsView:

@@ -36,7 +36,8 @@ from appliance.keeper.wire import (
 from appliance.restarts import RestartBudget
 
 RECALL_SECONDS: Final = 1.0
-"""The longest that a request waits for the disk. What comes later is in the arena for the next one."""
+"""So long a request waits for the disk at least; longer only while computing would take longer still. What comes later
+is in the arena for the next one."""
 MAX_WAITING: Final = 64
 """Requests that wait for the disk at a time; a further one goes on without."""
 MAX_OVERDUE: Final = 4
@@ -110,8 +111,9 @@ class DiskTier:
         """Of the remote store, if there is one."""
         return self._settings.remote.url if self._settings.remote is not None else None
 
-    async def recall(self, hashes: Keys) -> Brought:
-        """Have the blocks of a prompt brought into the arena, its head first; `hashes` are what engines call them.
+    async def recall(self, hashes: Keys, computing_seconds: float = 0.0) -> Brought:
+        """Have the blocks of a prompt brought into the arena, its head first; `hashes` are what engines call them,
+        `computing_seconds` what making them anew would take.
 
         Returns when they are there, when it is known that no more can be, or when the time is over; what comes after
         that is told in the answer too.
@@ -127,7 +129,7 @@ class DiskTier:
         self._brought[number] = brought
         try:
             if self._say(Promote(number, keys.tobytes())):
-                async with asyncio.timeout(RECALL_SECONDS):
+                async with asyncio.timeout(max(RECALL_SECONDS, computing_seconds)):
                     await answer
         except TimeoutError:
             self.late += 1

@@ -14,6 +14,7 @@ from appliance.api.views import (
     DiskTierView,
     EvictionsView,
     HostTierView,
+    MissesView,
     QueueView,
     RateView,
     RegretView,
@@ -60,6 +61,7 @@ def _box_metrics(status: BoxStatus) -> Iterator[Metric]:
     yield from _lower_tier_metrics(status)
     yield from _queue_metrics(status.queue)
     yield from _regret_metrics(status.regrets)
+    yield from _miss_metrics(status.misses)
     speculations = CounterMetricFamily(
         "dynamo_box_speculative_prefills", "Prompts prepared before they were asked for.", labels=["outcome"]
     )
@@ -182,6 +184,17 @@ def _queue_metrics(queue: QueueView) -> Iterator[Metric]:
         refused.add_metric([reason], count)
     yield refused
     yield _counter("set_aside", "Times that a request made room for a more important one.", queue.set_aside)
+
+
+def _miss_metrics(misses: MissesView) -> Iterator[Metric]:
+    tokens = CounterMetricFamily("dynamo_box_missed_tokens", "Prompt tokens computed, and why.", labels=["reason"])
+    for reason, count in misses.tokens.items():
+        tokens.add_metric([reason], count)
+    yield tokens
+    yield _counter("unexplained_tokens", "Of the evicted ones, those nobody has told of.", misses.unexplained)
+    yield GaugeMetricFamily("dynamo_box_unexplained_requests", "Requests about to be explained.", misses.pending)
+    yield _counter("explanations_failed", "Requests that could not be explained.", misses.failed)
+    yield _counter("forgotten_prompts", "Prompts too old to compare others with.", misses.forgotten)
 
 
 def _regret_metrics(regrets: list[RegretView]) -> Iterator[Metric]:

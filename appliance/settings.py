@@ -337,6 +337,22 @@ class ServerSettings(Table):
     """The most requests in flight; further ones are answered with 503."""
 
 
+class StateSettings(Table):
+    """What is remembered over restarts: sessions, requests, evictions, policies, snapshots, stored responses."""
+
+    path: UserPath | None = None
+    """The file, one box at a time; unset: state.db in the data folder."""
+
+    keep_days: Count = 14
+    """Days after which a request, an eviction, an operator's action or a snapshot is forgotten."""
+
+    max_bytes: Bytes = 2 * 2**30
+    """The most that the file holds; when it is full the oldest is forgotten sooner. 0 is no limit."""
+
+    record_text: Literal["none", "divergence", "full"] = "divergence"
+    """Text of prompts in the file: "none", "divergence" a few words where a session's prompts differ, or "full"."""
+
+
 class PathSettings(Table):
     """Folders; unset ones follow the XDG rules."""
 
@@ -368,6 +384,7 @@ class Settings(BaseSettings):
     router: RouterSettings = RouterSettings()
     stabiliser: StabiliserSettings = StabiliserSettings()
     server: ServerSettings = ServerSettings()
+    state: StateSettings = StateSettings()
     paths: PathSettings = PathSettings()
     log: LogSettings = LogSettings()
 

@@ -216,6 +216,18 @@ class RegretView(View):
     regret_seconds: float
 
 
+class MissesView(View):
+    """Prompt tokens that were computed, by reason, of requests that have ended and been explained. `unexplained` are
+    those called evicted of whose eviction nobody has told; `pending` requests are about to be explained, `failed` could
+    not be. `forgotten` prompts are too old to compare others with."""
+
+    tokens: dict[str, int] = {}
+    unexplained: int = 0
+    pending: int = 0
+    failed: int = 0
+    forgotten: int = 0
+
+
 class BoxStatus(View):
     """The whole box at one moment. `started_at` is in seconds since 1970; `activity` says what a start is busy with.
 
@@ -246,3 +258,4 @@ class BoxStatus(View):
     queue: QueueView = QueueView()
     speculations: dict[str, int] = {}
     regrets: list[RegretView] = []
+    misses: MissesView = MissesView()

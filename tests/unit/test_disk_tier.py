@@ -102,6 +102,18 @@ async def test_a_keeper_that_does_not_answer_is_not_waited_for(box: Box, monkeyp
     assert box.disk.late == module.MAX_OVERDUE, "it answers again"
 
 
+async def test_the_disk_is_waited_for_as_long_as_computing_would_take(
+    box: Box, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "RECALL_SECONDS", 0.0)
+    box.store(1)
+    await box.holds(1)
+    box.store(*range(10, 18))
+    await box.holds(9)
+    await box.disk.recall(keys(1), SECONDS)
+    assert (box.contents(1), box.disk.late) == ([1], 0)
+
+
 async def test_who_waits_when_the_keeper_dies_goes_on_at_once_and_the_next_keeper_serves(
     box: Box, monkeypatch: pytest.MonkeyPatch
 ) -> None:
