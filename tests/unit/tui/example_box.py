@@ -71,8 +71,20 @@ def host(**changes: Any) -> HostTierView:
 
 def disk(**changes: Any) -> DiskTierView:
     counts = dict.fromkeys(
-        "restored evicted refused bad dropped_full dropped_budget dropped_gone write_errors read_errors late "
-        "restarts held".split(),
+        [
+            "restored",
+            "evicted",
+            "refused",
+            "bad",
+            "dropped_full",
+            "dropped_budget",
+            "dropped_gone",
+            "write_errors",
+            "read_errors",
+            "late",
+            "restarts",
+            "held",
+        ],
         0,
     )
     base = {"pid": 4100, "opened": "found sound", "is_direct": True, "bytes": 512 * 2**30, "row_bytes": 2**21}
