@@ -27,12 +27,14 @@ from appliance.api.views import (
     RegretView,
     RemoteTierView,
     RequestsView,
+    StateView,
     WorkerView,
 )
 from appliance.audit import Audit
 from appliance.box_events import PhaseChanged, PolicyChanged
 from appliance.cache.ledger import Reason
 from appliance.cache.policy import Policy
+from appliance.cache.policy_text import policy_text
 from appliance.cache_desk import CacheDesk
 from appliance.conversation import Conversation
 from appliance.errors import InvalidRequest, NotReady
@@ -44,12 +46,14 @@ from appliance.loop_lag import LoopLag
 from appliance.metrics import Metrics
 from appliance.pipeline import Pipeline
 from appliance.prepared_request import PreparedRequest
+from appliance.records import NoRecorder, PolicyRecord, Recorder
 from appliance.request_book import RequestBook
 from appliance.router.history import Totals
 from appliance.routing_desk import RoutingDesk
 
 if TYPE_CHECKING:
     from appliance.caretaker import Caretaker, LeadCounts
+    from appliance.chronicle import Chronicle
     from appliance.disk_tier import DiskTier
     from appliance.fleet import Fleet, Member
     from appliance.host_arena import HostArena
@@ -80,6 +84,9 @@ class RunningBox:
         self._clock = clock
         self._started_at = clock()
         self.events = EventBus(int(self._started_at), clock=clock)
+        self.recorder: Recorder = NoRecorder()
+        """Takes what is to be remembered of this box."""
+        self.chronicle: Chronicle | None = None
         self._metrics = Metrics(self.status)
         self._pipeline: Pipeline | None = None
         self._fleet: Fleet | None = None
@@ -107,6 +114,11 @@ class RunningBox:
     def attach(self, fleet: Fleet) -> None:
         """Show these workers while they load."""
         self._fleet = fleet
+
+    def keep(self, chronicle: Chronicle) -> None:
+        """Remember what happens there, and show what it remembers."""
+        self.chronicle = chronicle
+        self.recorder = self.audit.recorder = chronicle.database
 
     async def drain(self) -> None:
         """Refuse new requests; return when the running ones have finished."""
@@ -138,6 +150,7 @@ class RunningBox:
 
     async def apply_policy(self, policy: Policy) -> None:
         await self._care().apply(policy)
+        self.recorder.record(PolicyRecord(self._clock(), policy.name, policy_text(policy), "operator"))
         self.events.emit(PolicyChanged(policy.name, None, None))
 
     def routing(self) -> RoutingDesk:
@@ -197,6 +210,7 @@ class RunningBox:
             disk=_disk_view(self._disk),
             remote=_remote_view(self._disk),
             queue=self._queue_view(),
+            state=_state_view(self.chronicle),
             speculations=dict(self.accounts.speculations),
             misses=MissesView() if self._pipeline is None else _misses_view(self._pipeline.book),
             regrets=[] if self._pipeline is None else _regret_views(self._pipeline.router.history.totals),
@@ -330,6 +344,20 @@ def _disk_view(disk: DiskTier | None) -> DiskTierView | None:
     told |= {"bytes": stats.slab.rows * stats.counts.row_bytes, "pid": disk.pid}
     recalls = {"asked": disk.asked, "late": disk.late, "skipped": disk.pace.skipped}
     return DiskTierView.model_validate(told | recalls | {"restarts": disk.restarts.total})
+
+
+def _state_view(chronicle: Chronicle | None) -> StateView | None:
+    if chronicle is None:
+        return None
+    facts = chronicle.database.facts()
+    return StateView(
+        bytes=facts.bytes,
+        queued=facts.queued,
+        written=dict(facts.written),
+        dropped=dict(facts.dropped),
+        refused=dict(facts.refused),
+        trouble=facts.trouble,
+    )
 
 
 def _remote_view(disk: DiskTier | None) -> RemoteTierView | None:
