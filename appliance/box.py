@@ -30,8 +30,7 @@ from appliance.api.views import (
     WorkerView,
 )
 from appliance.audit import Audit
-from appliance.box_events import PhaseChanged, PolicyChanged
-from appliance.cache.policy import Policy
+from appliance.box_events import PhaseChanged
 from appliance.cache_desk import CacheDesk
 from appliance.conversation import Conversation
 from appliance.errors import InvalidRequest, NotReady
@@ -42,6 +41,8 @@ from appliance.hint_desk import HintDesk
 from appliance.loop_lag import LoopLag
 from appliance.metrics import Metrics
 from appliance.pipeline import Pipeline
+from appliance.policy_book import PolicyBook, Read
+from appliance.policy_desk import PolicyDesk
 from appliance.prepared_request import PreparedRequest
 from appliance.router.history import Totals
 from appliance.routing_desk import RoutingDesk
@@ -84,6 +85,7 @@ class RunningBox:
         self._caretaker: Caretaker | None = None
         self._arena: HostArena | None = None
         self._disk: DiskTier | None = None
+        self._policies: PolicyBook | None = None
 
     def open(
         self,
@@ -99,6 +101,8 @@ class RunningBox:
         self._pipeline = pipeline
         self._caretaker = caretaker
         self._fleet = fleet
+        if caretaker is not None:
+            self._policies = PolicyBook(caretaker.policy, self._read_so_far, self._clock)
         self._enter(Phase.RUNNING)
         self.activity = None
 
@@ -131,12 +135,11 @@ class RunningBox:
     def is_ready(self) -> bool:
         return self.phase is Phase.RUNNING and self._fleet is not None and self._fleet.ready() > 0
 
-    def policy(self) -> Policy:
-        return self._care().policy
-
-    async def apply_policy(self, policy: Policy) -> None:
-        await self._care().apply(policy)
-        self.events.emit(PolicyChanged(policy.name, None, None))
+    def policies(self) -> PolicyDesk:
+        caretaker = self._care()
+        if self._policies is None:
+            raise NotReady("The box is starting.")
+        return PolicyDesk(caretaker, self._policies, self.audit, self.events.emit, clock=self._clock)
 
     def routing(self) -> RoutingDesk:
         return RoutingDesk(self._opened())
@@ -197,6 +200,10 @@ class RunningBox:
             speculations=dict(self.accounts.speculations),
             regrets=[] if self._pipeline is None else _regret_views(self._pipeline.router.history.totals),
         )
+
+    def _read_so_far(self) -> Read:
+        rate = self.accounts.since_start()
+        return Read(rate.prompt_tokens, rate.cached_tokens)
 
     def _enter(self, phase: Phase) -> None:
         self.phase = phase

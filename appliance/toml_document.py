@@ -33,7 +33,11 @@ class TomlDocument:
 
 def read_toml(path: Path) -> TomlDocument:
     """Raises `TomlError`."""
-    text = _read_text(path)
+    return parse_toml(_read_text(path), path)
+
+
+def parse_toml(text: str, path: Path) -> TomlDocument:
+    """As a file of this name would hold it. Raises `TomlError`."""
     try:
         return TomlDocument(tomllib.loads(text), key_lines(text))
     except tomllib.TOMLDecodeError as error:
