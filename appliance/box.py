@@ -8,8 +8,6 @@ from collections.abc import Callable
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
-from msgspec.structs import asdict
-
 from appliance import __version__
 from appliance.accounting import WAIT_BOUNDS_SECONDS, Accounts, Rate
 from appliance.api.eviction_page import EvictedBlock, EvictionPage
@@ -22,15 +20,18 @@ from appliance.api.views import (
     HostTierView,
     LatencyView,
     LeadsView,
+    MissesView,
     ModelView,
     QueueView,
     RateView,
     RegretView,
+    RemoteTierView,
     RequestsView,
     WorkerView,
 )
 from appliance.audit import Audit
 from appliance.box_events import PhaseChanged
+from appliance.cache.ledger import Reason
 from appliance.cache_desk import CacheDesk
 from appliance.conversation import Conversation
 from appliance.errors import InvalidRequest, NotReady
@@ -44,6 +45,7 @@ from appliance.pipeline import Pipeline
 from appliance.policy_book import PolicyBook, Read
 from appliance.policy_desk import PolicyDesk
 from appliance.prepared_request import PreparedRequest
+from appliance.request_book import RequestBook
 from appliance.router.history import Totals
 from appliance.routing_desk import RoutingDesk
 
@@ -196,8 +198,10 @@ class RunningBox:
             evictions=_evictions_view(self.accounts.evictions),
             host=_host_view(self._arena),
             disk=_disk_view(self._disk),
+            remote=_remote_view(self._disk),
             queue=self._queue_view(),
             speculations=dict(self.accounts.speculations),
+            misses=MissesView() if self._pipeline is None else _misses_view(self._pipeline.book),
             regrets=[] if self._pipeline is None else _regret_views(self._pipeline.router.history.totals),
         )
 
@@ -299,6 +303,16 @@ def _regret_views(totals: Totals) -> list[RegretView]:
     ]
 
 
+def _misses_view(book: RequestBook) -> MissesView:
+    return MissesView(
+        tokens={reason.value: book.misses.tokens[reason] for reason in Reason if book.misses.tokens[reason]},
+        unexplained=book.misses.unexplained,
+        pending=book.num_pending,
+        failed=book.num_failed,
+        forgotten=book.explainer.past.forgotten,
+    )
+
+
 def _evictions_view(evictions: EvictionLog) -> EvictionsView:
     by_kind = [
         EvictionView(cause=kind.cause.value, rule=kind.rule, region=kind.region, blocks=count)
@@ -316,11 +330,19 @@ def _host_view(arena: HostArena | None) -> HostTierView | None:
 
 
 def _disk_view(disk: DiskTier | None) -> DiskTierView | None:
-    stats = disk.stats if disk is not None else None
+    stats = disk.on_disk if disk is not None else None
     if disk is None or stats is None:
         return None
-    told = asdict(stats) | {"bytes": stats.rows * stats.row_bytes, "pid": disk.pid}
+    told = stats.counts._asdict() | stats.slab._asdict() | stats.writing._asdict()
+    told |= {"bytes": stats.slab.rows * stats.counts.row_bytes, "pid": disk.pid}
     return DiskTierView.model_validate(told | {"asked": disk.asked, "late": disk.late, "restarts": disk.restarts.total})
+
+
+def _remote_view(disk: DiskTier | None) -> RemoteTierView | None:
+    stats = disk.stats.remote if disk is not None and disk.stats is not None else None
+    if disk is None or stats is None:
+        return None
+    return RemoteTierView.model_validate({"url": disk.remote_url} | stats.counts._asdict() | stats.writing._asdict())
 
 
 def _evicted_block(number: int, evicted: Evicted) -> EvictedBlock:

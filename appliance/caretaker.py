@@ -19,7 +19,7 @@ from appliance.cache.errors import InvalidForecast
 from appliance.cache.eviction_facts import Order
 from appliance.cache.forecast import FINISHED
 from appliance.cache.policy import Policy
-from appliance.engine.retention.eviction import EvictionBatch
+from appliance.engine.retention.eviction import Eviction, EvictionBatch
 from appliance.engine.retention.worth import Worth
 from appliance.errors import WorkerDied
 from appliance.eviction_log import Evicted, EvictionLog
@@ -46,6 +46,9 @@ MOST_POLICIES: Final = 8
 """Earlier policies whose rules are told apart when the policy changes."""
 APPLY_SECONDS: Final = 10.0
 """How long a change of policy waits for the engines; one that takes longer is told as soon as it answers."""
+
+OnEvictions = Callable[[int, Sequence[Evicted], float | None], None]
+"""A worker, what it had to evict, and until when (in seconds since 1970) that is all; `None`: there is more."""
 
 log = logging.getLogger(__name__)
 
@@ -75,8 +78,8 @@ class LeadCounts(NamedTuple):
 
 
 class Caretaker:
-    """Owns the active policy. `on_room` is told what is free in each worker's cache. An engine that does not answer is
-    left alone until it does, or is started again."""
+    """Owns the active policy. `on_room` is told what is free in each worker's cache, `on_evictions` what had to go. An
+    engine that does not answer is left alone until it does, or is started again."""
 
     def __init__(
         self,
@@ -95,6 +98,7 @@ class Caretaker:
         self._evictions = evictions
         self._store = store
         self._on_room = on_room
+        self.on_evictions: OnEvictions = lambda _worker, _told, _up_to: None
         self.emit: Callable[[Event], None] = lambda _event: None
         """Told of evictions."""
         self._clock = clock
@@ -268,16 +272,21 @@ class Caretaker:
 
     async def _hear_evictions(self, worker: Worker) -> None:
         for _ in range(MOST_ROUNDS):
+            asked_at = self._wall_clock()
             batch = await worker.evictions(MOST_EVICTIONS)
             first, dropped = self._evictions.counts.total(), self._evictions.num_dropped
             self._evictions.told(worker.plan.id, batch)
             now = self._wall_clock()
-            for eviction in batch.evictions:
-                region = self.retention.region(eviction.owner, eviction.first_token)
-                self._evictions.add(Evicted(now, worker.plan.id, region, eviction))
+            told = [self._evicted(worker.plan.id, one, now) for one in batch.evictions]
+            for evicted in told:
+                self._evictions.add(evicted)
+            self.on_evictions(worker.plan.id, told, None if batch.num_left else asked_at)
             self._tell(worker.plan.id, batch, first, self._evictions.num_dropped - dropped)
             if not batch.num_left:
                 return
+
+    def _evicted(self, worker_id: int, eviction: Eviction, now: float) -> Evicted:
+        return Evicted(now, worker_id, self.retention.region(eviction.owner, eviction.first_token), eviction)
 
     def _tell(self, worker_id: int, batch: EvictionBatch, first: int, dropped: int) -> None:
         if batch.evictions:

@@ -17,9 +17,11 @@ import msgspec
 from appliance.cache.arena.tables import Keys
 from appliance.cache.prompt_read import Brought
 from appliance.host_arena import HostArena
+from appliance.keeper.remote.breaker import State
 from appliance.keeper.wire import (
     MAX_FRAME,
     Counted,
+    DiskStats,
     Flush,
     KeeperSettings,
     KeeperStats,
@@ -51,11 +53,11 @@ log = logging.getLogger("dynamo_box.disk_tier")
 
 
 class DiskTier:
-    """Below this arena, on the disk that the settings name."""
+    """Below this arena, on the disk and in the remote store that the settings name, if they do."""
 
     def __init__(self, settings: KeeperSettings, arena: HostArena, restarts: RestartBudget | None = None) -> None:
         self.stats: KeeperStats | None = None
-        """As told last; `None` until the keeper has opened its slab."""
+        """As told last; `None` until the keeper has opened what it has."""
         self.asked = self.late = 0
         """Requests for which blocks were asked for, and those that went on before all were there."""
         self._settings = settings
@@ -90,7 +92,24 @@ class DiskTier:
     @property
     def is_empty(self) -> bool:
         """Nothing can be recalled, as far as is known."""
-        return self.stats is None or not self.stats.used
+        if (stats := self.stats) is None:
+            return True
+        is_asked = stats.remote is not None and stats.remote.counts.reading != State.OPEN
+        return not is_asked and (stats.disk is None or not stats.disk.slab.used)
+
+    @property
+    def on_disk(self) -> DiskStats | None:
+        """As told last; `None` without a slab, too."""
+        return self.stats.disk if self.stats is not None else None
+
+    @property
+    def has_disk(self) -> bool:
+        return self._settings.disk is not None
+
+    @property
+    def remote_url(self) -> str | None:
+        """Of the remote store, if there is one."""
+        return self._settings.remote.url if self._settings.remote is not None else None
 
     async def recall(self, hashes: Keys, computing_seconds: float = 0.0) -> Brought:
         """Have the blocks of a prompt brought into the arena, its head first; `hashes` are what engines call them,
@@ -176,6 +195,7 @@ class DiskTier:
         """One keeper's life."""
         process = self._process = await self._started()
         try:
+            self._say(self._settings)
             while process.stdout is not None and (told := await read_frame(process.stdout, Told)) is not None:
                 self._hear(told)
         finally:
@@ -194,7 +214,6 @@ class DiskTier:
                 sys.executable,
                 "-m",
                 "appliance.keeper",
-                msgspec.json.encode(self._settings).decode(),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 start_new_session=True,
@@ -221,8 +240,15 @@ class DiskTier:
                 log.info("reading the disk tier's index: %d of %d rows", seen, rows)
             case KeeperStats():
                 if self.stats is None:
-                    log.info("%s; %d blocks in it", told.opened, told.used)
+                    _report(told, self.remote_url)
                 self.stats = told
+
+
+def _report(stats: KeeperStats, url: str | None) -> None:
+    if (disk := stats.disk) is not None:
+        log.info("%s; %d blocks in it", disk.counts.opened, disk.slab.used)
+    if url is not None:
+        log.info("the remote store is %s", url)
 
 
 async def _ended(process: asyncio.subprocess.Process) -> None:

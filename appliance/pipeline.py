@@ -15,9 +15,11 @@ from appliance.conversation import Conversation, Hints
 from appliance.dispatcher import Dispatcher
 from appliance.errors import NotReady, UnknownModel, WorkerDied, nearest
 from appliance.event_bus import EventBus
+from appliance.explainer import Explainer
 from appliance.generation import ModelCard
 from appliance.last_prompts import EndedRequest, LastPrompts
 from appliance.prepared_request import PreparedRequest, importance_of
+from appliance.request_book import RequestBook
 from appliance.retention import Payload, Retention
 from appliance.router.decision import Decision
 from appliance.router.rooms import Engines
@@ -55,7 +57,8 @@ class Reading:
 class Pipeline:
     """`generation.Inference` over real engines. Without `retention` engines are told nothing of what to keep.
 
-    Requests wait in the dispatcher's queue, within `limits`, while no worker has room for them.
+    Requests wait in the dispatcher's queue, within `limits`, while no worker has room for them. Each is noted in the
+    `book`.
     """
 
     def __init__(
@@ -69,6 +72,8 @@ class Pipeline:
         limits: QueueLimits = DEFAULT_LIMITS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self.book = RequestBook(Explainer(router.block_tokens))
+        """May be replaced before the first request."""
         self.card = card
         self.renderer = reading.renderer
         self.new_parser = reading.new_parser
@@ -101,8 +106,10 @@ class Pipeline:
             raise NotReady(self._refusal)
         self.dispatcher.refuse_when_full(importance_of(self.hints_of(conversation)))
         arrived = self.clock()
-        prompt = await self.renderer.render(self._stabilised(conversation))
-        return PreparedRequest(self, conversation, prompt, request_id, arrived)
+        stable = self._stabilised(conversation)
+        prompt = await self.renderer.render(stable)
+        entry = self.book.draft(request_id, stable, prompt.regions, len(prompt.token_ids), self.clock() - arrived)
+        return PreparedRequest(self, conversation, prompt, entry, arrived)
 
     async def count_tokens(self, conversation: Conversation) -> int:
         return await self.renderer.count(self._stabilised(conversation))

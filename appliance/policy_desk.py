@@ -29,7 +29,7 @@ from appliance.cache.errors import InvalidPolicy
 from appliance.cache.policy import Policy
 from appliance.cache.policy_diff import Change, changes, text_diff
 from appliance.cache.policy_source import load_policy, read_policy
-from appliance.cache.policy_text import policy_toml
+from appliance.cache.policy_text import editable_text, policy_text
 from appliance.errors import InvalidRequest
 from appliance.policy_book import PolicyBook, PolicyVersion, Predicted
 from appliance.records import ActionRecord, PolicyRecord
@@ -61,7 +61,7 @@ class PolicyDesk:
 
     def active(self) -> PolicyBody:
         version = self._book.active
-        return policy_body(version.policy, version.number, policy_toml(version.policy))
+        return policy_body(version.policy, version.number, editable_text(version.policy))
 
     async def check(self, asked: PolicyText) -> PolicyCheck:
         """What is wrong with it, if anything. Raises `InvalidRequest` for what names no policy."""
@@ -116,7 +116,7 @@ class PolicyDesk:
         before, who = self._book.active, author or "operator"
         await self._caretaker.apply(policy)
         version = self._book.activate(policy, who, note, rolls_back_to=rolls_back_to, predicted=self._predicted(policy))
-        text = policy_toml(policy)
+        text = policy_text(policy)
         self._emit(PolicyChanged(policy.name, version.number, who))
         self._audit.recorder.record(PolicyRecord(version.activated_at, policy.name, text, who, note))
         details = {"version": version.number, "note": note, "before": before.number}
@@ -137,7 +137,7 @@ class PolicyDesk:
             realised.prompt_tokens,
             realised.cached_tokens,
             realised.cached_tokens / realised.prompt_tokens if realised.prompt_tokens else None,
-            policy_toml(version.policy),
+            editable_text(version.policy),
         )
 
 

@@ -14,7 +14,7 @@ from appliance.cache.eviction_facts import Order
 from appliance.cache.heads import Head, Heads, head_of
 from appliance.cache.plan import RetentionPlan
 from appliance.cache.plan_wire import Lead, encode_plan
-from appliance.cache.planner import MarkedPrefix, make_plan
+from appliance.cache.planner import MARK, MarkedPrefix, make_plan
 from appliance.cache.policy import Policy
 from appliance.cache.region import Region
 from appliance.cache.region_map import RegionMap, Span
@@ -94,6 +94,7 @@ class Retention:
         self._max_sessions = max_sessions
         self._known: OrderedDict[str, _Known] = OrderedDict()
         self._heads = Heads()
+        self._durations: tuple[Policy, dict[str, float | None]] | None = None
         self.forgotten_sessions = 0
 
     def begin(self, subject: Subject) -> Payload:
@@ -170,6 +171,17 @@ class Retention:
             return None
         regions = known.subject.regions
         return regions.at(token).region if token < regions.tokens else Region.OUTPUT
+
+    def duration_seconds(self, rule: str | None, session_id: str | None, token: int) -> float | None:
+        """For how long after its last use a rule of the policy, or a mark of the session's last request, claims a
+        token. `None`: without end, or nobody knows."""
+        if rule != MARK:
+            if self._durations is None or self._durations[0] is not self.policy:
+                self._durations = self.policy, {one.label: one.duration_seconds for one in self.policy.rules}
+            return self._durations[1].get(rule or "")
+        known = self._known.get(session_id) if session_id is not None else None
+        marked = () if known is None else known.subject.marked
+        return min((mark.ttl_seconds for mark in marked if mark.tokens > token), default=None)
 
     def check_integrity(self) -> None:
         """Raises `IntegrityError`."""

@@ -33,11 +33,11 @@ class TomlDocument:
 
 def read_toml(path: Path) -> TomlDocument:
     """Raises `TomlError`."""
-    return parse_toml(_read_text(path), path)
+    return parse_toml(path, _read_text(path))
 
 
-def parse_toml(text: str, path: Path) -> TomlDocument:
-    """As a file of this name would hold it. Raises `TomlError`."""
+def parse_toml(path: Path, text: str) -> TomlDocument:
+    """`path` is only named in errors. Raises `TomlError`."""
     try:
         return TomlDocument(tomllib.loads(text), key_lines(text))
     except tomllib.TOMLDecodeError as error:

@@ -8,7 +8,7 @@ from itertools import product
 from typing import NamedTuple
 
 from appliance.cache.policy import Policy
-from appliance.cache.policy_text import policy_toml
+from appliance.cache.policy_text import editable_text
 from appliance.cache.region import Region
 from appliance.cache.rule_text import tiers_text, worth_text
 from appliance.cache.session_context import SessionContext
@@ -29,10 +29,13 @@ class Change(NamedTuple):
 
 def text_diff(before: Policy, after: Policy) -> str:
     """Of their TOML, as a unified diff; empty where they say the same."""
-    lines = difflib.unified_diff(
-        policy_toml(before).splitlines(), policy_toml(after).splitlines(), before.name, after.name, lineterm="", n=2
-    )
+    lines = difflib.unified_diff(_lines(before), _lines(after), before.name, after.name, lineterm="", n=2)
     return "\n".join(lines)
+
+
+def _lines(policy: Policy) -> list[str]:
+    """Without the comments that say where each rule stands."""
+    return [line for line in editable_text(policy).splitlines() if not line.startswith("# ")]
 
 
 def changes(before: Policy, after: Policy, keeps_thinking: bool | None) -> list[Change]:

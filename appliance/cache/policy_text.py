@@ -1,9 +1,10 @@
-"""A policy as TOML: one file with all that it includes."""
+"""A policy as one TOML text, with all that it includes: what is remembered of it, and read again."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from appliance.cache.policy import Policy
@@ -14,30 +15,32 @@ from appliance.cache.tier import ALL_TIERS, tier_names
 from appliance.units import format_duration
 
 
-def policy_toml(policy: Policy) -> str:
-    """Read again, it gives every request the same. Rules that earlier ones leave nothing to are left out: in one file
-    they would be refused."""
-    parts = ["\n".join(_head(policy))]
+def policy_text(policy: Policy) -> str:
+    """`policy_source.parse_policy` makes the same policy of it, but for the places of its rules: each stands in a
+    comment."""
+    head = ([f"description = {_value(policy.description)}"] if policy.description else []) + [
+        f"order = {_value(policy.order.value)}"
+    ]
+    return "\n".join([*head, *(line for rule in policy.rules for line in _rule_lines(rule))]) + "\n"
+
+
+def editable_text(policy: Policy) -> str:
+    """As `policy_text`, without rules that earlier ones leave nothing to: in one file `read_policy` refuses them."""
     before: list[Condition] = []
+    kept: list[Rule] = []
     for rule in policy.rules:
         if covering(rule.condition, before) is None:
-            parts.append("\n".join(["[[rule]]", *_rule(rule)]))
+            kept.append(rule)
         before.append(rule.condition)
-    return "\n\n".join(parts) + "\n"
+    return policy_text(replace(policy, rules=tuple(kept)))
 
 
-def _head(policy: Policy) -> Iterator[str]:
-    if policy.description:
-        yield f"description = {_value(policy.description)}"
-    yield f"order = {_value(policy.order.value)}"
-
-
-def _rule(rule: Rule) -> Iterator[str]:
+def _rule_lines(rule: Rule) -> Iterator[str]:
+    yield ""
+    yield f"# {_value(rule.label)[1:-1]}"
+    yield "[[rule]]"
     for key, value in condition_facts(rule.condition).items():
-        if key == "hints":
-            yield from (f"hints.{name} = {_table(bounds)}" for name, bounds in value.items())
-        else:
-            yield f"{key} = {_value(value)}"
+        yield f"{key} = {_value(value)}"
     yield f"priority = {rule.priority}"
     if rule.duration_seconds is not None:
         yield f"duration = {_value(format_duration(rule.duration_seconds))}"
@@ -47,10 +50,8 @@ def _rule(rule: Rule) -> Iterator[str]:
         yield "caps_rest = true"
 
 
-def _table(bounds: dict[str, int]) -> str:
-    return "{ " + ", ".join(f"{name} = {value}" for name, value in bounds.items()) + " }"
-
-
 def _value(value: Any) -> str:
-    """TOML's strings, lists and flags are JSON's, but for one character."""
+    """As TOML has it: its texts, numbers and lists are JSON's but for one character."""
+    if isinstance(value, Mapping):
+        return "{ " + ", ".join(f"{key} = {_value(each)}" for key, each in value.items()) + " }"
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

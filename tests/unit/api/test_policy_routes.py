@@ -137,7 +137,7 @@ async def test_a_policy_is_applied_as_text_with_author_and_note_and_rolled_back(
     change = {"text": "[[rule]]\npriority = 9", "name": "mine", "author": "me", "note": "why not"}
     applied = (await ask(box, change)).json()
     assert (applied["name"], applied["version"]) == ("mine", 2)
-    assert applied["toml"] == 'order = "forecast"\n\n[[rule]]\npriority = 9\n'
+    assert applied["toml"] == 'order = "forecast"\n\n# mine.toml:1\n[[rule]]\npriority = 9\n'
     newest, first = await history(box)
     assert (newest["author"], newest["note"], newest["active"], first["active"]) == ("me", "why not", True, False)
     assert (newest["hit_rate"], newest["predicted"]) == (None, None)
