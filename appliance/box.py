@@ -31,10 +31,8 @@ from appliance.api.views import (
     WorkerView,
 )
 from appliance.audit import Audit
-from appliance.box_events import PhaseChanged, PolicyChanged
+from appliance.box_events import PhaseChanged
 from appliance.cache.ledger import Reason
-from appliance.cache.policy import Policy
-from appliance.cache.policy_text import policy_text
 from appliance.cache_desk import CacheDesk
 from appliance.conversation import Conversation
 from appliance.errors import InvalidRequest, NotReady
@@ -45,8 +43,10 @@ from appliance.hint_desk import HintDesk
 from appliance.loop_lag import LoopLag
 from appliance.metrics import Metrics
 from appliance.pipeline import Pipeline
+from appliance.policy_book import PolicyBook, Read
+from appliance.policy_desk import PolicyDesk
 from appliance.prepared_request import PreparedRequest
-from appliance.records import NoRecorder, PolicyRecord, Recorder
+from appliance.records import NoRecorder, Recorder
 from appliance.request_book import RequestBook
 from appliance.router.history import Totals
 from appliance.routing_desk import RoutingDesk
@@ -93,6 +93,7 @@ class RunningBox:
         self._caretaker: Caretaker | None = None
         self._arena: HostArena | None = None
         self._disk: DiskTier | None = None
+        self._policies: PolicyBook | None = None
 
     def open(
         self,
@@ -108,6 +109,8 @@ class RunningBox:
         self._pipeline = pipeline
         self._caretaker = caretaker
         self._fleet = fleet
+        if caretaker is not None:
+            self._policies = PolicyBook(caretaker.policy, self._read_so_far, self._clock)
         self._enter(Phase.RUNNING)
         self.activity = None
 
@@ -145,13 +148,11 @@ class RunningBox:
     def is_ready(self) -> bool:
         return self.phase is Phase.RUNNING and self._fleet is not None and self._fleet.ready() > 0
 
-    def policy(self) -> Policy:
-        return self._care().policy
-
-    async def apply_policy(self, policy: Policy) -> None:
-        await self._care().apply(policy)
-        self.recorder.record(PolicyRecord(self._clock(), policy.name, policy_text(policy), "operator"))
-        self.events.emit(PolicyChanged(policy.name, None, None))
+    def policies(self) -> PolicyDesk:
+        caretaker = self._care()
+        if self._policies is None:
+            raise NotReady("The box is starting.")
+        return PolicyDesk(caretaker, self._policies, self.audit, self.events.emit, clock=self._clock)
 
     def routing(self) -> RoutingDesk:
         return RoutingDesk(self._opened())
@@ -215,6 +216,10 @@ class RunningBox:
             misses=MissesView() if self._pipeline is None else _misses_view(self._pipeline.book),
             regrets=[] if self._pipeline is None else _regret_views(self._pipeline.router.history.totals),
         )
+
+    def _read_so_far(self) -> Read:
+        rate = self.accounts.since_start()
+        return Read(rate.prompt_tokens, rate.cached_tokens)
 
     def _enter(self, phase: Phase) -> None:
         self.phase = phase
