@@ -31,10 +31,8 @@ from appliance.api.views import (
     WorkerView,
 )
 from appliance.audit import Audit
-from appliance.box_events import PhaseChanged, PolicyChanged
+from appliance.box_events import PhaseChanged
 from appliance.cache.ledger import Reason
-from appliance.cache.policy import Policy
-from appliance.cache.policy_text import policy_text
 from appliance.cache_desk import CacheDesk
 from appliance.conversation import Conversation
 from appliance.errors import InvalidRequest, NotReady
@@ -46,8 +44,10 @@ from appliance.history_desk import HistoryDesk
 from appliance.loop_lag import LoopLag
 from appliance.metrics import Metrics
 from appliance.pipeline import Pipeline
+from appliance.policy_book import PolicyBook, PolicyVersion, Read
+from appliance.policy_desk import PolicyDesk
 from appliance.prepared_request import PreparedRequest
-from appliance.records import NoRecorder, PolicyRecord, Recorder
+from appliance.records import NoRecorder, Recorder
 from appliance.request_book import RequestBook
 from appliance.router.history import Totals
 from appliance.routing_desk import RoutingDesk
@@ -94,6 +94,7 @@ class RunningBox:
         self._caretaker: Caretaker | None = None
         self._arena: HostArena | None = None
         self._disk: DiskTier | None = None
+        self._policies: PolicyBook | None = None
 
     def open(
         self,
@@ -109,6 +110,8 @@ class RunningBox:
         self._pipeline = pipeline
         self._caretaker = caretaker
         self._fleet = fleet
+        if caretaker is not None:
+            self._policies = PolicyBook(caretaker.policy, self._read_so_far, self._clock, self._earlier_policies())
         self._enter(Phase.RUNNING)
         self.activity = None
 
@@ -120,6 +123,7 @@ class RunningBox:
         """Remember what happens there, and show what it remembers."""
         self.chronicle = chronicle
         self.recorder = self.audit.recorder = chronicle.database
+        self.audit.restore(chronicle.remembered.actions)
 
     async def drain(self) -> None:
         """Refuse new requests; return when the running ones have finished."""
@@ -134,6 +138,12 @@ class RunningBox:
             self._pipeline.close("The box is shutting down.")
         self.events.close()
 
+    async def settle(self) -> None:
+        """All that has ended is recorded."""
+        if self._pipeline is not None:
+            await self._pipeline.book.settle()
+            self._pipeline.book.close()
+
     def models(self) -> tuple[ModelCard, ...]:
         return self._pipeline.models() if self._pipeline is not None else ()
 
@@ -146,13 +156,11 @@ class RunningBox:
     def is_ready(self) -> bool:
         return self.phase is Phase.RUNNING and self._fleet is not None and self._fleet.ready() > 0
 
-    def policy(self) -> Policy:
-        return self._care().policy
-
-    async def apply_policy(self, policy: Policy) -> None:
-        await self._care().apply(policy)
-        self.recorder.record(PolicyRecord(self._clock(), policy.name, policy_text(policy), "operator"))
-        self.events.emit(PolicyChanged(policy.name, None, None))
+    def policies(self) -> PolicyDesk:
+        caretaker = self._care()
+        if self._policies is None:
+            raise NotReady("The box is starting.")
+        return PolicyDesk(caretaker, self._policies, self.audit, self.events.emit, clock=self._clock)
 
     def routing(self) -> RoutingDesk:
         return RoutingDesk(self._opened())
@@ -223,9 +231,16 @@ class RunningBox:
             regrets=[] if self._pipeline is None else _regret_views(self._pipeline.router.history.totals),
         )
 
+    def _read_so_far(self) -> Read:
+        rate = self.accounts.since_start()
+        return Read(rate.prompt_tokens, rate.cached_tokens)
+
     def _enter(self, phase: Phase) -> None:
         self.phase = phase
         self.events.emit(PhaseChanged(phase.value))
+
+    def _earlier_policies(self) -> list[PolicyVersion]:
+        return [] if self.chronicle is None else self.chronicle.policies
 
     def _opened(self) -> Pipeline:
         if self._pipeline is None:
@@ -349,7 +364,8 @@ def _disk_view(disk: DiskTier | None) -> DiskTierView | None:
         return None
     told = stats.counts._asdict() | stats.slab._asdict() | stats.writing._asdict()
     told |= {"bytes": stats.slab.rows * stats.counts.row_bytes, "pid": disk.pid}
-    return DiskTierView.model_validate(told | {"asked": disk.asked, "late": disk.late, "restarts": disk.restarts.total})
+    recalls = {"asked": disk.asked, "late": disk.late, "skipped": disk.pace.skipped}
+    return DiskTierView.model_validate(told | recalls | {"restarts": disk.restarts.total})
 
 
 def _state_view(chronicle: Chronicle | None) -> StateView | None:

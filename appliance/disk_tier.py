@@ -33,6 +33,7 @@ from appliance.keeper.wire import (
     frame,
     read_frame,
 )
+from appliance.recall_pace import RecallPace
 from appliance.restarts import RestartBudget
 
 RECALL_SECONDS: Final = 1.0
@@ -60,6 +61,7 @@ class DiskTier:
         """As told last; `None` until the keeper has opened what it has."""
         self.asked = self.late = 0
         """Requests for which blocks were asked for, and those that went on before all were there."""
+        self.pace = RecallPace()
         self._settings = settings
         self._arena = arena
         self.restarts = restarts or RestartBudget(5, 600.0, 1.0, 30.0)
@@ -67,6 +69,7 @@ class DiskTier:
         self._waiting: dict[int, asyncio.Future[None]] = {}
         self._overdue: set[int] = set()
         self._brought: dict[int, Brought] = {}
+        self._began: dict[int, float] = {}
         """Of those that wait or are overdue."""
         self._counting: dict[int, asyncio.Future[Counted | None]] = {}
         self._next = 0
@@ -123,10 +126,13 @@ class DiskTier:
         is_busy = len(self._waiting) >= MAX_WAITING or len(self._overdue) >= MAX_OVERDUE
         if self.is_empty or is_busy or not self._arena.lacks(keys):
             return brought
+        if computing_seconds and not self.pace.pays(computing_seconds / len(keys)):
+            return brought
         self.asked += 1
         number, self._next = self._next, self._next + 1
         answer = self._waiting[number] = asyncio.get_running_loop().create_future()
         self._brought[number] = brought
+        self._began[number] = time.monotonic()
         try:
             if self._say(Promote(number, keys.tobytes())):
                 async with asyncio.timeout(max(RECALL_SECONDS, computing_seconds)):
@@ -137,7 +143,7 @@ class DiskTier:
         finally:
             del self._waiting[number]
             if number not in self._overdue:
-                self._brought.pop(number, None)
+                self._forget(number)
         return brought
 
     async def verify(self) -> Counted | None:
@@ -162,10 +168,18 @@ class DiskTier:
         finally:
             del self._counting[number]
 
+    def _learn(self, number: int) -> None:
+        if number in self._brought:
+            self.pace.learn(self._brought[number].from_below, time.monotonic() - self._began[number])
+
+    def _forget(self, number: int) -> None:
+        self._brought.pop(number, None)
+        self._began.pop(number, None)
+
     def _end(self, number: int) -> None:
         """Nothing more will come of it."""
         self._overdue.discard(number)
-        self._brought.pop(number, None)
+        self._forget(number)
         if (answer := self._waiting.get(number)) is not None and not answer.done():
             answer.set_result(None)
 
@@ -231,6 +245,7 @@ class DiskTier:
                 if (brought := self._brought.get(number)) is not None:
                     brought.add(tiers)
                 if is_last:
+                    self._learn(number)
                     self._end(number)
             case Counted():
                 if (counted := self._counting.get(told.number)) is not None and not counted.done():

@@ -144,6 +144,7 @@ def _disk_metrics(disk: DiskTierView) -> Iterator[Metric]:
     yield _counter("disk_write_errors", "Writes that the disk refused.", disk.write_errors)
     yield _counter("disk_recalls", "Requests for which the keeper was asked.", disk.asked)
     yield _counter("disk_late_recalls", "Requests that went on before it answered.", disk.late)
+    yield _counter("disk_skipped_recalls", "Requests for which it was not asked: computing is quicker.", disk.skipped)
     yield _counter("disk_keeper_restarts", "Times the keeper was started again.", disk.restarts)
 
 

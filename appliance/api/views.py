@@ -133,7 +133,8 @@ class DiskTierView(View):
     from headers, `written`, `evicted`, `refused` for want of a row, `promoted` to the host tier; `bad` rows that did
     not give what they should hold; blocks that wait in the queue, were dropped because it was full, because the day's
     budget was spent, or because they had left the host tier; errors of the disk; bytes written today. Of the box's
-    life: requests for which the keeper was `asked`, those of them that went on before it answered, and restarts."""
+    life: requests for which the keeper was `asked`, those of them that went on before it answered (`late`), those for
+    which it was not asked because computing is quicker (`skipped`), and restarts."""
 
     pid: int | None
     opened: str
@@ -158,6 +159,7 @@ class DiskTierView(View):
     read_errors: int
     asked: int
     late: int
+    skipped: int
     restarts: int
 
 

@@ -82,6 +82,7 @@ def disk(**changes: Any) -> DiskTierView:
             "write_errors",
             "read_errors",
             "late",
+            "skipped",
             "restarts",
             "held",
         ],
