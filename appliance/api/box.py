@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from appliance.api.cache_views import CacheView, Flushes, SessionCaches, TierName, Verification
+from appliance.api.cache_views import CacheView, Flushes, Resized, SessionCaches, TierName, Verification
 from appliance.api.eviction_page import EvictionPage
 from appliance.api.hint_views import Actions, HintAnswer, HintRequest, Hints, HintWithdrawn
 from appliance.api.policy_views import (
@@ -54,6 +54,10 @@ class CacheDesk(Protocol):
         ...
 
     async def verify(self) -> Verification: ...
+
+    async def resize(self, tier: TierName, num_bytes: int) -> Resized:
+        """Raises `InvalidRequest` for a tier that is not there, or has one size for all its life."""
+        ...
 
     async def flush(self, tier: TierName, worker: int | None) -> Flushes:
         """Raises `InvalidRequest` for a tier or a worker that is not there."""

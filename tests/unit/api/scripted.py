@@ -16,6 +16,7 @@ from appliance.api.cache_views import (
     CacheView,
     Flushed,
     Flushes,
+    Resized,
     SessionCache,
     SessionCaches,
     TierName,
@@ -175,10 +176,11 @@ class ScriptedDesk:
 
 
 class ScriptedCache:
-    """`flushed` are the tiers that were, and of which worker."""
+    """`flushed` are the tiers that were, and of which worker, `resized` those that were, and to how many bytes."""
 
     def __init__(self) -> None:
         self.flushed: list[tuple[str, int | None]] = []
+        self.resized: list[tuple[str, int]] = []
 
     def tiers(self) -> CacheView:
         return CacheView(16, [TierView("gpu", 0, 100, 60, 10, None), TierView("host", None, 500, 200, 0, 1 << 20)])
@@ -188,6 +190,10 @@ class ScriptedCache:
 
     async def verify(self) -> Verification:
         return Verification(False, [Verified("gpu", 0, "two blocks are one"), Verified("host", None, None)])
+
+    async def resize(self, tier: TierName, num_bytes: int) -> Resized:
+        self.resized.append((tier, num_bytes))
+        return Resized("disk" if tier == "disk" else "host", 7, num_bytes)
 
     async def flush(self, tier: TierName, worker: int | None) -> Flushes:
         self.flushed.append((tier, worker))
