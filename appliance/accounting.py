@@ -8,9 +8,9 @@ from bisect import bisect_left
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from operator import add
 from typing import NamedTuple
 
+from appliance.cache.prompt_read import NO_TOKENS, TierTokens
 from appliance.eviction_log import EvictionLog
 
 WINDOW_SECONDS = 60.0
@@ -19,11 +19,11 @@ WAIT_BOUNDS_SECONDS = (0.0, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120
 
 
 class PromptRead(NamedTuple):
-    """`cached_tokens` of `prompt_tokens` were read from cache, `host_tokens` of these from the host tier."""
+    """`cached_tokens` of `prompt_tokens` were read from cache, `below` of these from slower tiers than the GPU."""
 
     prompt_tokens: int
     cached_tokens: int
-    host_tokens: int = 0
+    below: TierTokens = NO_TOKENS
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +32,11 @@ class Rate:
 
     prompt_tokens: int
     cached_tokens: int
-    host_tokens: int = 0
+    below: TierTokens = NO_TOKENS
 
     def __add__(self, read: PromptRead) -> Rate:
-        return Rate(*map(add, (self.prompt_tokens, self.cached_tokens, self.host_tokens), read))
+        prompt_tokens, cached_tokens, below = read
+        return Rate(self.prompt_tokens + prompt_tokens, self.cached_tokens + cached_tokens, self.below + below)
 
     @property
     def hit_rate(self) -> float | None:

@@ -68,6 +68,8 @@ class Fleet:
         self._settings = settings
         self.router = router
         self.on_start: Callable[[], None] = lambda: None
+        self.on_phase: Callable[[Member], None] = lambda _member: None
+        """Told of every worker that has entered another phase."""
         self._changed = asyncio.Event()
         self._awaited: set[tuple[int, str]] = set()
         """By worker and name, the requests whose blocks it was told to keep."""
@@ -76,6 +78,10 @@ class Fleet:
             worker.plan.id: Member(worker, WorkerMirror(worker.plan.id, index, block_tokens, root=root), self._budget())
             for worker in workers
         }
+
+    def last_own_hash(self, worker_id: int, engine_hash: int) -> int | None:
+        """What the router calls a block that this engine has, or had until lately."""
+        return self.members[worker_id].mirror.last_own_hash(engine_hash)
 
     def worker(self, worker_id: int) -> Worker:
         return self.members[worker_id].worker
@@ -231,8 +237,11 @@ class Fleet:
         return any(member.phase in hopeful for member in self.members.values())
 
     def _set_phase(self, member: Member, phase: WorkerPhase) -> None:
+        is_new = member.phase is not phase
         member.phase = phase
         self._changed.set()
+        if is_new:
+            self.on_phase(member)
 
     def _budget(self) -> RestartBudget:
         workers = self._settings

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
+from appliance.cache.prompt_read import NO_TOKENS, TierTokens
 from appliance.conversation import Conversation, Ignored
 
 
@@ -33,9 +34,8 @@ class MarkedPrefix:
 class Started:
     """The engine has read the prompt. Sent once, before any delta, when the first token is there.
 
-    Of the `cached_tokens` so many as `host_tokens` were on no GPU but in the host tier. `marked` are the client's cache
-    marks in the order of the prompt, as far as their places in it are known, `ignored` is what the engines could not
-    act upon.
+    `below` says which of the `cached_tokens` were on no GPU. `marked` are the client's cache marks in the order of the
+    prompt, as far as their places in it are known, `ignored` is what the engines could not act upon.
     """
 
     prompt_tokens: int
@@ -43,7 +43,7 @@ class Started:
     worker: int
     marked: tuple[MarkedPrefix, ...] = ()
     ignored: tuple[Ignored, ...] = ()
-    host_tokens: int = 0
+    below: TierTokens = NO_TOKENS
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,14 +86,14 @@ class Delta:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens of a whole request. `cached_tokens` is the part of `prompt_tokens` read from cache, `host_tokens` the part
-    of these that was in the host tier."""
+    """Tokens of a whole request. `cached_tokens` is the part of `prompt_tokens` read from cache, `below` says which of
+    these were on no GPU."""
 
     prompt_tokens: int
     cached_tokens: int
     completion_tokens: int
     reasoning_tokens: int = 0
-    host_tokens: int = 0
+    below: TierTokens = NO_TOKENS
 
 
 @dataclass(frozen=True, slots=True)

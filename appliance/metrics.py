@@ -9,7 +9,19 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from appliance.api.views import BoxStatus, DiskTierView, EvictionsView, HostTierView, QueueView, RegretView, WorkerView
+from appliance.api.views import (
+    BoxStatus,
+    DiskTierView,
+    EvictionsView,
+    HostTierView,
+    MissesView,
+    QueueView,
+    RateView,
+    RegretView,
+    RemoteTierView,
+    StateView,
+    WorkerView,
+)
 
 
 class Metrics:
@@ -36,7 +48,7 @@ class _StatusCollector(Collector):
 def _box_metrics(status: BoxStatus) -> Iterator[Metric]:
     yield _counter("prompt_tokens", "Prompt tokens of all requests.", status.cache_since_start.prompt_tokens)
     yield _counter("cached_tokens", "Prompt tokens read from cache.", status.cache_since_start.cached_tokens)
-    yield _counter("host_tokens", "Of these, read from the host tier.", status.cache_since_start.host_tokens)
+    yield _tier_tokens(status.cache_since_start)
     yield _counter("completion_tokens", "Tokens generated.", status.completion_tokens)
     requests = CounterMetricFamily("dynamo_box_requests", "Requests by how they ended.", labels=["outcome"])
     for outcome in ("finished", "failed", "aborted", "resumed"):
@@ -47,12 +59,11 @@ def _box_metrics(status: BoxStatus) -> Iterator[Metric]:
         changes.add_metric([rule], count)
     yield changes
     yield from _eviction_metrics(status.evictions)
-    if status.host is not None:
-        yield from _host_metrics(status.host)
-    if status.disk is not None:
-        yield from _disk_metrics(status.disk)
+    yield from _lower_tier_metrics(status)
     yield from _queue_metrics(status.queue)
+    yield from _state_metrics(status.state)
     yield from _regret_metrics(status.regrets)
+    yield from _miss_metrics(status.misses)
     speculations = CounterMetricFamily(
         "dynamo_box_speculative_prefills", "Prompts prepared before they were asked for.", labels=["outcome"]
     )
@@ -74,6 +85,14 @@ def _box_metrics(status: BoxStatus) -> Iterator[Metric]:
     yield lag
 
 
+def _tier_tokens(rate: RateView) -> Metric:
+    below = {tier: getattr(rate, f"{tier}_tokens") for tier in ("host", "disk", "remote")}
+    family = CounterMetricFamily("dynamo_box_tier_tokens", "Cached tokens, by where they were.", labels=["tier"])
+    for tier, tokens in {"gpu": rate.cached_tokens - sum(below.values()), **below}.items():
+        family.add_metric([tier], tokens)
+    return family
+
+
 def _eviction_metrics(evictions: EvictionsView) -> Iterator[Metric]:
     labels = ["cause", "rule", "region"]
     blocks = CounterMetricFamily("dynamo_box_evicted_blocks", "Blocks that had to go, and for whom.", labels=labels)
@@ -82,6 +101,15 @@ def _eviction_metrics(evictions: EvictionsView) -> Iterator[Metric]:
     yield blocks
     yield _counter("evicted_awaited_blocks", "Evicted blocks that a waiting request wanted.", evictions.awaited)
     yield _counter("evictions_dropped", "Evictions that were never told of.", evictions.dropped)
+
+
+def _lower_tier_metrics(status: BoxStatus) -> Iterator[Metric]:
+    if status.host is not None:
+        yield from _host_metrics(status.host)
+    if status.disk is not None:
+        yield from _disk_metrics(status.disk)
+    if status.remote is not None:
+        yield from _remote_metrics(status.remote)
 
 
 def _host_metrics(host: HostTierView) -> Iterator[Metric]:
@@ -111,15 +139,38 @@ def _disk_metrics(disk: DiskTierView) -> Iterator[Metric]:
     yield _counter("disk_evicted_blocks", "Blocks that had to go from the disk tier.", disk.evicted)
     yield _counter("disk_promoted_blocks", "Blocks brought back to the host tier.", disk.promoted)
     yield _counter("disk_bad_rows", "Rows that did not give what they should hold.", disk.bad)
-    dropped = CounterMetricFamily("dynamo_box_disk_dropped_blocks", "Blocks not written, and why.", labels=["reason"])
-    for reason in ("full", "budget", "gone"):
-        dropped.add_metric([reason], getattr(disk, f"dropped_{reason}"))
-    yield dropped
+    yield _dropped("disk", disk)
     yield _counter("disk_read_errors", "Reads that the disk refused.", disk.read_errors)
     yield _counter("disk_write_errors", "Writes that the disk refused.", disk.write_errors)
     yield _counter("disk_recalls", "Requests for which the keeper was asked.", disk.asked)
     yield _counter("disk_late_recalls", "Requests that went on before it answered.", disk.late)
+    yield _counter("disk_skipped_recalls", "Requests for which it was not asked: computing is quicker.", disk.skipped)
     yield _counter("disk_keeper_restarts", "Times the keeper was started again.", disk.restarts)
+
+
+def _remote_metrics(remote: RemoteTierView) -> Iterator[Metric]:
+    up = GaugeMetricFamily("dynamo_box_remote_up", "1 when the remote store is asked.", labels=["direction"])
+    for direction in ("reading", "writing"):
+        up.add_metric([direction], float(getattr(remote, direction) == "closed"))
+    yield up
+    yield GaugeMetricFamily("dynamo_box_remote_queued_blocks", "Blocks that wait to be written there.", remote.queued)
+    yield GaugeMetricFamily("dynamo_box_remote_written_today_bytes", "Bytes written there today.", remote.written_today)
+    yield _counter("remote_promoted_blocks", "Blocks brought from there to the host tier.", remote.promoted)
+    yield _counter("remote_missed_blocks", "Blocks asked for there in vain.", remote.missed)
+    yield _counter("remote_bad_blocks", "Blocks that were not what they should be.", remote.bad)
+    yield _counter("remote_written_blocks", "Blocks written there.", remote.written)
+    yield _counter("remote_write_errors", "Blocks that it did not take.", remote.write_errors)
+    yield _counter("remote_failures", "Operations that failed or took too long.", remote.failures)
+    yield _counter("remote_busy", "Operations not begun because too many were under way.", remote.busy)
+    yield _counter("remote_late", "Prompts for which the time was over.", remote.late)
+    yield _dropped("remote", remote)
+
+
+def _dropped(tier: str, told: DiskTierView | RemoteTierView) -> Metric:
+    family = CounterMetricFamily(f"dynamo_box_{tier}_dropped_blocks", "Blocks not written, and why.", labels=["reason"])
+    for reason in ("full", "budget", "gone"):
+        family.add_metric([reason], getattr(told, f"dropped_{reason}"))
+    return family
 
 
 def _queue_metrics(queue: QueueView) -> Iterator[Metric]:
@@ -136,6 +187,35 @@ def _queue_metrics(queue: QueueView) -> Iterator[Metric]:
         refused.add_metric([reason], count)
     yield refused
     yield _counter("set_aside", "Times that a request made room for a more important one.", queue.set_aside)
+
+
+def _state_metrics(state: StateView | None) -> Iterator[Metric]:
+    if state is None:
+        return
+    if state.bytes is not None:
+        yield GaugeMetricFamily("dynamo_box_state_bytes", "Size of the file that remembers.", state.bytes)
+    yield GaugeMetricFamily("dynamo_box_state_queued", "Records that wait to be written.", state.queued)
+    yield GaugeMetricFamily("dynamo_box_state_up", "1 when they can be written.", state.trouble is None)
+    for name, help_text, counts in (
+        ("written", "Records written.", state.written),
+        ("dropped", "Records for which there was no room to wait.", state.dropped),
+        ("refused", "Records that the file did not take.", state.refused),
+    ):
+        family = CounterMetricFamily(f"dynamo_box_state_{name}", help_text, labels=["kind"])
+        for kind, count in sorted(counts.items()):
+            family.add_metric([kind], count)
+        yield family
+
+
+def _miss_metrics(misses: MissesView) -> Iterator[Metric]:
+    tokens = CounterMetricFamily("dynamo_box_missed_tokens", "Prompt tokens computed, and why.", labels=["reason"])
+    for reason, count in misses.tokens.items():
+        tokens.add_metric([reason], count)
+    yield tokens
+    yield _counter("unexplained_tokens", "Of the evicted ones, those nobody has told of.", misses.unexplained)
+    yield GaugeMetricFamily("dynamo_box_unexplained_requests", "Requests about to be explained.", misses.pending)
+    yield _counter("explanations_failed", "Requests that could not be explained.", misses.failed)
+    yield _counter("forgotten_prompts", "Prompts too old to compare others with.", misses.forgotten)
 
 
 def _regret_metrics(regrets: list[RegretView]) -> Iterator[Metric]:

@@ -11,6 +11,7 @@ from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Final
 
+from appliance.cache.prompt_read import TierTokens
 from appliance.conversation import LOWEST_PRIORITY, Conversation, Message, RawPrompt, Sampling
 from appliance.errors import RequestError, SetAside, WorkerDied
 from appliance.next_turn import common_prefix, next_turns
@@ -152,7 +153,7 @@ class Speculation:
             )
             async with aclosing(steps):
                 async for step in steps:
-                    place.advance(len(step.token_ids), step.cached_tokens)
+                    place.advance(len(step.token_ids), step.cached_tokens, TierTokens(host=step.loaded_tokens))
         finally:
             place.close()
 

@@ -78,7 +78,7 @@ def _cache(_: Conversation, started: Started | None, finished: Finished | None) 
     read = _prompt_tokens(started, finished)
     if read is None:
         return None
-    by_tier = {"gpu": read.cached_tokens - read.host_tokens, "host": read.host_tokens}
+    by_tier = read.below.by_name(read.cached_tokens)
     return {"tokens_by_tier": by_tier, "recomputed_tokens": read.prompt_tokens - read.cached_tokens}
 
 

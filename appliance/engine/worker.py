@@ -37,8 +37,8 @@ SHUTDOWN_SECONDS = 3.0
 class Step:
     """What one engine step added to one choice of a request.
 
-    `cached_tokens` counts the prompt tokens read from cache, known from the first step on; of these `host_tokens` came
-    from the host tier.
+    `cached_tokens` counts the prompt tokens read from cache, known from the first step on; of these the last
+    `loaded_tokens` were not on the GPU.
     """
 
     choice: int
@@ -48,7 +48,7 @@ class Step:
     logprobs: SampleLogprobs | None
     finish: str | None
     matched_stop: str | int | None
-    host_tokens: int = 0
+    loaded_tokens: int = 0
 
 
 @dataclass(slots=True)
@@ -158,12 +158,12 @@ class Worker(RetentionClient):
             reasoning_ended=prompt.reasoning_ended,
             reasoning_parser_kwargs=_parser_arguments(prompt),
         )
-        host_tokens = 0
+        loaded_tokens = 0
         try:
             async with contextlib.aclosing(stream):
                 async for output in stream:
-                    host_tokens = host_tokens or self._reads.take(request_id)
-                    for step in _steps(output, host_tokens):
+                    loaded_tokens = loaded_tokens or self._reads.take(request_id)
+                    for step in _steps(output, loaded_tokens):
                         yield step
         except EngineDeadError as error:
             self._died.set()
@@ -280,11 +280,11 @@ def _parser_arguments(prompt: Prompt) -> dict[str, Any] | None:
     return {"chat_template_kwargs": prompt.template_arguments}
 
 
-def _steps(output: RequestOutput, host_tokens: int) -> list[Step]:
-    return [_step(output, completion, host_tokens) for completion in output.outputs]
+def _steps(output: RequestOutput, loaded_tokens: int) -> list[Step]:
+    return [_step(output, completion, loaded_tokens) for completion in output.outputs]
 
 
-def _step(output: RequestOutput, completion: CompletionOutput, host_tokens: int) -> Step:
+def _step(output: RequestOutput, completion: CompletionOutput, loaded_tokens: int) -> Step:
     if completion.finish_reason == "error":
         raise GenerationFailed("the engine failed on this request")
     return Step(
@@ -292,7 +292,7 @@ def _step(output: RequestOutput, completion: CompletionOutput, host_tokens: int)
         token_ids=completion.token_ids,
         text=completion.text,
         cached_tokens=output.num_cached_tokens or 0,
-        host_tokens=host_tokens,
+        loaded_tokens=loaded_tokens,
         logprobs=completion.logprobs,
         finish=completion.finish_reason,
         matched_stop=completion.stop_reason,

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from appliance.cache.prompt_read import NO_TOKENS, TierTokens
 from appliance.router.answer_length import AnswerLength
 from appliance.router.errors import IntegrityError
 from appliance.router.hashing import Hashes
@@ -16,12 +17,12 @@ from appliance.router.scoring import DECODE_CONTEXT_TOKENS
 class Prefill(NamedTuple):
     """A prompt was computed, `wait_seconds` after it was admitted, of which `service_seconds` went by since those ahead
     were done; `None` when one of them was aborted, as nobody knows when. `cached_tokens` were not computed; `None`:
-    nobody has told. Of these `host_tokens` were loaded from the host tier."""
+    nobody has told. Of these `below` were loaded from slower tiers than the GPU."""
 
     cached_tokens: int | None
     wait_seconds: float
     service_seconds: float | None
-    host_tokens: int = 0
+    below: TierTokens = NO_TOKENS
 
 
 MOST_OUTPUT_TOKENS = 1 << 17
@@ -70,18 +71,18 @@ class Ticket:
         left = max(left, LEAST_LEFT_TOKENS)
         return left * (2 * (self.prompt_tokens + self.counted_tokens) + left)
 
-    def first_token(self, cached_tokens: int | None = None, host_tokens: int = 0) -> None:
+    def first_token(self, cached_tokens: int | None = None, below: TierTokens = NO_TOKENS) -> None:
         """The prompt is computed: it is no prefill load any more. A no-op when called again or after `close()`.
 
-        `cached_tokens` of it were read from cache; `None`: not known, and nothing is learned. `host_tokens` of these
-        came from the host tier.
+        `cached_tokens` of it were read from cache; `None`: not known, and nothing is learned. `below` of these came
+        from slower tiers.
         """
-        self._loads.end_prefill(self, cached_tokens, host_tokens)
+        self._loads.end_prefill(self, cached_tokens, below)
 
-    def advance(self, tokens: int, cached_tokens: int | None = None, host_tokens: int = 0) -> None:
+    def advance(self, tokens: int, cached_tokens: int | None = None, below: TierTokens = NO_TOKENS) -> None:
         """The engine has made so many more tokens; the first of them ends prefill, as `first_token`."""
         if not self.made_tokens:
-            self.first_token(cached_tokens, host_tokens)
+            self.first_token(cached_tokens, below)
         self.made_tokens += tokens
         if self.made_tokens >= self.counted_tokens + self._loads.block_tokens:
             self._loads.count(self)
@@ -168,7 +169,7 @@ class Loads:
         """Of an answer whose client expects so many; at least 1."""
         return self.answers.mean_tokens if output_tokens is None else min(max(1, output_tokens), MOST_OUTPUT_TOKENS)
 
-    def end_prefill(self, ticket: Ticket, cached_tokens: int | None, host_tokens: int = 0) -> None:
+    def end_prefill(self, ticket: Ticket, cached_tokens: int | None, below: TierTokens = NO_TOKENS) -> None:
         """A no-op for a ticket that is not in prefill."""
         if ticket not in self._in_prefill:
             return
@@ -178,7 +179,7 @@ class Loads:
         began = max(ticket.admitted_seconds, load.prefill_ended_seconds)
         load.prefill_ended_seconds = now
         service_seconds = now - began if load.aborts == ticket.aborts_before else None
-        ticket.on_prefill(Prefill(cached_tokens, now - ticket.admitted_seconds, service_seconds, host_tokens))
+        ticket.on_prefill(Prefill(cached_tokens, now - ticket.admitted_seconds, service_seconds, below))
 
     def count(self, ticket: Ticket) -> None:
         """What the answer has got longer weighs from now on. A no-op for a ticket that is not open."""

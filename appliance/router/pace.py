@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
+from appliance.cache.prompt_read import NO_TOKENS, TierTokens
 from appliance.router.errors import IntegrityError
 from appliance.router.index import Tier
 
@@ -48,23 +49,35 @@ class LearnedPace:
         self._loaded: dict[Tier, tuple[float, float]] = {}
         self.pace = self._fit()
 
-    def learn(self, computed_tokens: int, seconds: float, host_tokens: int = 0) -> None:
+    def learn(self, computed_tokens: int, seconds: float, below: TierTokens = NO_TOKENS) -> None:
         """Prefill of so many tokens took so long, without the time spent behind others.
 
-        With `host_tokens` loaded before it, it tells how long that takes, if that is the larger part: what computing
-        the rest should have taken is taken off.
+        With tokens of tiers `below` loaded before it, it tells how long that takes, if that is the larger part: what
+        computing the rest should have taken is taken off.
         """
         tokens = max(0, computed_tokens)
-        if host_tokens:
-            if host_tokens >= tokens:
+        if below.total:
+            if below.total >= tokens:
                 rest = self.pace.fixed_seconds + tokens * self.pace.seconds_per_token
-                self.loaded(Tier.HOST, host_tokens, max(0.0, seconds - rest))
+                self._learn_load(below, seconds - rest)
             return
         expected = self.pace.fixed_seconds + tokens * self.pace.seconds_per_token
         seconds = min(max(0.0, seconds), MOST_TIMES_EXPECTED * expected)
         self._sums = _sum(self._sums, _sample(tokens, seconds), MEMORY)
         self.samples += 1
         self.pace = self._fit()
+
+    def _learn_load(self, below: TierTokens, seconds: float) -> None:
+        """The time is that of the tier that gave most, less what the others are known to take."""
+        shares = {Tier.HOST: below.host, Tier.DISK: below.disk, Tier.REMOTE: below.remote}
+        most = max(shares, key=shares.__getitem__)
+        tokens = 0
+        for tier, share in shares.items():
+            if tier is most or tier not in self._loaded:
+                tokens += share
+            else:
+                seconds -= share * self.pace.load_seconds_per_token[tier]
+        self.loaded(most, tokens, max(0.0, seconds))
 
     def loaded(self, tier: Tier, tokens: int, seconds: float) -> None:
         """Reading so many tokens' blocks back from this tier took so long."""
@@ -115,10 +128,10 @@ class Paces:
     def of(self, worker: int) -> Pace:
         return self._paces.get(worker, self._all.pace)
 
-    def learn(self, worker: int, computed_tokens: int, seconds: float, host_tokens: int = 0) -> None:
+    def learn(self, worker: int, computed_tokens: int, seconds: float, below: TierTokens = NO_TOKENS) -> None:
         """As `LearnedPace.learn`."""
         for pace in (self._all, self._own.setdefault(worker, LearnedPace())):
-            pace.learn(computed_tokens, seconds, host_tokens)
+            pace.learn(computed_tokens, seconds, below)
         self._choose()
 
     def prefill_seconds(self, tokens: int) -> float:

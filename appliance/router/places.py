@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
+from appliance.cache.prompt_read import NO_TOKENS, TierTokens
 from appliance.errors import SetAside
 from appliance.router.decision import Decision
 from appliance.router.errors import IntegrityError
@@ -70,13 +71,13 @@ class Place:
     def worker(self) -> int:
         return self.decision.worker
 
-    def advance(self, tokens: int, cached_tokens: int | None = None, host_tokens: int = 0) -> None:
+    def advance(self, tokens: int, cached_tokens: int | None = None, below: TierTokens = NO_TOKENS) -> None:
         """So many more tokens are there; the first one ends the reading of the prompt, of which `cached_tokens` were
-        read from cache, and `host_tokens` of these from the host tier. Raises `SetAside` when the place was taken back
-        while the prompt was read: the engine may not have known the request yet when it was told to let go of it."""
+        read from cache, and `below` of these from slower tiers. Raises `SetAside` when the place was taken back while
+        the prompt was read: the engine may not have known the request yet when it was told to let go of it."""
         if self.is_reading and self.is_closed:
             raise SetAside(f"{self.errand.name} made room")
-        self.ticket.advance(tokens, cached_tokens, host_tokens)
+        self.ticket.advance(tokens, cached_tokens, below)
         if self.is_reading:
             self.is_reading = False
             self.on_started(self)

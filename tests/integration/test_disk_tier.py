@@ -75,6 +75,7 @@ def test_a_box_killed_whole_reads_its_prompts_from_the_disk(tmp_path: Path) -> N
         assert status["disk"]["restored"] >= stored
         warm = box.ask("lasting")
         assert (cold.cached_tokens, warm.is_cached, warm.text) == (0, True, cold.text)
+        assert warm.by_tier == {"gpu": 0, "host": 0, "disk": warm.cached_tokens, "remote": 0}
         assert box.until("status['disk']['promoted'] > 0")["disk"]["bad"] == 0
         verified = box.command("verify")
         assert [(check["tier"], check["error"]) for check in verified["checks"]] == [

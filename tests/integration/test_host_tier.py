@@ -123,7 +123,7 @@ def test_what_one_worker_computed_the_other_reads_and_answers_the_same(box: Box)
     warm = box.ask("shared")
     assert warm.worker != cold.worker
     assert (cold.cached_tokens, warm.is_cached, warm.text) == (0, True, cold.text)
-    assert warm.by_tier == {"gpu": 0, "host": warm.cached_tokens}
+    assert warm.by_tier == {"gpu": 0, "host": warm.cached_tokens, "disk": 0, "remote": 0}
     again = [box.ask("shared", max_tokens=1) for _ in range(2)]
     assert [answer.by_tier["host"] for answer in again] == [0, 0]
     assert box.status()["cache_since_start"]["host_tokens"] == warm.cached_tokens

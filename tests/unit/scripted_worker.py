@@ -66,7 +66,7 @@ class ScriptedStep:
     choice: int = 0
     logprobs: None = None
     matched_stop: str | int | None = None
-    host_tokens: int = 0
+    loaded_tokens: int = 0
 
 
 def steps_of(pieces: Sequence[str], *, hold_chars: int = 0, cached_tokens: int = 0) -> list[ScriptedStep]:
@@ -263,10 +263,11 @@ class ScriptedWorker:
     async def ping(self, timeout_seconds: float) -> bool:
         return self.alive and not self.hangs
 
-    async def replan(self, session_id: str, payload: dict[str, Any]) -> None:
+    async def replan(self, session_id: str, payload: dict[str, Any]) -> int:
         if not self.alive:
             raise self._death()
         self.replans.append((session_id, payload))
+        return self.owned.get(session_id, 0)
 
     async def replan_all(self, payloads: dict[str, dict[str, Any]]) -> int:
         await self._answers()

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from array import array
+from itertools import pairwise
 
 import pytest
 
@@ -257,3 +258,16 @@ async def test_a_watcher_that_ends_by_a_fault_is_reported(caplog: pytest.LogCapt
             worker.end()
             await asyncio.wait(watchers(box))
             await until(lambda: "watcher of worker 0 ended" in caplog.text)
+
+
+async def test_every_change_of_a_workers_phase_is_told_once() -> None:
+    worker, told = ScriptedWorker(0), list[WorkerPhase]()
+    box = ScriptedBox(worker)
+    box.fleet.on_phase = lambda member: told.append(member.phase)
+    async with box:
+        worker.end()
+        await until(lambda: worker.num_starts == 2 and box.fleet.ready() == 1)
+    running, stopped = WorkerPhase.RUNNING, WorkerPhase.STOPPED
+    restarting = [phase for phase in told if phase not in (running, stopped)]
+    assert set(restarting) == {WorkerPhase.RESTARTING}
+    assert all(one is not other for one, other in pairwise(told))

@@ -13,6 +13,7 @@ from appliance.api.views import (
     QueueView,
     RateView,
     RegretView,
+    RemoteTierView,
     RequestsView,
     WorkerView,
 )
@@ -54,7 +55,9 @@ def box_status(*workers: WorkerView, ttft_p50_ms: float | None = 40.0, ttft_p99_
         model=ModelView(id="org/small", source="small", context_tokens=8192),
         workers=list(workers),
         requests=RequestsView(active=1, finished=20, failed=3, aborted=4, resumed=5),
-        cache_since_start=RateView(prompt_tokens=1000, cached_tokens=750, hit_rate=0.75),
+        cache_since_start=RateView(
+            prompt_tokens=1000, cached_tokens=750, hit_rate=0.75, host_tokens=300, disk_tokens=40, remote_tokens=5
+        ),
         cache_last_minute=RateView(prompt_tokens=0, cached_tokens=0, hit_rate=None),
         completion_tokens=300,
         stabilised={"dates": 2},
@@ -80,6 +83,8 @@ def test_counters_are_those_of_the_status() -> None:
     samples = scrape(status)
     assert samples["dynamo_box_prompt_tokens_total", ()] == status.cache_since_start.prompt_tokens
     assert samples["dynamo_box_cached_tokens_total", ()] == status.cache_since_start.cached_tokens
+    tiers = {"gpu": 405, "host": 300, "disk": 40, "remote": 5}
+    assert {tier: samples["dynamo_box_tier_tokens_total", (("tier", tier),)] for tier in tiers} == tiers
     assert samples["dynamo_box_completion_tokens_total", ()] == status.completion_tokens
     assert samples["dynamo_box_requests_active", ()] == status.requests.active
     assert samples["dynamo_box_stabilised_total", (("rule", "dates"),)] == 2
@@ -183,6 +188,19 @@ def test_evictions_are_counted_by_cause_rule_and_region() -> None:
     assert samples["dynamo_box_evicted_blocks_total", (("cause", "unnamed"), ("region", ""), ("rule", ""))] == 2
     assert samples["dynamo_box_evicted_awaited_blocks_total", ()] == 1
     assert samples["dynamo_box_evictions_dropped_total", ()] == 4
+
+
+def test_the_remote_store_tells_what_it_gave_and_whether_it_is_asked() -> None:
+    counts = {name: number for number, name in enumerate(RemoteTierView.model_fields, 1)}
+    told = counts | {"url": "redis://host/0", "reading": "closed", "writing": "open"}
+    remote = RemoteTierView.model_validate(told)
+    found = scrape(box_status().model_copy(update={"remote": remote}))
+    assert found["dynamo_box_remote_up", (("direction", "reading"),)] == 1
+    assert found["dynamo_box_remote_up", (("direction", "writing"),)] == 0
+    assert found["dynamo_box_remote_promoted_blocks_total", ()] == remote.promoted
+    assert found["dynamo_box_remote_failures_total", ()] == remote.failures
+    assert found["dynamo_box_remote_dropped_blocks_total", (("reason", "gone"),)] == remote.dropped_gone
+    assert not any(name.startswith("dynamo_box_remote") for name, _ in scrape(box_status()))
 
 
 def test_the_disk_tier_tells_what_it_holds_and_what_it_could_not_do() -> None:

@@ -11,7 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from appliance.box_events import RequestFinished, RequestStarted
+from appliance.cache.prompt_read import Brought, TierTokens
 from appliance.cache.session_state import SessionState
+from appliance.cache.tier import Tier
 from appliance.conversation import Hints, Identity, Message, Role, Sampling, Text, ToolResult
 from appliance.errors import (
     BoxError,
@@ -89,9 +92,10 @@ async def test_an_engine_gets_a_prompt_once_slower_tiers_have_been_asked_for_it(
     worker, answered = ScriptedWorker(0, HELLO), asyncio.Event()
     asked: list[list[int]] = []
 
-    async def recall(prompt: Any) -> None:
+    async def recall(prompt: Any) -> Brought:
         asked.append(prompt.token_ids)
         await answered.wait()
+        return Brought()
 
     async with ScriptedBox(worker) as box:
         box.pipeline.recall = recall
@@ -102,6 +106,26 @@ async def test_an_engine_gets_a_prompt_once_slower_tiers_have_been_asked_for_it(
         answered.set()
         await asking
     assert [call.token_ids for call in worker.calls] == asked
+
+
+async def test_what_was_read_is_told_by_the_tier_that_had_it_when_the_request_came() -> None:
+    brought, told = Brought(), asyncio.Event()
+    worker = ScriptedWorker(0, [told, replace(HELLO[0], cached_tokens=10, loaded_tokens=8), HELLO[-1]])
+
+    async def recall(prompt: Any) -> Brought:
+        return brought
+
+    async with ScriptedBox(worker) as box:
+        box.pipeline.recall = recall
+        asking = asyncio.create_task(box.ask(conversation("hello, world")))
+        while not worker.calls:
+            await asyncio.sleep(0)
+        brought.add(bytes([Tier.DISK, Tier.DISK, Tier.HOST, Tier.REMOTE]))
+        told.set()
+        events = await asking
+    below = TierTokens(host=4, disk=2, remote=2)
+    assert isinstance(events[0], Started)
+    assert events[0].below == usage_of(events[-1]).below == box.accounts.since_start().below == below
 
 
 async def test_a_step_that_shows_nothing_starts_the_answer_and_makes_no_delta() -> None:
@@ -713,3 +737,21 @@ async def test_a_pin_is_followed_and_one_to_a_worker_that_is_not_there_is_ignore
 async def test_a_pin_to_a_worker_that_is_not_there_fails_no_request_however_large_its_number() -> None:
     async with ScriptedBox(ScriptedWorker(0, HELLO)) as box:
         assert answer_of(await box.ask(conversation(hints=Hints(worker=2**63 - 1)))) == "Hello you"
+
+
+async def test_the_start_and_the_end_of_a_request_are_told() -> None:
+    async with ScriptedBox(ScriptedWorker(0, HELLO)) as box:
+        await box.ask(conversation(identity=Identity("s")))
+        started, finished = (each.event for each in box.pipeline.events.after(0).events)
+    assert started == RequestStarted("r0", "s", 0, prompt_tokens=5, cached_tokens=4)
+    assert isinstance(finished, RequestFinished)
+    assert (finished.request, finished.outcome, finished.completion_tokens) == ("r0", "finished", 3)
+
+
+async def test_of_a_request_that_no_engine_read_it_is_not_known_what_was_cached() -> None:
+    async with ScriptedBox(ScriptedWorker(0, [BoxError("broken")])) as box:
+        with pytest.raises(GenerationFailed):
+            await box.ask()
+        (failed,) = (each.event for each in box.pipeline.events.after(0).events)
+    assert isinstance(failed, RequestFinished)
+    assert (failed.outcome, failed.cached_tokens, failed.first_token_seconds) == ("failed", None, None)

@@ -59,14 +59,9 @@ class ArenaSpec(OffloadingSpec):  # type: ignore[misc]  # vllm is not typed
         region = ArenaRegion(self._place.rows_file, self._index.geometry, self.config.parallel.rank, self._page_bytes)
         if not current_platform.is_cuda_alike():
             return MemcpyWorker(kv_caches, self.blocks_per_chunk, region)
-        from vllm.v1.kv_offload.cpu.gpu_worker import CPUOffloadingWorker
+        from appliance.engine.host_tier.gpu_worker import GpuWorker
 
-        return CPUOffloadingWorker(
-            kv_caches=kv_caches,
-            blocks_per_chunk=self.blocks_per_chunk,
-            num_cpu_chunks=region.num_chunks,
-            mmap_region=region,
-        )
+        return GpuWorker(kv_caches, self.blocks_per_chunk, region)
 
     def _joined(self) -> Any:
         from appliance.cache.arena.index import ArenaIndex

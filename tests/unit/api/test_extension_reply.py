@@ -2,10 +2,12 @@ from __future__ import annotations
 
 from appliance.api.extension import REPORTABLE
 from appliance.api.extension_reply import MAX_TOLD, PARTS, nvext_of
+from appliance.cache.prompt_read import TierTokens
 from appliance.conversation import Conversation, Hints, Ignored, Reporting, RetentionDirective
 from appliance.generation import Finished, MarkedPrefix, Started, Timing, Usage
 
 STARTED = Started(40, 32, worker=1, marked=(MarkedPrefix(16, 300.0),))
+BELOW = TierTokens(16, 6, 2)
 FINISHED = Finished(Usage(40, 32, 7), Timing(0.0254, 1.5))
 
 
@@ -26,7 +28,7 @@ def test_all_that_can_be_said() -> None:
     assert nvext_of(asking(*REPORTABLE, hints=hints), STARTED, FINISHED) == {
         "worker_id": {"prefill_worker_id": 1, "decode_worker_id": 1},
         "timing": {"ttft_ms": 25.4, "total_ms": 1500.0, "kv_hit_rate": 0.8},
-        "cache": {"tokens_by_tier": {"gpu": 32, "host": 0}, "recomputed_tokens": 8},
+        "cache": {"tokens_by_tier": {"gpu": 32, "host": 0, "disk": 0, "remote": 0}, "recomputed_tokens": 8},
         "hit_rate": 0.8,
         "retention": {
             "marks": [{"tokens": 16, "ttl_seconds": 300.0}],
@@ -50,14 +52,15 @@ def test_what_is_not_known_yet_is_left_out() -> None:
     assert nvext_of(asking("worker_id", "timing", "cache", "hit_rate"), None, None) is None
     assert nvext_of(asking("timing", "hit_rate"), STARTED, Finished(Usage(0, 0, 1))) is None
     assert nvext_of(asking("cache"), STARTED, None) == {
-        "cache": {"tokens_by_tier": {"gpu": 32, "host": 0}, "recomputed_tokens": 8}
+        "cache": {"tokens_by_tier": {"gpu": 32, "host": 0, "disk": 0, "remote": 0}, "recomputed_tokens": 8}
     }
 
 
 def test_tokens_are_told_by_the_tier_that_they_were_in() -> None:
-    started = Started(40, 32, worker=1, host_tokens=24)
-    finished = Finished(Usage(40, 32, 7, host_tokens=24))
-    told = {"cache": {"tokens_by_tier": {"gpu": 8, "host": 24}, "recomputed_tokens": 8}}
+    started = Started(40, 32, worker=1, below=BELOW)
+    finished = Finished(Usage(40, 32, 7, below=BELOW))
+    by_tier = {"gpu": 8, "host": 16, "disk": 6, "remote": 2}
+    told = {"cache": {"tokens_by_tier": by_tier, "recomputed_tokens": 8}}
     assert nvext_of(asking("cache"), started, None) == nvext_of(asking("cache"), started, finished) == told
 
 

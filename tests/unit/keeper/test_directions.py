@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from appliance.cache.tier import Tier
 from tests.unit.cache.arena.arenas import ROW_BYTES, keys
 from tests.unit.keeper.keepers import Bench, bench
 
@@ -30,7 +31,7 @@ async def test_what_the_arena_lost_is_brought_back_bit_for_bit(one: Bench) -> No
     assert one.content(1) is None
     assert await one.promote(1, 2, 3) == 3
     assert [one.content(number) for number in (1, 2, 3)] == [1, 2, 3]
-    assert one.keeper.stats.promoted == 3
+    assert one.stats.counts.promoted == 3
 
 
 async def test_what_was_brought_back_is_not_written_again(one: Bench) -> None:
@@ -40,7 +41,7 @@ async def test_what_was_brought_back_is_not_written_again(one: Bench) -> None:
     await one.write_all()
     await one.promote(1, 2)
     assert await one.write_all() == 0
-    assert one.keeper.stats.written == 10
+    assert one.stats.slab.written == 10
 
 
 async def test_a_prompt_is_brought_back_as_far_as_nothing_is_missing(one: Bench) -> None:
@@ -50,15 +51,15 @@ async def test_a_prompt_is_brought_back_as_far_as_nothing_is_missing(one: Bench)
     assert await one.promote(1, 2, 9, 2) == 2
     assert await one.promote(9, 1) == 0
     assert await one.promote(*range(10, 16)) == 6, "these are in the arena"
-    assert one.keeper.stats.promoted == 2
+    assert one.stats.counts.promoted == 2
 
 
 async def test_parents_and_worth_go_down_and_come_back(one: Bench) -> None:
     one.store(1, 2, priority=70)
     await one.write_all()
-    slab_rows = one.tiers.index.rows_of(keys(1, 2))
-    assert one.tiers.index.worths(slab_rows).priorities.tolist() == [70, 70]
-    assert one.tiers.index._core.parents(slab_rows).tolist() == [-1, slab_rows[0]]
+    slab_rows = one.disk.index.rows_of(keys(1, 2))
+    assert one.disk.index.worths(slab_rows).priorities.tolist() == [70, 70]
+    assert one.disk.index._core.parents(slab_rows).tolist() == [-1, slab_rows[0]]
     one.store(*range(10, 18))
     assert one.content(1) is None
     assert await one.promote(1, 2) == 2
@@ -72,15 +73,15 @@ async def test_a_flipped_byte_is_a_miss_is_counted_and_does_not_come_again(one: 
     one.store(1, 2, 3)
     await one.write_all()
     one.store(*range(10, 18))
-    row = int(one.tiers.index.rows_of(keys(2))[0])
+    row = int(one.disk.index.rows_of(keys(2))[0])
     with (tmp_path / "slab").open("r+b") as file:
-        file.seek(one.tiers.slab.shape.offset(row) + 5000)
+        file.seek(one.disk.slab.shape.offset(row) + 5000)
         file.write(b"\xff")
     assert await one.promote(1, 2, 3) == 1
     assert [one.content(number) for number in (1, 2, 3)] == [1, None, 3]
-    assert one.keeper.stats.bad == 1
+    assert one.stats.slab.bad == 1
     assert await one.promote(1, 2, 3) == 1
-    assert one.keeper.stats.bad == 1
+    assert one.stats.slab.bad == 1
 
 
 async def test_a_disk_that_cannot_be_read_is_a_miss_and_counted(one: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,7 +93,7 @@ async def test_a_disk_that_cannot_be_read_is_a_miss_and_counted(one: Bench, monk
     one.store(*range(10, 18))
     monkeypatch.setattr(os, "preadv", refused)
     assert await one.promote(1, 2) == 0
-    assert one.keeper.stats.read_errors == 2
+    assert one.stats.counts.read_errors == 2
     assert one.content(1) is None
 
 
@@ -106,7 +107,7 @@ async def test_a_disk_that_cannot_be_written_costs_the_block_and_is_counted(
         patch.setattr(os, "pwritev", full)
         one.store(1, 2)
         assert await one.write_all() == 0
-    assert one.keeper.stats.write_errors == 2
+    assert one.stats.counts.write_errors == 2
     one.store(3)
     assert await one.write_all() == 1, "the next may go well"
 
@@ -115,8 +116,8 @@ async def test_what_finds_the_queue_full_is_dropped_and_counted(tmp_path: Path) 
     one = bench(tmp_path, max_queued=3)
     one.store(1, 2, 3, 4, 5)
     assert await one.write_all() == 3
-    assert one.keeper.stats.dropped_full == 2
-    assert (one.tiers.index.rows_of(keys(1, 2, 3, 4)) >= 0).tolist() == [True, True, True, False]
+    assert one.stats.writing.dropped_full == 2
+    assert (one.disk.index.rows_of(keys(1, 2, 3, 4)) >= 0).tolist() == [True, True, True, False]
     one.check()
     one.keeper.close()
 
@@ -125,7 +126,7 @@ async def test_the_budget_of_the_day_ends_writing_not_reading(tmp_path: Path) ->
     one = bench(tmp_path, budget=2 * (4096 + ROW_BYTES))
     one.store(1, 2, 3)
     assert await one.write_all() == 2
-    assert one.keeper.stats.dropped_budget == 1
+    assert one.stats.writing.dropped_budget == 1
     one.store(*range(10, 18))
     assert await one.promote(1, 2) == 2
     one.check()
@@ -134,10 +135,11 @@ async def test_the_budget_of_the_day_ends_writing_not_reading(tmp_path: Path) ->
 
 async def test_what_left_the_arena_before_its_turn_is_counted(one: Bench) -> None:
     one.store(1, 2)
-    one.keeper.writing.follow()
+    assert one.keeper.to_disk is not None
+    one.keeper.to_disk.follow()
     one.store(*range(10, 18))
     assert await one.write_all() == 8
-    assert one.keeper.stats.dropped_gone == 2
+    assert one.stats.writing.dropped_gone == 2
 
 
 async def test_the_same_prompt_asked_for_twice_at_once_is_read_once(one: Bench) -> None:
@@ -145,7 +147,7 @@ async def test_the_same_prompt_asked_for_twice_at_once_is_read_once(one: Bench) 
     await one.write_all()
     one.store(*range(10, 18))
     assert list(await asyncio.gather(one.promote(1, 2, 3), one.promote(1, 2, 3), one.promote(1, 2))) == [3, 3, 2]
-    assert one.keeper.stats.promoted == 3
+    assert one.stats.counts.promoted == 3
 
 
 async def test_an_arena_that_is_too_small_gets_the_head_of_a_prompt(tmp_path: Path) -> None:
@@ -183,13 +185,39 @@ async def test_a_keeper_started_again_finds_all_that_was_written(tmp_path: Path)
     one.store(*range(10, 18))
     one.keeper.close()
     two = bench(tmp_path)
-    assert two.keeper.stats.restored == 3
+    assert two.stats.slab.restored == 3
     assert await two.promote(1, 2, 3) == 3
     assert [two.content(number) for number in (1, 2, 3)] == [1, 2, 3]
     two.keeper.close()
 
 
 async def test_keys_that_are_none_bring_nothing(one: Bench) -> None:
-    assert await one.keeper.promote(b"") == 0
-    assert await one.keeper.promote(b"x" * 33) == 0
-    assert await one.keeper.promote(np.zeros(8, np.uint64).tobytes()) == 0
+    for none in (b"", b"x" * 33, np.zeros(8, np.uint64).tobytes()):
+        assert [part async for part in one.keeper.promote(none)] == []
+
+
+async def test_it_is_told_where_each_block_was(one: Bench) -> None:
+    one.store(1, 2, 3, 4)
+    await one.write_all()
+    one.store(*range(10, 16))
+    assert [one.content(number) for number in (1, 2, 3, 4)] == [1, 2, None, None]
+    assert await one.brought(1, 2, 3, 4) == bytes([Tier.HOST, Tier.HOST, Tier.DISK, Tier.DISK])
+    assert await one.brought(1, 2, 3, 4) == bytes([Tier.HOST] * 4)
+
+
+async def test_a_long_prompt_is_told_of_in_parts_and_no_further_than_its_first_hole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("appliance.keeper.promotion.BATCH", 2)
+    one = bench(tmp_path)
+    one.store(1, 2, 3, 4, 5, 6)
+    await one.write_all()
+    one.store(*range(10, 18))
+    row = int(one.disk.index.rows_of(keys(3))[0])
+    with (tmp_path / "slab").open("r+b") as file:
+        file.seek(one.disk.slab.shape.offset(row) + 5000)
+        file.write(b"\xff")
+    parts = [part async for part in one.keeper.promote(keys(1, 2, 3, 4, 5, 6).tobytes())]
+    assert parts == [bytes([Tier.DISK, Tier.DISK]), b""]
+    assert one.stats.counts.promoted == 3, "nobody can use what lies behind a hole"
+    one.keeper.close()

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from appliance.cache.prompt_read import TierTokens
 from appliance.router.errors import IntegrityError
 from appliance.router.index import Tier
 from appliance.router.pace import (
@@ -84,7 +85,7 @@ def test_reading_from_a_tier_costs_what_it_took_and_computing_where_nothing_was_
 def test_of_a_prompt_that_was_loaded_for_the_larger_part_loading_is_learned_and_the_pace_of_computing_stays() -> None:
     learned = taught(0.03, 0.001, samples=100)
     before = learned.pace
-    learned.learn(500, 0.03 + 0.5 + 0.2, host_tokens=4000)
+    learned.learn(500, 0.03 + 0.5 + 0.2, TierTokens(host=4000))
     assert learned.pace.load_seconds_per_token[Tier.HOST] == pytest.approx(0.2 / 4000, rel=0.1)
     assert learned.pace[:2] == before[:2]
 
@@ -92,8 +93,27 @@ def test_of_a_prompt_that_was_loaded_for_the_larger_part_loading_is_learned_and_
 def test_of_a_prompt_that_was_computed_for_the_larger_part_nothing_is_learned_of_loading() -> None:
     learned = taught(0.03, 0.001, samples=100)
     before = learned.pace
-    learned.learn(4000, 5.0, host_tokens=500)
+    learned.learn(4000, 5.0, TierTokens(host=500))
     assert learned.pace == before
+
+
+def test_time_is_learned_of_the_tier_that_gave_most_less_what_the_others_take() -> None:
+    learned = taught(0.03, 0.001, samples=100)
+    learned.loaded(Tier.HOST, 1000, 0.1)
+    learned.learn(0, 0.03 + 0.1 + 2.0, TierTokens(host=1000, disk=4000))
+    costs = learned.pace.load_seconds_per_token
+    assert costs[Tier.DISK] == pytest.approx(0.0005, rel=0.01)
+    assert costs[Tier.HOST] == pytest.approx(0.0001)
+    assert costs[Tier.REMOTE] == learned.pace.seconds_per_token
+    learned.learn(0, 0.03 + 5.0, TierTokens(disk=0, remote=5000))
+    assert learned.pace.load_seconds_per_token[Tier.REMOTE] == pytest.approx(0.001, rel=0.01)
+
+
+def test_a_tier_of_which_nothing_is_known_is_taken_to_be_as_slow_as_the_one_that_gave_most() -> None:
+    learned = taught(0.03, 0.001, samples=100)
+    learned.learn(0, 0.03 + 1.0, TierTokens(host=1000, disk=4000))
+    assert learned.pace.load_seconds_per_token[Tier.DISK] == pytest.approx(0.0002, rel=0.01)
+    assert learned.pace.load_seconds_per_token[Tier.HOST] == learned.pace.seconds_per_token
 
 
 def test_workers_that_differ_by_noise_alone_have_one_pace() -> None:
@@ -112,7 +132,7 @@ def test_a_worker_of_another_kind_has_its_own() -> None:
     assert paces.of(0).seconds_per_token == pytest.approx(0.0001, rel=0.1)
     assert paces.of(1).seconds_per_token == pytest.approx(0.0004, rel=0.1)
     fixed_seconds = paces.of(1).fixed_seconds
-    paces.learn(1, 0, fixed_seconds + 0.5, host_tokens=1000)
+    paces.learn(1, 0, fixed_seconds + 0.5, TierTokens(host=1000))
     assert paces.of(1).load_seconds_per_token[Tier.HOST] == pytest.approx(0.0005)
     paces.check_integrity()
 

@@ -7,6 +7,7 @@ from random import Random
 
 import pytest
 
+from appliance.cache.prompt_read import TierTokens
 from appliance.router.decision import Reason
 from appliance.router.errors import TooManyReservations
 from appliance.router.hashing import hash_blocks
@@ -114,7 +115,7 @@ def test_blocks_on_a_lower_tier_draw_a_prompt_once_reading_them_was_measured() -
     house = House()
     prompt = house.own(1600)
     house.index.store(1, hash_blocks(prompt, BLOCK_TOKENS), tier=Tier.HOST)
-    house.router.paces.learn(1, 0, 0.03, host_tokens=10_000)
+    house.router.paces.learn(1, 0, 0.03, TierTokens(host=10_000))
     decision = house.router.route(prompt)
     assert decision.worker == 1
     assert (decision.overlap_blocks, decision.uncached_blocks) == (0, 0)
