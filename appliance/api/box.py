@@ -17,6 +17,7 @@ from appliance.api.policy_views import (
     PolicyRollback,
     PolicyText,
 )
+from appliance.api.history_views import EvictionHistory, SessionList, Snapshot
 from appliance.api.routing_views import DecisionView, PlacementView, Routing
 from appliance.api.views import BoxStatus
 from appliance.conversation import Conversation
@@ -102,6 +103,24 @@ class HintDesk(Protocol):
         ...
 
 
+class HistoryDesk(Protocol):
+    """What the box remembers over restarts. Each raises `NotReady` while it cannot be read."""
+
+    async def sessions(self, since: float | None, limit: int) -> SessionList:
+        """Those used since then, at most so many."""
+        ...
+
+    async def evictions(
+        self, session: str | None, since: float | None, until: float | None, limit: int
+    ) -> EvictionHistory:
+        """`session`: whose blocks they were; `until` is exclusive."""
+        ...
+
+    async def snapshot(self, at: float | None) -> Snapshot | None:
+        """The last that was taken until then; without `at` the newest."""
+        ...
+
+
 class Box(Protocol):
     """All answer from memory: they are called in the loop that serves tokens."""
 
@@ -138,6 +157,10 @@ class Box(Protocol):
 
     def actions(self, limit: int) -> Actions:
         """What operators did, at most so many."""
+        ...
+
+    def history(self) -> HistoryDesk:
+        """Raises `NotReady` for a box that remembers nothing."""
         ...
 
     def evictions(self, since: int | None, limit: int) -> EvictionPage:

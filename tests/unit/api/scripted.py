@@ -36,6 +36,7 @@ from appliance.api.hint_views import (
     HintView,
     HintWithdrawn,
 )
+from appliance.api.history_views import EvictionHistory, PastEviction, SessionEntry, SessionList, Snapshot
 from appliance.api.problems import NothingOfThisName
 from appliance.api.routing_views import (
     CandidateView,
@@ -245,6 +246,28 @@ class ScriptedHints:
         return HintWithdrawn(self.held.pop(hint_id), f"withdrawn by {by}")
 
 
+class ScriptedHistory:
+    """Two sessions, one eviction, and a snapshot of every second from 100 on."""
+
+    def __init__(self) -> None:
+        self.asked: list[object] = []
+
+    async def sessions(self, since: float | None, limit: int) -> SessionList:
+        self.asked = [since, limit]
+        names = ["s2", "s1"][:limit]
+        return SessionList([SessionEntry(name, None, None, "small", "idle", False, 2, 1.0, 2.0, 9) for name in names])
+
+    async def evictions(
+        self, session: str | None, since: float | None, until: float | None, limit: int
+    ) -> EvictionHistory:
+        self.asked = [session, since, until, limit]
+        one = PastEviction(1.0, 0, 5.0, 0, "01ff", 32, "system", "s1", 1.5, 90, "mine.toml:9", False, "s2", "r")
+        return EvictionHistory([one])
+
+    async def snapshot(self, at: float | None) -> Snapshot | None:
+        return None if at is not None and at < 100 else Snapshot(float(int(at or 200)), {"phase": "running"})
+
+
 class ScriptedBox:
     def __init__(
         self, *, is_ready: bool = True, phase: BoxPhase = "running", worker_phases: Sequence[WorkerPhase] = ("running",)
@@ -254,6 +277,7 @@ class ScriptedBox:
         self.desk = ScriptedDesk()
         self.cache_desk = ScriptedCache()
         self.hint_desk = ScriptedHints()
+        self.history_desk = ScriptedHistory()
         self.evicted: list[EvictedBlock] = []
         self.events = EventBus()
         self.events.close()
@@ -290,6 +314,9 @@ class ScriptedBox:
 
     def cache(self) -> ScriptedCache:
         return self.cache_desk
+
+    def history(self) -> ScriptedHistory:
+        return self.history_desk
 
     def hints(self) -> ScriptedHints:
         return self.hint_desk
