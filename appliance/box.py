@@ -43,6 +43,7 @@ from appliance.metrics import Metrics
 from appliance.pipeline import Pipeline
 from appliance.prepared_request import PreparedRequest
 from appliance.request_book import RequestBook
+from appliance.request_desk import RequestDesk
 from appliance.router.history import Totals
 from appliance.routing_desk import RoutingDesk
 
@@ -142,6 +143,10 @@ class RunningBox:
         if fleet is None:
             raise NotReady("The box is starting.")
         return CacheDesk(fleet, pipeline.router.block_tokens, pipeline.retention, self._arena, self._disk)
+
+    def requests(self) -> RequestDesk:
+        pipeline = self._opened()
+        return RequestDesk(pipeline, pipeline.stabiliser.rules, has_host_tier=self._arena is not None)
 
     def evictions(self, since: int | None, limit: int) -> EvictionPage:
         found = self.accounts.evictions.remembered(since, limit)

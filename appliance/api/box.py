@@ -7,6 +7,7 @@ from typing import Protocol
 
 from appliance.api.cache_views import CacheView, Flushes, SessionCaches, TierName, Verification
 from appliance.api.eviction_page import EvictionPage
+from appliance.api.request_views import RequestList, RequestView, Why
 from appliance.api.routing_views import DecisionView, PlacementView, Routing
 from appliance.api.views import BoxStatus
 from appliance.cache.policy import Policy
@@ -51,6 +52,22 @@ class CacheDesk(Protocol):
         ...
 
 
+class RequestDesk(Protocol):
+    """Requests that have ended. `name` is an answer's id, or `last`; one that ended a moment ago is waited for."""
+
+    async def newest(self, limit: int, session: str | None, since: float | None) -> RequestList:
+        """At most so many, the last to end first; `since` (seconds since 1970) is the earliest arrival."""
+        ...
+
+    async def find(self, name: str) -> RequestView | None:
+        """`None` for one that is not known, or not any more."""
+        ...
+
+    async def why(self, name: str) -> Why | None:
+        """As `find`."""
+        ...
+
+
 class Box(Protocol):
     """All but `apply_policy` answer from memory: they are called in the loop that serves tokens."""
 
@@ -78,6 +95,10 @@ class Box(Protocol):
         ...
 
     def cache(self) -> CacheDesk:
+        """Raises `NotReady`."""
+        ...
+
+    def requests(self) -> RequestDesk:
         """Raises `NotReady`."""
         ...
 

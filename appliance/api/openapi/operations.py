@@ -32,6 +32,8 @@ from appliance.api.openapi.responses import (
 )
 from appliance.api.policy_routes import PolicyBody, PolicyChange
 from appliance.api.problems import OpenAIError
+from appliance.api.request_views import MAX_LISTED as MAX_REQUESTS
+from appliance.api.request_views import MAX_TIME, RequestList, RequestView, Why
 from appliance.api.responses_bodies import ResponseBody
 from appliance.api.responses_compact import CompactedBody
 from appliance.api.responses_events import EVENT_KINDS
@@ -130,6 +132,31 @@ BOX_OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
         stream=Stream(BoxEvent),
         parameters=EVENT_STREAM,
         errors=(400, 403, 503),
+    ),
+    ("GET", "/box/v1/requests"): Operation(
+        Group.BOX,
+        "The requests that ended last, and what of them was read from which tier; for the box's own machine",
+        RequestList,
+        parameters=(
+            Parameter("limit", {"type": "integer", "minimum": 1, "maximum": MAX_REQUESTS}),
+            Parameter("session", {"type": "string"}),
+            Parameter("since", {"type": "number", "minimum": 0, "exclusiveMaximum": MAX_TIME}),
+        ),
+        errors=(400, 403, 503),
+    ),
+    ("GET", "/box/v1/requests/{request_id}"): Operation(
+        Group.BOX,
+        "One request by the id of its answer, or `last`; for the box's own machine",
+        RequestView,
+        parameters=_in_path("request_id"),
+        errors=(403, 404, 503),
+    ),
+    ("GET", "/box/v1/requests/{request_id}/why"): Operation(
+        Group.BOX,
+        "Why tokens of a request were computed, in plain words, and what to do about it; for the box's own machine",
+        Why,
+        parameters=_in_path("request_id"),
+        errors=(403, 404, 503),
     ),
     ("GET", "/box/v1/cache"): Operation(
         Group.BOX, "What each tier of the cache holds, for the box's own machine", CacheView, errors=(403, 503)

@@ -24,6 +24,7 @@ from appliance.api.cache_views import (
     Verified,
 )
 from appliance.api.eviction_page import EvictedBlock, EvictionPage
+from appliance.api.request_views import BlameView, Finding, RangeView, RequestList, RequestView, Why
 from appliance.api.routing_views import (
     CandidateView,
     CostView,
@@ -176,6 +177,52 @@ class ScriptedCache:
         return Flushes([Flushed(tier, worker, 7)])
 
 
+EVICTED = RangeView(16, 36, "recomputed", "evicted", BlameView("sub", "r2", "p:1", 35, 9.0, 60.0), None, None)
+REQUEST = RequestView(
+    id="chatcmpl-t1",
+    session="s",
+    parent=None,
+    turn=2,
+    client="claude-cli/2",
+    model="org/small",
+    worker=0,
+    arrived_at=10.0,
+    first_token_seconds=0.2,
+    total_seconds=0.5,
+    queued_seconds=0.0,
+    prompt_tokens=40,
+    cached_tokens=16,
+    completion_tokens=7,
+    outcome="finished",
+    finish="stop",
+    hints={"priority": 3},
+    error=None,
+    ranges=[
+        RangeView(0, 16, "gpu", None, None, None, None),
+        EVICTED,
+        RangeView(36, 40, "recomputed", "below_block_boundary", None, None, None),
+    ],
+)
+WHY = Why(REQUEST, "session s asked", [Finding(20, 16, "recomputed", "evicted", "for sub", "more memory", 0.4)])
+
+
+class ScriptedRequests:
+    """Knows one request. `asked` are the lists that were asked for."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[int, str | None, float | None]] = []
+
+    async def newest(self, limit: int, session: str | None, since: float | None) -> RequestList:
+        self.asked.append((limit, session, since))
+        return RequestList([REQUEST])
+
+    async def find(self, name: str) -> RequestView | None:
+        return REQUEST if name in ("last", REQUEST.id) else None
+
+    async def why(self, name: str) -> Why | None:
+        return WHY if await self.find(name) else None
+
+
 class ScriptedBox:
     def __init__(
         self, *, is_ready: bool = True, phase: BoxPhase = "running", worker_phases: Sequence[WorkerPhase] = ("running",)
@@ -183,6 +230,7 @@ class ScriptedBox:
         self.active_policy = Policy("mine", ())
         self.desk = ScriptedDesk()
         self.cache_desk = ScriptedCache()
+        self.request_desk = ScriptedRequests()
         self.evicted: list[EvictedBlock] = []
         self.events = EventBus()
         self.events.close()
@@ -219,6 +267,9 @@ class ScriptedBox:
 
     def cache(self) -> ScriptedCache:
         return self.cache_desk
+
+    def requests(self) -> ScriptedRequests:
+        return self.request_desk
 
     def policy(self) -> Policy:
         return self.active_policy
