@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from appliance.box_events import BlocksEvicted, Dropped, Event
+from appliance.box_events import BlocksEvicted, Dropped, Event, HintChanged
 from appliance.cache.claims import DEFAULT_PRIORITY
 from appliance.cache.errors import InvalidForecast
 from appliance.cache.eviction_facts import Order
@@ -93,7 +93,7 @@ class Caretaker:
         wall_clock: Callable[[], float] = time.time,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        self._retention = retention
+        self.retention = retention
         self._workers = workers
         self._evictions = evictions
         self._store = store
@@ -113,7 +113,7 @@ class Caretaker:
 
     @property
     def policy(self) -> Policy:
-        return self._retention.policy
+        return self.retention.policy
 
     def leads(self, worker_id: int) -> LeadCounts | None:
         """As the worker's engine told last; `None` while it has told nothing, or is none of this caretaker's."""
@@ -143,9 +143,13 @@ class Caretaker:
     def tick(self) -> None:
         """Begin to attend to every engine that is up and has done with the last time."""
         keeps = self._keeps()
-        for name in self._retention.over():
+        for name in self.retention.over():
             for told in self._told.values():
                 told.to_plan[name] = None
+        for hint in self.retention.hints.expire():
+            for told in self._told.values():
+                told.to_plan[hint.session] = None
+            self.emit(HintChanged(hint.id, hint.verb, hint.session, "expired", None))
         for worker in self._workers:
             if worker.alive and worker.plan.id not in self._busy:
                 self._start(worker, keeps)
@@ -155,12 +159,35 @@ class Caretaker:
         if self._busy:
             await asyncio.wait(self._busy.values(), timeout=APPLY_SECONDS)
 
+    async def replan(self, session: str) -> dict[int, int]:
+        """Tell all engines at once what the session's blocks are worth now. By worker, on how many blocks of its last
+        prompt; an engine that does not answer is told with the next second."""
+        await self.settled()
+        payload = self.retention.plan(session)
+        if payload is None:
+            return {}
+        telling = {
+            worker.plan.id: asyncio.create_task(worker.replan(session, payload))
+            for worker in self._workers
+            if worker.alive
+        }
+        if telling:
+            await asyncio.wait(telling.values(), timeout=APPLY_SECONDS)
+        told: dict[int, int] = {}
+        for worker_id, task in telling.items():
+            if task.done() and not task.cancelled() and task.exception() is None:
+                told[worker_id] = task.result()
+            else:
+                task.cancel()
+                self._told[worker_id].to_plan[session] = None
+        return told
+
     async def apply(self, policy: Policy) -> None:
         """From now on plans are by this policy, and what is resident is worth what it says; nothing is dropped."""
-        self._retention.policy = policy
+        self.retention.policy = policy
         self._policies.append(policy)
-        worths = worths_under(policy, self._policies, self._retention.keeps_thinking)
-        sessions = dict.fromkeys(self._retention.sessions())
+        worths = worths_under(policy, self._policies, self.retention.keeps_thinking)
+        sessions = dict.fromkeys(self.retention.sessions())
         await self.settled()
         for told in self._told.values():
             told.worths = worths
@@ -171,7 +198,7 @@ class Caretaker:
     async def save(self) -> None:
         """What the forecast has learned since the last time, if anything."""
         self._saved_at = self._clock()
-        forecast = self._retention.forecast
+        forecast = self.retention.forecast
         if self._store is None or forecast is None or forecast.observed_gaps == self._saved_gaps:
             return
         self._saved_gaps = forecast.observed_gaps
@@ -181,7 +208,7 @@ class Caretaker:
             log.warning("the forecast could not be saved: %s", error)
 
     async def _restore(self) -> None:
-        forecast = self._retention.forecast
+        forecast = self.retention.forecast
         if self._store is None or forecast is None:
             return
         try:
@@ -194,7 +221,7 @@ class Caretaker:
 
     def _keeps(self) -> dict[str, float] | None:
         """What the forecast says of idle sessions now; `None` where it does not decide."""
-        forecast = self._retention.forecast
+        forecast = self.retention.forecast
         return None if forecast is None or self.policy.order is not Order.FORECAST else forecast.keeps()
 
     def _start(self, worker: Worker, keeps: dict[str, float] | None) -> None:
@@ -224,12 +251,12 @@ class Caretaker:
             names = list(islice(told.to_plan, MOST_PLANS))
             for name in names:
                 del told.to_plan[name]
-            plans = {name: self._retention.plan(name) for name in names}
+            plans = {name: self.retention.plan(name) for name in names}
             await worker.replan_all({name: plan for name, plan in plans.items() if plan is not None})
 
     async def _tell_keeps(self, worker: Worker, told: _Told, keeps: dict[str, float] | None) -> None:
         """Only of sessions that are worth something else than they were told to be, and still idle."""
-        forecast = self._retention.forecast
+        forecast = self.retention.forecast
         if forecast is None or keeps is None:
             if told.is_forecast:
                 told.is_forecast, told.keeps = False, {}
@@ -259,7 +286,7 @@ class Caretaker:
                 return
 
     def _evicted(self, worker_id: int, eviction: Eviction, now: float) -> Evicted:
-        return Evicted(now, worker_id, self._retention.region(eviction.owner, eviction.first_token), eviction)
+        return Evicted(now, worker_id, self.retention.region(eviction.owner, eviction.first_token), eviction)
 
     def _tell(self, worker_id: int, batch: EvictionBatch, first: int, dropped: int) -> None:
         if batch.evictions:

@@ -19,7 +19,9 @@ STREAM_SECONDS = 60.0
 DATA = b"data: "
 
 
-class _UnixConnection(http.client.HTTPConnection):
+class UnixConnection(http.client.HTTPConnection):
+    """HTTP over the Unix socket at `path`."""
+
     def __init__(self, path: Path, timeout_seconds: float) -> None:
         super().__init__("localhost", timeout=timeout_seconds)
         self._path = path
@@ -49,7 +51,7 @@ class Control:
     def events(self, route: str) -> Iterator[Any]:
         """The JSON of each event of the stream at `route`, until it ends. Raises as `get`; `NotRunning` also when the
         box is gone in the middle."""
-        connection = _UnixConnection(self._path, STREAM_SECONDS)
+        connection = UnixConnection(self._path, STREAM_SECONDS)
         try:
             connection.request("GET", route)
             response = connection.getresponse()
@@ -74,20 +76,24 @@ class Control:
         """Have something done that may take so long; the box's answer. Raises as `put`."""
         return self._accepted("POST", route, body, timeout_seconds)
 
+    def delete(self, route: str) -> Any:
+        """Remove what is at `route`; the box's answer. Raises as `put`."""
+        return self._accepted("DELETE", route, None, CHANGE_SECONDS)
+
     def _accepted(self, method: str, route: str, body: Any, timeout_seconds: float) -> Any:
-        status, document = self._document(method, route, timeout_seconds, json.dumps(body))
+        status, document = self._document(method, route, timeout_seconds, None if body is None else json.dumps(body))
         if status != http.HTTPStatus.OK:
             raise BoxError(_reason(document))
         return document
 
     def _document(self, method: str, route: str, timeout_seconds: float, body: str | None = None) -> tuple[int, Any]:
-        status, answer = self._ask(method, route, _UnixConnection(self._path, timeout_seconds), body)
+        status, answer = self._ask(method, route, UnixConnection(self._path, timeout_seconds), body)
         try:
             return status, json.loads(answer)
         except ValueError as error:
             raise BoxError(f"the box at {self._path} answered {route} with status {status} and no JSON") from error
 
-    def _ask(self, method: str, route: str, connection: _UnixConnection, body: str | None) -> tuple[int, bytes]:
+    def _ask(self, method: str, route: str, connection: UnixConnection, body: str | None) -> tuple[int, bytes]:
         try:
             connection.request(method, route, body)
             response = connection.getresponse()

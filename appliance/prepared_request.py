@@ -20,12 +20,14 @@ from appliance.cache.prompt_read import Brought, TierTokens, read_ranges
 from appliance.conversation import Conversation, Hints, Ignored, Role, ToolResult
 from appliance.errors import BoxError, GenerationFailed, NotReady, RequestError, SetAside, WorkerDied
 from appliance.generation import Delta, Event, Finished, FinishReason, Started, Timing, Usage
+from appliance.last_prompts import EndedRequest
 from appliance.next_turn import AnswerText
 from appliance.records import Outcome
 from appliance.request_book import Ending
 from appliance.retention import Subject, subject_of
 from appliance.router.decision import Decision
 from appliance.router.errors import NoWorker
+from appliance.router.hashing import Hashes
 from appliance.router.places import Choose, Errand, Place
 from appliance.router.queue import Importance
 from appliance.speculation import Ended
@@ -67,6 +69,7 @@ class PreparedRequest:
         """What was read of the prompt, by tier."""
         self._finish: FinishReason | None = None
         self._worker: int | None = None
+        self._hashes: Hashes | None = None
         self._answer = AnswerText() if _is_followed_up(conversation) else None
         self._num_attempts = 0
         self._times_set_aside = 0
@@ -165,6 +168,20 @@ class PreparedRequest:
                 self._pipeline.clock() - self._arrived,
             )
         )
+        if self._worker is not None and self._hashes is not None and self._cached_tokens is not None:
+            self._pipeline.tell_end(
+                EndedRequest(
+                    self._conversation,
+                    self._prompt,
+                    self._hashes,
+                    self._worker,
+                    self._arrived,
+                    self._pipeline.clock(),
+                    self._cached_tokens,
+                    self._parser.completion_tokens,
+                    self._finish,
+                )
+            )
 
     async def _attempts(self) -> AsyncGenerator[Event]:
         """Run on one worker after the other until the answer is complete."""
@@ -212,7 +229,7 @@ class PreparedRequest:
 
     def _errand(self, prompt: Prompt, avoid: frozenset[int]) -> Errand:
         hints, name = self._conversation.hints, f"{self._entry.name}.{self._num_attempts}"
-        importance = importance_of(hints)
+        importance = importance_of(self._pipeline.hints_of(self._conversation))
         may_be_set_aside = prompt.resumable and self._times_set_aside < MAX_TIMES_SET_ASIDE
         return Errand(
             name,
@@ -244,6 +261,8 @@ class PreparedRequest:
     async def _attempt(self, prompt: Prompt, place: Place) -> AsyncGenerator[Event]:
         pipeline = self._pipeline
         self._worker = place.worker
+        if self._hashes is None:
+            self._hashes = place.decision.hashes
         self._num_attempts += 1
         try:
             brought = await pipeline.recall(prompt)

@@ -21,6 +21,7 @@ from appliance.cache.region_map import RegionMap, Span
 from appliance.cache.session_context import SessionContext
 from appliance.cache.session_state import Session, SessionState
 from appliance.conversation import Conversation, Hints, Identity
+from appliance.hint_book import HintBook
 from appliance.session_forecast import SessionForecast
 
 MAX_SESSIONS: Final = 2048
@@ -77,6 +78,7 @@ class Retention:
         *,
         keeps_thinking: bool | None = None,
         forecast: SessionForecast | None = None,
+        hints: HintBook | None = None,
         prefill_seconds: Callable[[int], float] | None = None,
         clock: Callable[[], float] = time.monotonic,
         max_sessions: int = MAX_SESSIONS,
@@ -85,6 +87,8 @@ class Retention:
         """May be replaced: plans made from then on are by the new one."""
         self.keeps_thinking = keeps_thinking
         self.forecast = forecast
+        self.hints = HintBook() if hints is None else hints
+        """What operators say of sessions."""
         self._prefill_seconds = prefill_seconds
         self._clock = clock
         self._max_sessions = max_sessions
@@ -120,10 +124,41 @@ class Retention:
             self.forecast.ended(name, stop_reason, subject.hints)
         return self._payload(subject, known.session)
 
+    def resume(self, subject: Subject, state: SessionState, silent_seconds: float) -> None:
+        """A session as it was before a restart, with what time is left to it. No-op for one that is known, is over, or
+        for which there is no room."""
+        name = subject.identity.session_id
+        if name is None or name in self._known or len(self._known) >= self._max_sessions:
+            return
+        session = Session(subject.identity.parent_session_id, clock=self._clock)
+        waits_for_tool = state is SessionState.TOOL_WAIT
+        session.resume(silent_seconds, waits_for_tool=waits_for_tool, is_finished=state is SessionState.FINISHED)
+        if session.state is SessionState.FINISHED:
+            return
+        self._known[name] = _Known(session, subject)
+        self._heads.add(subject.head)
+        if self.forecast is not None:
+            self.forecast.resume(name, silent_seconds, waits_for_tool=waits_for_tool, hints=subject.hints)
+
+    def subject(self, session_id: str) -> Subject | None:
+        """Of the session's last request; `None` for one that is not known."""
+        known = self._known.get(session_id)
+        return None if known is None else known.subject
+
     def session(self, session_id: str) -> Session | None:
         """To be read only; `None` for one that is not known, or not any more."""
         known = self._known.get(session_id)
         return None if known is None else known.session
+
+    def finish(self, session_id: str) -> bool:
+        """An operator says that nothing more will come. `False` for a session that is not known."""
+        known = self._known.get(session_id)
+        if known is None:
+            return False
+        known.session.finish()
+        if self.forecast is not None:
+            self.forecast.finish(session_id)
+        return True
 
     def sessions(self) -> list[str]:
         """All that are known, the one used longest ago first."""
@@ -203,10 +238,10 @@ class Retention:
 
     def _payload(self, subject: Subject, session: Session | None) -> Payload:
         try:
-            plan = self._plan(subject, self._context(subject, session, subject.hints))
+            plan = self._plan(subject, self._context(subject, session, self._moved(subject)))
         except InvalidRange:
             # What a client says of ranges must not fail its request: without them the policy decides.
-            plan = self._plan(subject, self._context(subject, session, Hints(priority=subject.hints.priority)))
+            plan = self._plan(subject, self._context(subject, session, Hints(priority=self._moved(subject).priority)))
         return encode_plan(plan, subject.identity.session_id, self._lead(subject.identity.parent_session_id))
 
     def _lead(self, parent_id: str | None) -> Lead | None:
@@ -220,7 +255,12 @@ class Retention:
         return Lead(parent_id, self._prefill_seconds(lead.subject.regions.tokens))
 
     def _plan(self, subject: Subject, context: SessionContext) -> RetentionPlan:
-        return make_plan(subject.regions, self.policy, context, marks=subject.marked)
+        name, tokens = subject.identity.session_id, subject.regions.tokens
+        marks = (*subject.marked, *self.hints.marks(name, tokens))
+        return make_plan(subject.regions, self.policy, context, pins=self.hints.pins(name), marks=marks)
+
+    def _moved(self, subject: Subject) -> Hints:
+        return self.hints.moved(subject.identity.session_id, subject.hints)
 
     def _context(self, subject: Subject, session: Session | None, hints: Hints) -> SessionContext:
         context = SessionContext(

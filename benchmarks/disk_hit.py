@@ -26,7 +26,7 @@ from typing import Any
 import httpx
 
 from appliance.cache.slab.layout import PAGE
-from appliance.keeper.keeper import READERS
+from appliance.keeper.disk import READERS
 from benchmarks.restart import serving, written
 
 TIERS = ("host_tokens", "disk_tokens")

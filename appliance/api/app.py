@@ -25,6 +25,7 @@ from appliance.api.event_routes import add_event_routes
 from appliance.api.eviction_routes import add_eviction_routes
 from appliance.api.exchange import Service
 from appliance.api.guard import Guard, request_id_of
+from appliance.api.hint_routes import add_hint_routes
 from appliance.api.keys import Keys
 from appliance.api.messages import MessagesCodec
 from appliance.api.messages_routes import add_messages_routes
@@ -74,7 +75,7 @@ def create_app(  # noqa: PLR0913 – every part of the whole API that a test may
         inference, Admission(max_requests), max_body_bytes, keep_alive_seconds, stall_seconds, clock, new_token
     )
     diagnostics, documents = Diagnostics(MAX_DIAGNOSED_ANSWERS), Documents()
-    responses = responses_of(service, store or MemoryStore(), seal, diagnostics, documents)
+    responses = responses_of(service, MemoryStore() if store is None else store, seal, diagnostics, documents)
     chat = ChatCodec(diagnostics=diagnostics, documents=documents)
     messages = MessagesCodec(inference, seal=seal, diagnostics=diagnostics, documents=documents)
     app = FastAPI(title="dynamo-box", openapi_url=None, redirect_slashes=False, lifespan=responses.runs.lifespan)
@@ -84,6 +85,7 @@ def create_app(  # noqa: PLR0913 – every part of the whole API that a test may
     add_routing_routes(app, box, service, {"chat": chat, "messages": messages, "responses": responses.codec})
     add_eviction_routes(app, box)
     add_event_routes(app, box, service)
+    add_hint_routes(app, box, service)
     add_cache_routes(app, box, service)
     add_request_routes(app, box)
     add_model_routes(app, inference)

@@ -14,9 +14,8 @@ from appliance.api.fields import refusal
 from appliance.api.item_pages import number_in
 from appliance.api.json_route import answered
 from appliance.api.local import refuse_strangers
-from appliance.api.problems import openai_problem
+from appliance.api.problems import NothingOfThisName, openai_problem
 from appliance.api.request_views import DEFAULT_LISTED, MAX_LISTED, MAX_TIME
-from appliance.api.routing_routes import NothingOfThisName
 
 REQUESTS = "requests name sessions and quote prompts: they can be looked at"
 

@@ -133,7 +133,8 @@ class DiskTierView(View):
     from headers, `written`, `evicted`, `refused` for want of a row, `promoted` to the host tier; `bad` rows that did
     not give what they should hold; blocks that wait in the queue, were dropped because it was full, because the day's
     budget was spent, or because they had left the host tier; errors of the disk; bytes written today. Of the box's
-    life: requests for which the keeper was `asked`, those of them that went on before it answered, and restarts."""
+    life: requests for which the keeper was `asked`, those of them that went on before it answered (`late`), those for
+    which it was not asked because computing is quicker (`skipped`), and restarts."""
 
     pid: int | None
     opened: str
@@ -158,7 +159,34 @@ class DiskTierView(View):
     read_errors: int
     asked: int
     late: int
+    skipped: int
     restarts: int
+
+
+class RemoteTierView(View):
+    """The store at `url`. `reading` and `writing` say whether it is asked: `closed` when it is, `open` when it failed
+    and rests, `half-open` when it is tried again. Of this keeper's life, in blocks: `promoted` to the host tier,
+    `missed`, `bad` ones that were not what they should be, `written`, `write_errors`; those that wait to be written,
+    were dropped because the queue was full, because the day's budget was spent, or because they had left the host
+    tier; bytes written today. `failures` counts operations, `busy` those not begun because too many were under way,
+    `late` prompts for which the time was over."""
+
+    url: str
+    reading: Literal["closed", "open", "half-open"]
+    writing: Literal["closed", "open", "half-open"]
+    promoted: int
+    missed: int
+    bad: int
+    written: int
+    write_errors: int
+    failures: int
+    busy: int
+    late: int
+    queued: int
+    dropped_full: int
+    dropped_budget: int
+    dropped_gone: int
+    written_today: int
 
 
 class QueueView(View):
@@ -178,6 +206,19 @@ class QueueView(View):
     waited_seconds: float = 0.0
     refused: dict[str, int] = {}
     set_aside: int = 0
+
+
+class StateView(View):
+    """The file that remembers over restarts. `queued` records wait to be written; the rest counts, by kind, those of
+    this box's life: `written`, `dropped` for want of room to wait, `refused` by the file. `trouble` is why nothing can
+    be written now."""
+
+    bytes: int | None
+    queued: int
+    written: dict[str, int]
+    dropped: dict[str, int]
+    refused: dict[str, int]
+    trouble: str | None
 
 
 class RegretView(View):
@@ -206,7 +247,8 @@ class BoxStatus(View):
     """The whole box at one moment. `started_at` is in seconds since 1970; `activity` says what a start is busy with.
 
     `stabilised` counts, for each rule of the stabiliser, what it changed, `speculations` what became of prompts that
-    were prepared before anybody asked for them; `host` is `None` without a host tier. `regrets` has each reason
+    were prepared before anybody asked for them; `host` is `None` without a host tier, `state` where
+    nothing is kept. `regrets` has each reason
     for which a worker was chosen.
     """
 
@@ -228,7 +270,9 @@ class BoxStatus(View):
     evictions: EvictionsView = EvictionsView()
     host: HostTierView | None = None
     disk: DiskTierView | None = None
+    remote: RemoteTierView | None = None
     queue: QueueView = QueueView()
+    state: StateView | None = None
     speculations: dict[str, int] = {}
     regrets: list[RegretView] = []
     misses: MissesView = MissesView()

@@ -15,7 +15,7 @@ from appliance.router.decision import Decision, Reason
 from appliance.router.errors import NoWorker
 from appliance.router.hashing import ROOT, Hashes, Tokens, flat_tokens, hash_blocks
 from appliance.router.history import History, Record
-from appliance.router.index import Index
+from appliance.router.index import Depths, Index
 from appliance.router.load import Loads, Prefill, Ticket
 from appliance.router.pace import Paces
 from appliance.router.reservations import Reservations
@@ -134,6 +134,10 @@ class Router:
             session_id,
             output_tokens,
         )
+
+    def depths(self, hashes: Hashes) -> Depths:
+        """`depths[worker, tier]`: how many leading blocks of a prompt each worker would find now."""
+        return self._index.match(hashes)
 
     def admit(self, decision: Decision, request_id: str | None = None) -> Ticket:
         """The request of `decision` goes to its worker now and weighs on it; its blocks are pending there."""

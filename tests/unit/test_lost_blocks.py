@@ -14,7 +14,7 @@ def evicted(block_hash: int | bytes | None, *, at: float = 9.0, priority: int = 
 
 def kept(duration: float | None = None, most: int = 10) -> LostBlocks:
     names = {10: 1, 20: 2, 30: 3}
-    return LostBlocks(lambda worker, engine_hash: names.get(engine_hash), lambda _: duration, most)
+    return LostBlocks(lambda _, engine_hash: names.get(engine_hash), lambda _: duration, most)
 
 
 def test_a_block_is_found_by_the_name_that_the_router_has_for_it() -> None:

@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 
 from appliance.cache.explain import unexplained_tokens
-from appliance.cache.ledger import Reason, Source
+from appliance.cache.ledger import Reason, Source, TokenRange
 from appliance.cache.region import Region
 from appliance.conversation import Conversation, Hints, Identity, Message, Role, Text
 from appliance.engine.retention.eviction import Eviction
@@ -17,6 +17,7 @@ from appliance.explainer import Explainer
 from appliance.lost_blocks import LostBlocks
 from appliance.records import Outcome, Record, RequestRecord, SessionRecord
 from appliance.request_book import PATIENCE_SECONDS, RequestBook
+from appliance.request_entry import Entry
 from appliance.router.hashing import Hashes
 from appliance.router.router import RoutingPolicy
 from tests.unit.scripted_worker import (
@@ -125,9 +126,7 @@ async def test_a_changed_word_diverges_where_it_stands() -> None:
 async def test_what_was_asked_before_and_is_gone_is_evicted_by_whoever_needed_the_room() -> None:
     async with booked(answer(), answer()) as held:
         await held.ask("hello world", "s")
-        hashes = held.box.pipeline.choose(
-            await held.box.renderer.render(conversation("hello world")), frozenset()
-        ).hashes
+        hashes = held.hashes("hello world")
         lost = Eviction(1, int(hashes[1]), 2, "s", "t", "r9.0-0123abcd", 35, "p:1", 5.0, False)
         held.lost.add([Evicted(90.0, 0, Region.USER, lost)])
         record = await held.ask("hello world", "s")
@@ -219,9 +218,13 @@ async def test_those_who_watch_are_told_before_anything_is_explained() -> None:
     assert seen == [("r0", Outcome.FINISHED, 0)]
 
 
+def _fails(entry: Entry) -> tuple[TokenRange, ...]:
+    raise ZeroDivisionError(entry.name)
+
+
 async def test_a_mistake_in_explaining_costs_no_record() -> None:
     async with booked(answer(), answer()) as held:
-        held.book.explainer.explain = lambda _: 1 / 0  # type: ignore[method-assign,return-value]
+        held.book.explainer.explain = _fails  # type: ignore[method-assign]
         record = await held.ask("hello")
         assert (record.ranges, held.book.num_failed) == ((), 1)
 

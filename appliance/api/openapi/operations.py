@@ -14,6 +14,8 @@ from appliance.api.conversations import ConversationBody
 from appliance.api.event_routes import BEGINNINGS, EVENT_ID
 from appliance.api.eviction_page import EvictionPage
 from appliance.api.eviction_routes import MAX_LIMIT as MAX_EVICTIONS
+from appliance.api.hint_routes import MAX_LIMIT as MAX_ACTIONS
+from appliance.api.hint_views import MAX_NAME, Actions, HintAnswer, HintRequest, Hints, HintWithdrawn
 from appliance.api.item_pages import MAX_LIMIT, ORDERS, ItemPage
 from appliance.api.messages_bodies import EventBody, MessageBody, TokenCount
 from appliance.api.model_list import MAX_LIMIT as MAX_MODELS
@@ -30,7 +32,16 @@ from appliance.api.openapi.responses import (
     NewMetadata,
     ResponsesRequest,
 )
-from appliance.api.policy_routes import PolicyBody, PolicyChange
+from appliance.api.policy_routes import MAX_LIMIT as MAX_POLICIES
+from appliance.api.policy_views import (
+    PolicyBody,
+    PolicyChange,
+    PolicyCheck,
+    PolicyDiff,
+    PolicyHistory,
+    PolicyRollback,
+    PolicyText,
+)
 from appliance.api.problems import OpenAIError
 from appliance.api.request_views import MAX_LISTED as MAX_REQUESTS
 from appliance.api.request_views import MAX_TIME, RequestList, RequestView, Why
@@ -95,6 +106,34 @@ BOX_OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
         takes=PolicyChange,
         errors=(400, 403, 413, 503),
     ),
+    ("POST", "/box/v1/policy/validate"): Operation(
+        Group.BOX,
+        "What is wrong with a policy, with line and key",
+        PolicyCheck,
+        takes=PolicyText,
+        errors=(400, 403, 413, 503),
+    ),
+    ("POST", "/box/v1/policy/diff"): Operation(
+        Group.BOX,
+        "What a policy gives that the active one does not",
+        PolicyDiff,
+        takes=PolicyText,
+        errors=(400, 403, 413, 503),
+    ),
+    ("GET", "/box/v1/policy/history"): Operation(
+        Group.BOX,
+        "The policies that were active, the newest first, and what each realised",
+        PolicyHistory,
+        parameters=(Parameter("limit", {"type": "integer", "minimum": 1, "maximum": MAX_POLICIES}),),
+        errors=(400, 403, 503),
+    ),
+    ("POST", "/box/v1/policy/rollback"): Operation(
+        Group.BOX,
+        "Make an earlier policy the active one again",
+        PolicyBody,
+        takes=PolicyRollback,
+        errors=(400, 403, 404, 413, 503),
+    ),
     ("GET", "/box/v1/routing"): Operation(
         Group.BOX,
         "The router's newest decisions and their outcomes, for the box's own machine",
@@ -157,6 +196,31 @@ BOX_OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
         Why,
         parameters=_in_path("request_id"),
         errors=(403, 404, 503),
+    ),
+    ("GET", "/box/v1/hints"): Operation(
+        Group.BOX, "What operators have said about sessions and still holds", Hints, errors=(400, 403, 503)
+    ),
+    ("POST", "/box/v1/hints"): Operation(
+        Group.BOX,
+        "Pin or release a session's blocks, or say what else is to become of it; a dry run tells the impact only",
+        HintAnswer,
+        takes=HintRequest,
+        parameters=(Parameter("dry_run", {"type": "boolean"}),),
+        errors=(400, 403, 404, 413, 429, 500, 503),
+    ),
+    ("DELETE", "/box/v1/hints/{hint}"): Operation(
+        Group.BOX,
+        "Withdraw a hint before its time is over",
+        HintWithdrawn,
+        parameters=(*_in_path("hint"), Parameter("by", {"type": "string", "maxLength": MAX_NAME})),
+        errors=(400, 403, 404, 503),
+    ),
+    ("GET", "/box/v1/actions"): Operation(
+        Group.BOX,
+        "What operators did, the newest first",
+        Actions,
+        parameters=(Parameter("limit", {"type": "integer", "minimum": 1, "maximum": MAX_ACTIONS}),),
+        errors=(400, 403),
     ),
     ("GET", "/box/v1/cache"): Operation(
         Group.BOX, "What each tier of the cache holds, for the box's own machine", CacheView, errors=(403, 503)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import httpx
 import msgspec
@@ -24,6 +24,18 @@ from appliance.api.cache_views import (
     Verified,
 )
 from appliance.api.eviction_page import EvictedBlock, EvictionPage
+from appliance.api.hint_views import (
+    Actions,
+    ActionView,
+    HintAnswer,
+    HintImpact,
+    HintRequest,
+    Hints,
+    HintVerb,
+    HintView,
+    HintWithdrawn,
+)
+from appliance.api.problems import NothingOfThisName
 from appliance.api.request_views import BlameView, Finding, RangeView, RequestList, RequestView, Why
 from appliance.api.routing_views import (
     CandidateView,
@@ -46,10 +58,16 @@ from appliance.api.views import (
     WorkerPhase,
     WorkerView,
 )
+from appliance.audit import Audit
 from appliance.cache.policy import Policy
 from appliance.conversation import Conversation
 from appliance.event_bus import EventBus
 from appliance.generation import Delta, Event, Finished, FinishReason, ModelCard, Started, Usage
+from appliance.policy_book import PolicyBook
+from appliance.policy_desk import PolicyDesk
+
+if TYPE_CHECKING:
+    from appliance.caretaker import Caretaker
 
 USAGE = Usage(prompt_tokens=40, cached_tokens=32, completion_tokens=7, reasoning_tokens=3)
 STARTED = Started(prompt_tokens=40, cached_tokens=32, worker=0)
@@ -223,14 +241,61 @@ class ScriptedRequests:
         return WHY if await self.find(name) else None
 
 
+class ScriptedCare:
+    """In the place of a caretaker, and of its retention."""
+
+    keeps_thinking = None
+
+    def __init__(self, policy: Policy) -> None:
+        self.policy = policy
+
+    @property
+    def retention(self) -> ScriptedCare:
+        return self
+
+    async def apply(self, policy: Policy) -> None:
+        self.policy = policy
+
+
+class ScriptedHints:
+    """One session, called s; hints are named h1, h2, …"""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[HintRequest, bool]] = []
+        self.held: dict[str, HintView] = {}
+
+    def active(self) -> Hints:
+        return Hints([*self.held.values()])
+
+    async def ask(self, request: HintRequest, *, dry_run: bool) -> HintAnswer:
+        self.asked.append((request, dry_run))
+        if request.session != "s":
+            raise NothingOfThisName(f"no session {request.session!r} is known", code="no_session")
+        impact = HintImpact(640, {"0": 640}, 320, ["t"], 0.5, "keeps 640 tokens of s")
+        if dry_run or request.verb in ("prefetch", "turn_finished"):
+            return HintAnswer(dry_run, impact, None, None if dry_run else "done")
+        name = f"h{len(self.asked)}"
+        self.held[name] = HintView(
+            name, cast("HintVerb", request.verb), "s", request.by or "operator", 1.0, 61.0, 60.0, 0, None, 100, None
+        )
+        return HintAnswer(False, impact, self.held[name], "done")
+
+    async def withdraw(self, hint_id: str, by: str) -> HintWithdrawn:
+        if hint_id not in self.held:
+            raise NothingOfThisName(f"no hint {hint_id!r} is active", code="no_hint")
+        return HintWithdrawn(self.held.pop(hint_id), f"withdrawn by {by}")
+
+
 class ScriptedBox:
     def __init__(
         self, *, is_ready: bool = True, phase: BoxPhase = "running", worker_phases: Sequence[WorkerPhase] = ("running",)
     ) -> None:
-        self.active_policy = Policy("mine", ())
+        self.care = ScriptedCare(Policy("mine", ()))
+        self.policy_book = PolicyBook(self.care.policy, clock=lambda: 5.0)
         self.desk = ScriptedDesk()
         self.cache_desk = ScriptedCache()
         self.request_desk = ScriptedRequests()
+        self.hint_desk = ScriptedHints()
         self.evicted: list[EvictedBlock] = []
         self.events = EventBus()
         self.events.close()
@@ -271,14 +336,18 @@ class ScriptedBox:
     def requests(self) -> ScriptedRequests:
         return self.request_desk
 
-    def policy(self) -> Policy:
-        return self.active_policy
+    def hints(self) -> ScriptedHints:
+        return self.hint_desk
+
+    def actions(self, limit: int) -> Actions:
+        return Actions([ActionView(5.0, "me", "hint pin", "s", {"impact": "none"}, None)] * min(limit, 2))
+
+    def policies(self) -> PolicyDesk:
+        care = cast("Caretaker", self.care)
+        return PolicyDesk(care, self.policy_book, Audit(), lambda _event: None, clock=lambda: 5.0)
 
     def routing(self) -> ScriptedDesk:
         return self.desk
-
-    async def apply_policy(self, policy: Policy) -> None:
-        self.active_policy = policy
 
     def metrics(self) -> bytes:
         return b"dynamo_box_up 1\n"

@@ -31,22 +31,25 @@ def status() -> BoxStatus:
 
 def documents() -> dict[str, Any]:
     warmed = {"POST /box/v1/warm": lambda sent: {"prompt_tokens": 1200, "cached_tokens": 32, "worker": 1, "sent": sent}}
-    applied = {"PUT /box/v1/policy": lambda sent: {"name": sent["policy"], "rules": [{}, {}]}}
+    applied = {"PUT /box/v1/policy": lambda sent: {"name": sent["policy"], "rules": [{}, {}], "version": 2}}
     return {"/box/v1/status": status().model_dump(), "/v1/models": MODELS, **applied, **warmed}
 
 
 @contextmanager
 def answering(path: Path, answers: Mapping[str, Any], code: int = 200) -> Iterator[None]:
     """Serve on a Unix socket; a `bytes` answer is sent as it is, any other as JSON. What answers `PUT /path` or
-    `POST /path` may be a function of what was sent."""
+    `POST /path` (or `DELETE /path`) may be a function of what was sent."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_PUT(self) -> None:
-            sent = json.loads(self.rfile.read(int(self.headers["content-length"])))
+            sent = json.loads(self.rfile.read(int(self.headers.get("content-length") or 0)) or b"null")
             answer = answers[f"{self.command} {self.path}"]
             self._send(answer(sent) if callable(answer) else answer)
 
         def do_POST(self) -> None:
+            self.do_PUT()
+
+        def do_DELETE(self) -> None:
             self.do_PUT()
 
         def do_GET(self) -> None:

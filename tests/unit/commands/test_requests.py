@@ -3,7 +3,6 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from appliance.commands import requests
 from tests.unit.api.scripted import REQUEST, WHY
 from tests.unit.commands.answering_box import documents, running_box
 from tests.unit.commands.conftest import Place
@@ -33,7 +32,7 @@ def test_a_watch_shows_each_request_once(place: Place, monkeypatch: pytest.Monke
         if next(rounds, "over") == "over":
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(requests.time, "sleep", sleep)
+    monkeypatch.setattr("appliance.commands.requests.time.sleep", sleep)
     with running_box(place.runtime, documents() | {"/box/v1/requests?limit=20": LISTED}):
         answer = place.command("requests", "--watch")
     assert (answer.code, answer.out.count("chatcmpl-t1")) == (130, 1)

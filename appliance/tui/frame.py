@@ -1,0 +1,48 @@
+"""All that a screen shows of one moment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from appliance.api.cache_views import CacheView, SessionCaches
+    from appliance.api.eviction_page import EvictedBlock
+    from appliance.api.routing_views import Routing
+    from appliance.api.views import BoxStatus
+    from appliance.tui.machine import Load
+    from appliance.tui.policy_text import ActivePolicy
+
+
+class Feed(StrEnum):
+    """What can be asked of a box beside its status. The names are fields of `Frame`."""
+
+    CACHE = "cache"
+    SESSIONS = "sessions"
+    ROUTING = "routing"
+    EVICTIONS = "evictions"
+    POLICY = "policy"
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """Immutable. `at` is in seconds since 1970. A feed is `None` where it was not asked for or could not be had;
+    `problems` says which and why. `lost` says why the box does not answer; the rest is then what it said last, at
+    `said_at`."""
+
+    at: float
+    said_at: float | None = None
+    lost: str | None = None
+    status: BoxStatus | None = None
+    cache: CacheView | None = None
+    sessions: SessionCaches | None = None
+    routing: Routing | None = None
+    evictions: tuple[EvictedBlock, ...] | None = None
+    policy: ActivePolicy | None = None
+    missed_evictions: int = 0
+    """Those that were forgotten before they could be asked for."""
+    loads: Mapping[int, Load] = field(default_factory=dict)
+    """What each worker's processes take of this machine; empty where the box is on another."""
+    problems: Mapping[str, str] = field(default_factory=dict)

@@ -1,0 +1,1 @@
+"""What screens and `top` show, worked out of frames: nothing here draws."""

@@ -1,0 +1,16 @@
+"""What a screen draws from: one frame, and what led to it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from appliance.tui.frame import Frame
+from appliance.tui.trail import Sample
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """Immutable. `samples` end with the frame, the oldest first."""
+
+    frame: Frame
+    samples: list[Sample]

@@ -1,0 +1,190 @@
+"""1 Overview: is all well, how much is read instead of computed, what the tiers hold, who works."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from operator import attrgetter
+from typing import Final
+
+from rich.segment import Segment
+
+from appliance.tui import bars, figures, ink
+from appliance.tui.chart import area
+from appliance.tui.frame import Feed
+from appliance.tui.line import Line, beside, cell, heading, width_of, words
+from appliance.tui.models.overview import Overview, ReadRate, TierFill, WorkerLine, overview
+from appliance.tui.models.verdict import Level
+from appliance.tui.moment import Moment
+from appliance.tui.pages.page import DrawnPage
+from appliance.tui.trail import Sample, growths, hit_rates
+
+STEP_SECONDS: Final = 2.0
+WIDE: Final = 110
+LEAST_BAR: Final = 12
+_SIGNS: Final = {
+    Level.GOOD: ("●", ink.GOOD),
+    Level.IDLE: ("○", ink.QUIET),
+    Level.WATCH: ("▲", ink.WARN),
+    Level.BAD: ("✗", ink.BAD),
+}
+
+
+class OverviewPage(DrawnPage):
+    """The box at a glance. Rates are in tokens: what was read, of how many there were."""
+
+    title = "Overview"
+    feeds = frozenset({Feed.CACHE})
+
+    def lines(self, moment: Moment, width: int, height: int) -> list[Line]:
+        model = overview(moment.frame, moment.samples)
+        if model is None:
+            return [words(("no answer yet …", ink.WARN))]
+        return overview_lines(model, moment.samples, width, height)
+
+
+def overview_lines(model: Overview, samples: list[Sample], width: int, height: int) -> list[Line]:
+    """As high as there is room: curves grow, and go first."""
+    head = [verdict_line(model), []] if height >= 20 else [verdict_line(model)]
+    workers = _workers(model.workers, width)
+    tiers = _tiers(model.tiers, width)
+    if width >= WIDE:
+        half = (width - 3) // 2
+        upper = [*beside(_reads(model, half), _pace(model, half), width), *tiers]
+    else:
+        upper = [*_reads(model, width), *_pace(model, width), *tiers]
+    left = height - len(head) - len(upper) - len(workers) - 1
+    curves = _curves(samples, width, min(left, 24)) if left >= 3 else []
+    return [*head, *upper, *([[]] if left >= 1 else []), *curves, *workers]
+
+
+def verdict_line(model: Overview) -> Line:
+    sign, style = _SIGNS[model.verdict.level]
+    return words((f"{sign} ", style), (model.verdict.words, style))
+
+
+def _reads(model: Overview, width: int) -> list[Line]:
+    lines = [heading("prompt tokens read from cache", width), *(_read(one, width) for one in model.reads)]
+    legend = [
+        piece
+        for kind in (bars.GPU, bars.HOST, bars.COMPUTED)
+        for piece in words((f"{kind.pattern} ", kind.style), (f"{kind.name}  ", ink.QUIET))
+    ]
+    reuse = "—" if model.reuse is None else f"{model.reuse:.1f}"
+    return [*lines, [*words(" " * 12), *legend, *words((f" {reuse} read for each one computed", ink.QUIET))]]
+
+
+def _read(rate: ReadRate, width: int) -> Line:
+    amounts = f"{figures.short(rate.cached_tokens)} of {figures.short(rate.prompt_tokens)}"
+    line = words(
+        (cell(rate.window, 12), ink.QUIET),
+        (cell(figures.share(rate.share), 6, right=True), ink.of_share(rate.share)),
+        cell(amounts, 18, right=True),
+        "  ",
+    )
+    parts = [
+        bars.Part(rate.gpu_tokens or 0, *bars.GPU[1:]),
+        bars.Part(rate.host_tokens or 0, *bars.HOST[1:]),
+        bars.Part(rate.computed_tokens or 0, *bars.COMPUTED[1:]),
+    ]
+    return [*line, *bars.stacked(parts, max(width - width_of(line), 0))]
+
+
+def _pace(model: Overview, width: int) -> list[Line]:
+    pairs = [
+        ("first token", f"{figures.milliseconds(model.ttft_p50_ms)} p50"),
+        ("", f"{figures.milliseconds(model.ttft_p99_ms)} p99"),
+        ("generated", f"{figures.short(model.tokens_per_second)} tokens/s"),
+        ("requests", f"{model.active:,} active  {figures.short(model.finished)} done  {model.failed:,} failed"),
+        ("queue", f"{model.waiting:,} waiting  longest {figures.seconds(model.oldest_seconds)}"),
+        ("serving loop", f"{figures.milliseconds(model.loop_lag_p99_ms)} lag p99"),
+    ]
+    (ttft, p50), (_, p99), *rest = pairs
+    rows = [(ttft, f"{p50}   {p99}"), *rest]
+    if width < WIDE // 2 + 10:
+        return [heading("pace", width), *(_pair(*row) for row in rows)]
+    return [
+        heading("pace", width),
+        *beside([_pair(*row) for row in rows[:2]], [_pair(*row) for row in rows[2:]], width),
+    ]
+
+
+def _pair(name: str, value: str) -> Line:
+    return words((cell(name, 14), ink.QUIET), value)
+
+
+def _tiers(tiers: list[TierFill], width: int) -> list[Line]:
+    return [heading("tiers", width, "█ held  ▒ can go"), *(_tier(tier, width) for tier in tiers)]
+
+
+def _tier(tier: TierFill, width: int) -> Line:
+    name = tier.tier if tier.worker is None else f"{tier.tier} {tier.worker}"
+    share = tier.used / tier.blocks if tier.blocks else None
+    line = words((cell(name, 8), ink.QUIET), cell(figures.share(share), 6, right=True), " ")
+    room = width - width_of(line)
+    tail = ""
+    for part in _tier_parts(tier):
+        tail += part if len(tail) + len(part) <= room - LEAST_BAR else ""
+    room -= len(tail)
+    kind = bars.KINDS.get(tier.tier, bars.GPU)
+    return [
+        *line,
+        *bars.fill(tier.used, tier.held or 0, tier.blocks or 0, room, kind),
+        *words(tail),
+    ]
+
+
+def _tier_parts(tier: TierFill) -> Iterator[str]:
+    """The most important first, each as wide for every tier."""
+    yield cell(f"  {figures.short(tier.used)} of {figures.short(tier.blocks)} blocks", 25)
+    flows = "" if tier.writes is None else f"↓{figures.flow(tier.writes)} ↑{figures.flow(tier.reads)}"
+    yield cell(flows, 26)
+    yield cell("" if tier.bytes is None else figures.size(tier.bytes), 10)
+    yield cell("" if tier.full_in is None else f"full in {figures.seconds(tier.full_in)}", 15)
+
+
+def _curves(samples: list[Sample], width: int, height: int) -> list[Line]:
+    half = (width - 3) // 2
+    steps = 2 * (half - 6)
+    minutes = f"{steps * STEP_SECONDS / 60:.0f} min"
+    rates = hit_rates(samples, STEP_SECONDS, steps)
+    speeds = growths(samples, STEP_SECONDS, steps, attrgetter("completion_tokens"))
+    high = max([1.0, *(one for one in speeds if one is not None)])
+    left = _curve("read from cache", rates, 1.0, "100%", minutes, half, height)
+    right = _curve("generated tokens/s", speeds, high, figures.short(high), minutes, width - half - 3, height)
+    return beside(left, right, width)
+
+
+def _curve(
+    title: str, values: list[float | None], high: float, top: str, note: str, width: int, height: int
+) -> list[Line]:
+    rows = area(values, width - 6, height - 1, high)
+    marks = [top, *[""] * (len(rows) - 2), "0"] if len(rows) > 1 else [top]
+    plot = [
+        [Segment(cell(mark, 5, right=True) + " ", ink.QUIET), Segment(row, ink.GPU)]
+        for mark, row in zip(marks, rows, strict=True)
+    ]
+    return [heading(title, width, note), *plot]
+
+
+def _workers(workers: list[WorkerLine], width: int) -> list[Line]:
+    return [heading("workers", width), *(_worker(one) for one in workers)]
+
+
+def _worker(worker: WorkerLine) -> Line:
+    line = words(
+        (cell(str(worker.id), 3), ink.STRONG),
+        (cell(worker.phase, 11), ink.of_phase(worker.phase)),
+        cell(f"{worker.running:,} running", 12),
+        cell(f"KV {figures.share(worker.kv_usage)}", 10),
+        ("in step  " if worker.in_step else "lost step", ink.PLAIN if worker.in_step else ink.WARN),
+        ("" if not worker.restarts else f" {figures.plural(worker.restarts, 'restart')}", ink.WARN),
+    )
+    load = worker.load
+    if load is None:
+        return [*line, *words(("   cpu —   memory —", ink.QUIET))]
+    taken = f"   cpu {figures.share(load.cores)}   memory {figures.size(load.memory_bytes)}"
+    for gpu in load.gpus:
+        memory = f"{figures.size(gpu.memory_used)}/{figures.size(gpu.memory_total)}"
+        watts = figures.UNKNOWN if gpu.watts is None else f"{gpu.watts:.0f} W"
+        taken += f"   gpu{gpu.device} {figures.share(gpu.use)} {memory} {watts}"
+    return [*line, *words(taken)]

@@ -1,0 +1,74 @@
+"""What all screens of the console have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.containers import Vertical
+
+from appliance.tui.frame import Feed
+from appliance.tui.line import Line
+from appliance.tui.moment import Moment
+from appliance.tui.widgets.drawing import Drawing
+from appliance.tui.widgets.table import Table
+
+
+class Page(Vertical):
+    """One screen, reached by a digit. Its docstring is its help."""
+
+    title: ClassVar[str]
+    feeds: ClassVar[frozenset[Feed]] = frozenset()
+    DEFAULT_CSS = "Page { height: 1fr; padding: 0 1; }"
+
+    def show(self, moment: Moment) -> None:
+        """Draw this from now on."""
+        raise NotImplementedError
+
+    def own_keys(self) -> Iterator[tuple[str, str]]:
+        """Those of its keys that do something now, with what they do, for the footer."""
+        return iter(())
+
+    def table(self) -> Table | None:
+        """The list that keys and the filter work on."""
+        return next(iter(self.query(Table)), None)
+
+    @property
+    def filter_text(self) -> str:
+        table = self.table()
+        return "" if table is None else table.filter_text
+
+    def filter(self, text: str) -> None:
+        """Show only what fits. Raises `FilterError`. No-op for a page without a list."""
+        table = self.table()
+        if table is not None:
+            table.filter(text)
+
+    def can_filter(self) -> bool:
+        return self.table() is not None
+
+    def focus_list(self) -> None:
+        """Have keys go to the list, or to the console itself."""
+        table = self.table()
+        if table is not None:
+            table.focus()
+        else:
+            self.screen.set_focus(None)
+
+    def back(self) -> None:
+        """Close what was opened. No-op where nothing is."""
+
+
+class DrawnPage(Page):
+    """A page of one piece, which a function draws."""
+
+    def compose(self) -> ComposeResult:
+        yield Drawing(id="drawing")
+
+    def show(self, moment: Moment) -> None:
+        self.query_one(Drawing).draw(partial(self.lines, moment))
+
+    def lines(self, moment: Moment, width: int, height: int) -> list[Line]:
+        raise NotImplementedError

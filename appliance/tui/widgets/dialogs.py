@@ -1,0 +1,74 @@
+"""What stands over a screen for a moment: help, and a question before something is changed."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import Binding
+from textual.containers import VerticalScroll
+from textual.screen import ModalScreen
+from textual.widgets import Static
+
+from appliance.tui import ink
+from appliance.tui.line import Line, cell, words
+from appliance.tui.widgets.drawing import Drawing
+
+_CSS = """
+{name} {{ align: center middle; }}
+{name} > VerticalScroll {{
+    width: {width}; max-width: 96%; height: auto; max-height: 90%; border: round ansi_cyan; padding: 0 1;
+}}
+{name} Drawing {{ height: auto; }}
+"""
+
+
+class Help(ModalScreen[None]):
+    """Keys and words of what is seen."""
+
+    CSS = _CSS.format(name="Help", width=76)
+    BINDINGS: ClassVar[list[Any]] = [("escape,q,question_mark", "dismiss", "close")]
+
+    def __init__(self, title: str, about: str, keys: Sequence[tuple[str, str, str]]) -> None:
+        """`keys`: key, what it does, its id."""
+        super().__init__()
+        self._title = title
+        self._about = about
+        self._keys = keys
+
+    def compose(self) -> ComposeResult:
+        with VerticalScroll() as box:
+            box.border_title = self._title
+            box.border_subtitle = "esc"
+            yield Static(inspect.cleandoc(self._about) + "\n", markup=False)
+            lines = [key_line(*one) for one in self._keys]
+            drawing = Drawing(id="keys")
+            drawing.draw(lambda _width, _height: lines)
+            drawing.styles.height = len(lines)
+            yield drawing
+
+
+def key_line(key: str, does: str, name: str) -> Line:
+    return words((cell(key, 12), ink.NAME), cell(does, 40), (name, ink.QUIET))
+
+
+class Confirm(ModalScreen[bool]):
+    """A question, with what would follow. `yes` is the key that agrees."""
+
+    CSS = _CSS.format(name="Confirm", width=72)
+    BINDINGS: ClassVar[list[Any]] = [Binding("escape,n,q", "dismiss(False)", "no")]
+
+    def __init__(self, question: str, impact: str, yes: str = "y") -> None:
+        super().__init__()
+        self._question = question
+        self._impact = impact
+        self._bindings.bind(yes, "dismiss(True)", "yes", key_display=yes)
+        self._yes = yes
+
+    def compose(self) -> ComposeResult:
+        with VerticalScroll() as box:
+            box.border_title = self._question
+            box.border_subtitle = f"{self._yes.partition(',')[0]} yes · esc no"
+            yield Static(self._impact, markup=False)

@@ -1,0 +1,250 @@
+"""A box in the middle of its work, as its API tells of it: the views that the screens are drawn from in tests."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+from appliance import __version__
+from appliance.api.cache_views import CacheView, SessionCache, SessionCaches, TierView
+from appliance.api.eviction_page import EvictedBlock
+from appliance.api.routing_views import (
+    CandidateView,
+    CostView,
+    DecisionView,
+    OutcomeView,
+    OverlapView,
+    Routing,
+    RoutingTotals,
+)
+from appliance.api.views import (
+    BoxStatus,
+    DiskTierView,
+    EvictionsView,
+    EvictionView,
+    HostTierView,
+    LatencyView,
+    LeadsView,
+    ModelView,
+    QueueView,
+    RateView,
+    RegretView,
+    RequestsView,
+    WorkerView,
+)
+from appliance.tui.frame import Frame
+from appliance.tui.machine import Load
+from appliance.tui.policy_text import ActivePolicy, PolicyRule
+
+NOW = 1_790_000_000.0
+STARTED_AT = NOW - 8_000
+
+
+def worker(number: int, **changes: Any) -> WorkerView:
+    base: dict[str, Any] = {
+        "id": number,
+        "phase": "running",
+        "pid": 4000 + number,
+        "devices": [f"cuda:{number}"],
+        "restarts": 0,
+        "running_requests": 3 + number,
+        "prefill_blocks_queued": 12,
+        "kv_blocks_total": 12_000,
+        "kv_blocks_indexed": 9_400 - 900 * number,
+        "kv_usage": 0.31,
+        "index_in_step": True,
+        "event_batches": 81_022,
+        "event_gaps": 0,
+        "event_resets": 0,
+        "last_error": None,
+        "leads": LeadsView(spared=2, held_back=31, in_vain=1),
+    }
+    return WorkerView(**(base | changes))
+
+
+def host(**changes: Any) -> HostTierView:
+    base = {"bytes": 64 * 2**30, "rows": 32_768, "used": 20_480, "held": 1_024, "indexed": 20_470, "stored": 71_000}
+    rest = {"evicted": 12_000, "dropped_stores": 0, "reaped_rows": 0, "reaped_leases": 0, "rebuilds": 0}
+    return HostTierView(**(base | rest | changes))
+
+
+def disk(**changes: Any) -> DiskTierView:
+    counts = dict.fromkeys(
+        [
+            "restored",
+            "evicted",
+            "refused",
+            "bad",
+            "dropped_full",
+            "dropped_budget",
+            "dropped_gone",
+            "write_errors",
+            "read_errors",
+            "late",
+            "skipped",
+            "restarts",
+            "held",
+        ],
+        0,
+    )
+    base = {"pid": 4100, "opened": "found sound", "is_direct": True, "bytes": 512 * 2**30, "row_bytes": 2**21}
+    base |= {"rows": 262_144, "used": 55_000, "written": 61_000, "queued": 4, "written_today": 3 * 2**30}
+    return DiskTierView(**(counts | base | {"promoted": 4_100, "asked": 900} | changes))
+
+
+def status(second: int = 0, **changes: Any) -> BoxStatus:
+    """So many seconds after `NOW`: counters have grown, with more and less of it read from cache."""
+    prompt = 1_273_000 + 4_000 * second
+    cached = 1_100_000 + 3_600 * second + round(2_000 * math.sin(second / 9))
+    base: dict[str, Any] = {
+        "version": __version__,
+        "phase": "running",
+        "activity": None,
+        "pid": 3999,
+        "endpoint": "http://127.0.0.1:8000",
+        "started_at": STARTED_AT,
+        "uptime_seconds": 8_000.0 + second,
+        "model": ModelView(id="qwen3-8b", source="Qwen/Qwen3-8B", context_tokens=131_072),
+        "workers": [worker(0), worker(1)],
+        "requests": RequestsView(active=7, finished=1_204 + second, failed=0, aborted=3, resumed=1),
+        "cache_since_start": RateView(
+            prompt_tokens=prompt, cached_tokens=cached, hit_rate=cached / prompt, host_tokens=cached // 9
+        ),
+        "cache_last_minute": RateView(
+            prompt_tokens=240_000, cached_tokens=223_500, hit_rate=0.93125, host_tokens=24_000
+        ),
+        "completion_tokens": 310_000 + 180 * second + round(600 * math.sin(second / 7)),
+        "stabilised": {"attribution": 40},
+        "latency": LatencyView(ttft_p50_ms=180.0, ttft_p99_ms=1_430.0, loop_lag_p99_ms=2.1, loop_lag_max_ms=9.0),
+        "evictions": EvictionsView(
+            by_kind=[
+                EvictionView(cause="other_session", rule="coding-agent.toml:12", region="tail", blocks=900),
+                EvictionView(cause="same_session", rule=None, region=None, blocks=44),
+            ],
+            awaited=3,
+        ),
+        "host": host(stored=71_000 + 9 * second, used=20_480 + 5 * second),
+        "disk": disk(written=61_000 + 4 * second, used=55_000 + 4 * second),
+        "queue": QueueView(
+            waiting=2, waiting_tokens=81_000, oldest_seconds=1.4, prefill_use=0.62, refused={"full": 1}, set_aside=2
+        ),
+        "speculations": {"hit": 12, "unused": 3},
+        "regrets": [
+            RegretView(reason="cost", settled=900, regretted=41, regret_seconds=12.5),
+            RegretView(reason="tie", settled=80, regretted=2, regret_seconds=0.4),
+        ],
+    }
+    return BoxStatus(**(base | changes))
+
+
+def cache() -> CacheView:
+    return CacheView(
+        16,
+        [
+            TierView("gpu", 0, 12_000, 9_400, 3_100, 24 * 2**30),
+            TierView("gpu", 1, 12_000, 8_500, 2_900, 24 * 2**30),
+            TierView("host", None, 32_768, 20_480, 1_024, 64 * 2**30),
+            TierView("disk", None, 262_144, 55_000, 0, 512 * 2**30),
+        ],
+    )
+
+
+def sessions(number: int = 12) -> SessionCaches:
+    """A lead with two subagents, then others."""
+    listed = [
+        SessionCache("claude-7f3a", None, "tool_wait", 84_200, {"0": 81_920}, 84_000),
+        SessionCache("claude-7f3a/explore", "claude-7f3a", "running", 21_300, {"0": 18_000, "1": 2_400}, 20_000),
+        SessionCache("claude-7f3a/review", "claude-7f3a", "finished", 12_800, {}, 12_000),
+    ]
+    states = ("idle", "running", "tool_wait", "finished")
+    for place in range(3, number):
+        tokens = 3_000 + 1_700 * place
+        on_gpu = {str(place % 2): tokens if place % 3 else tokens // 2}
+        listed.append(SessionCache(f"pi-{place:04}", None, states[place % 4], tokens, on_gpu, tokens // 4))  # type: ignore[arg-type]
+    return SessionCaches(listed[:number], number)
+
+
+def candidate(number: int, gpu: int, total: float, **cost: float) -> CandidateView:
+    parts = dict.fromkeys(("prefill", "load", "queue", "decode", "crowding", "displacement", "affinity", "other"), 0.0)
+    return CandidateView(
+        worker=number,
+        overlap=OverlapView(gpu=gpu, host=max(gpu, 24_000), disk=max(gpu, 24_000), remote=max(gpu, 24_000)),
+        pending_tokens=0,
+        missing_tokens=31_000 - max(gpu, 24_000),
+        running_requests=3 + number,
+        queued_tokens=4_000 * number,
+        cost=CostView(**(parts | cost), total=total),
+    )
+
+
+def routing(number: int = 30) -> Routing:
+    decisions = []
+    for place in range(number):
+        best = place % 5 == 4
+        decisions.append(
+            DecisionView(
+                request_id=f"chatcmpl-{place:04x}",
+                age_seconds=1.5 + 2 * place,
+                worker=place % 2,
+                reason="tie" if place % 7 == 6 else "cost",
+                why=f"worker {place % 2} is cheapest: it holds 30,720 of 31,000 tokens",
+                prompt_tokens=31_000 + place,
+                candidates=[
+                    candidate(0, 30_720, 0.31, prefill=0.12, queue=0.1, decode=0.09),
+                    candidate(1, 0, 1.84, prefill=1.6, load=0.2, decode=0.04),
+                ],
+                outcome=None if place == 0 else OutcomeView(30_720, 0.2, 0, 1 if best else 0, 0.4 if best else 0.0),
+            )
+        )
+    return Routing(RoutingTotals(1_204, 1_180, 43, 12.9, 81_000, 0), decisions)
+
+
+def evictions(number: int = 40) -> tuple[EvictedBlock, ...]:
+    return tuple(
+        EvictedBlock(
+            number=place,
+            at=NOW - 200 + 4 * (place // 5),
+            worker=place % 2,
+            block_hash=f"{place * 7919:08x}",
+            first_token=16 * place,
+            region="tail" if place % 3 else "system",
+            owner="pi-0003" if place < 20 else "claude-7f3a/review",
+            age_seconds=320.0 + place,
+            priority=20,
+            rule="coding-agent.toml:12" if place % 3 else None,
+            awaited=place == 11,
+            cause="other_session",
+            cause_session="claude-7f3a",
+            cause_request="msg_01",
+        )
+        for place in range(number)
+    )
+
+
+def policy() -> ActivePolicy:
+    rules = [
+        PolicyRule("coding-agent.toml:8", {"region": ["system", "tools"]}, 90, None, ["gpu", "host", "disk"], False),
+        PolicyRule("coding-agent.toml:12", {"state": ["finished"]}, 5, 30.0, ["gpu"], True),
+        PolicyRule("coding-agent.toml:17", {}, 35, None, ["gpu", "host", "disk"], False),
+    ]
+    return ActivePolicy(
+        "coding-agent", "For coding agents: prompts that come back every few seconds", "forecast", rules
+    )
+
+
+def frame(second: int = 0, **changes: Any) -> Frame:
+    """Everything that a screen may want, at `NOW` and so many seconds."""
+    at = NOW + second
+    whole = Frame(
+        at=at,
+        said_at=at,
+        status=status(second),
+        cache=cache(),
+        sessions=sessions(),
+        routing=routing(),
+        evictions=evictions(),
+        policy=policy(),
+        loads={0: Load(0.42, 5 * 2**30), 1: Load(0.38, 5 * 2**30)},
+    )
+    return dataclasses.replace(whole, **changes)
