@@ -28,7 +28,7 @@ def run(options: argparse.Namespace) -> int:
 def _answer(told: dict[str, Any]) -> Iterator[str]:
     """A paragraph for each finding, in the order of the prompt; of very many the small ones are left out."""
     yield told["request"]["id"]
-    yield from textwrap.wrap(told["asked"], WIDTH)
+    yield from _wrapped(told["asked"])
     findings = told["findings"]
     shown = sorted(findings, key=lambda one: -one["tokens"])[:MOST_FINDINGS]
     for one in findings:
@@ -46,6 +46,11 @@ def _finding(one: dict[str, Any]) -> Iterator[str]:
     count = f"{one['tokens']:,} token{'' if one['tokens'] == 1 else 's'}"
     where = f"{one['start']:,} to {one['start'] + one['tokens']:,}"
     yield f"{count}, {where}{cost}"
-    yield from textwrap.wrap(one["text"], WIDTH, initial_indent="  ", subsequent_indent="  ")
+    yield from _wrapped(one["text"], "  ")
     if one["advice"] is not None:
-        yield from textwrap.wrap(one["advice"], WIDTH, initial_indent="  → ", subsequent_indent="    ")
+        yield from _wrapped(one["advice"], "  → ")
+
+
+def _wrapped(text: str, begin: str = "") -> list[str]:
+    """Ids stay whole."""
+    return textwrap.wrap(text, WIDTH, initial_indent=begin, subsequent_indent=" " * len(begin), break_on_hyphens=False)
