@@ -166,7 +166,9 @@ class RunningBox:
 
     def requests(self) -> RequestDesk:
         pipeline = self._opened()
-        return RequestDesk(pipeline, pipeline.stabiliser.rules, has_host_tier=self._arena is not None)
+        database = None if self.chronicle is None else self.chronicle.database
+        rules, has_host_tier = pipeline.stabiliser.rules, self._arena is not None
+        return RequestDesk(pipeline, rules, has_host_tier=has_host_tier, database=database)
 
     def hints(self) -> HintDesk:
         pipeline, caretaker = self._opened(), self._care()

@@ -8,6 +8,7 @@ from typing import Protocol
 from appliance.api.cache_views import CacheView, Flushes, SessionCaches, TierName, Verification
 from appliance.api.eviction_page import EvictionPage
 from appliance.api.hint_views import Actions, HintAnswer, HintRequest, Hints, HintWithdrawn
+from appliance.api.lint_views import Lint
 from appliance.api.policy_views import (
     PolicyBody,
     PolicyChange,
@@ -74,6 +75,10 @@ class RequestDesk(Protocol):
 
     async def why(self, name: str) -> Why | None:
         """As `find`."""
+        ...
+
+    async def lint(self, seconds: float) -> Lint:
+        """What clients changed from turn to turn in the requests that came in the last `seconds`."""
         ...
 
 

@@ -13,6 +13,7 @@ from appliance.api.box import Box
 from appliance.api.fields import refusal
 from appliance.api.item_pages import number_in
 from appliance.api.json_route import answered
+from appliance.api.lint_views import DEFAULT_SECONDS, MAX_SECONDS
 from appliance.api.local import refuse_strangers
 from appliance.api.problems import NothingOfThisName, openai_problem
 from appliance.api.request_views import DEFAULT_LISTED, MAX_LISTED, MAX_TIME
@@ -46,6 +47,15 @@ def add_request_routes(app: FastAPI, box: Box) -> None:
             return await _found(request_id, box.requests().why(request_id))
 
         return await answered(request, openai_problem, explained)
+
+    @app.get("/box/v1/lint")
+    async def lint(request: Request) -> Response:
+        async def linted() -> Any:
+            refuse_strangers(request.scope, REQUESTS)
+            seconds = number_in(request.query_params, "last", 1, MAX_SECONDS) or DEFAULT_SECONDS
+            return await box.requests().lint(seconds)
+
+        return await answered(request, openai_problem, linted)
 
 
 async def _found(request_id: str, looked_up: Awaitable[Any]) -> Any:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import textwrap
 from collections.abc import Iterator
 from typing import Any, Final
 from urllib.parse import quote
 
+from appliance.commands.columns import wrapped
 from appliance.commands.context import read_context
 
-WIDTH: Final = 110
 MOST_FINDINGS: Final = 12
 LEAST_SECONDS: Final = 0.1
 """What took less is not worth a word."""
@@ -28,7 +27,7 @@ def run(options: argparse.Namespace) -> int:
 def _answer(told: dict[str, Any]) -> Iterator[str]:
     """A paragraph for each finding, in the order of the prompt; of very many the small ones are left out."""
     yield told["request"]["id"]
-    yield from _wrapped(told["asked"])
+    yield from wrapped(told["asked"])
     findings = told["findings"]
     shown = sorted(findings, key=lambda one: -one["tokens"])[:MOST_FINDINGS]
     for one in findings:
@@ -46,11 +45,6 @@ def _finding(one: dict[str, Any]) -> Iterator[str]:
     count = f"{one['tokens']:,} token{'' if one['tokens'] == 1 else 's'}"
     where = f"{one['start']:,} to {one['start'] + one['tokens']:,}"
     yield f"{count}, {where}{cost}"
-    yield from _wrapped(one["text"], "  ")
+    yield from wrapped(one["text"], "  ")
     if one["advice"] is not None:
-        yield from _wrapped(one["advice"], "  → ")
-
-
-def _wrapped(text: str, begin: str = "") -> list[str]:
-    """Ids stay whole."""
-    return textwrap.wrap(text, WIDTH, initial_indent=begin, subsequent_indent=" " * len(begin), break_on_hyphens=False)
+        yield from wrapped(one["advice"], "  → ")

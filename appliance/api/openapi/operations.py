@@ -17,6 +17,7 @@ from appliance.api.eviction_routes import MAX_LIMIT as MAX_EVICTIONS
 from appliance.api.hint_routes import MAX_LIMIT as MAX_ACTIONS
 from appliance.api.hint_views import MAX_NAME, Actions, HintAnswer, HintRequest, Hints, HintWithdrawn
 from appliance.api.item_pages import MAX_LIMIT, ORDERS, ItemPage
+from appliance.api.lint_views import MAX_SECONDS, Lint
 from appliance.api.messages_bodies import EventBody, MessageBody, TokenCount
 from appliance.api.model_list import MAX_LIMIT as MAX_MODELS
 from appliance.api.model_list import ModelBody, ModelPage, OpenAIModel, OpenAIModels
@@ -189,6 +190,13 @@ BOX_OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
         RequestView,
         parameters=_in_path("request_id"),
         errors=(403, 404, 503),
+    ),
+    ("GET", "/box/v1/lint"): Operation(
+        Group.BOX,
+        "What clients change from turn to turn, what it costs, and which rule is for it; for the box's own machine",
+        Lint,
+        parameters=(Parameter("last", {"type": "integer", "minimum": 1, "maximum": MAX_SECONDS}),),
+        errors=(400, 403, 503),
     ),
     ("GET", "/box/v1/requests/{request_id}/why"): Operation(
         Group.BOX,

@@ -35,6 +35,7 @@ from appliance.api.hint_views import (
     HintView,
     HintWithdrawn,
 )
+from appliance.api.lint_views import BusterView, Lint
 from appliance.api.problems import NothingOfThisName
 from appliance.api.request_views import BlameView, Finding, RangeView, RequestList, RequestView, Why
 from appliance.api.routing_views import (
@@ -224,6 +225,11 @@ REQUEST = RequestView(
 WHY = Why(REQUEST, "session s asked", [Finding(20, 16, "recomputed", "evicted", "for sub", "more memory", 0.4)])
 
 
+BUSTER = BusterView(
+    "claude-cli/2", "system", None, "attribution", False, 2, 3, 8000, 4.5, "cch=1", "cch=2", "chatcmpl-t1", "turn it on"
+)
+
+
 class ScriptedRequests:
     """Knows one request. `asked` are the lists that were asked for."""
 
@@ -239,6 +245,9 @@ class ScriptedRequests:
 
     async def why(self, name: str) -> Why | None:
         return WHY if await self.find(name) else None
+
+    async def lint(self, seconds: float) -> Lint:
+        return Lint(seconds, 3, [BUSTER])
 
 
 class ScriptedCare:

@@ -46,3 +46,16 @@ async def test_a_query_that_means_nothing_is_refused_by_name(query: str) -> None
 @pytest.mark.parametrize("path", ["", "/last", "/last/why"])
 async def test_strangers_are_told_nothing(path: str) -> None:
     assert (await ask(ScriptedBox(), path, client="10.0.0.9")).status_code == 403
+
+
+async def test_what_clients_change_is_told_for_a_time() -> None:
+    async def linted(query: str) -> httpx.Response:
+        app = create_app(ScriptedInference(), ScriptedBox(), max_body_bytes=10_000, max_requests=1)
+        transport = httpx.ASGITransport(app, client=("127.0.0.1", 5))
+        async with httpx.AsyncClient(transport=transport, base_url="http://box") as http:
+            return await http.get(f"/box/v1/lint{query}")
+
+    assert (await linted("")).json()["seconds"] == 3600
+    told = (await linted("?last=60")).json()
+    assert (told["seconds"], told["busters"][0]["rule"]) == (60, "attribution")
+    assert (await linted("?last=0")).status_code == 400

@@ -3,7 +3,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from tests.unit.api.scripted import REQUEST, WHY
+from tests.unit.api.scripted import BUSTER, REQUEST, WHY
 from tests.unit.commands.answering_box import documents, running_box
 from tests.unit.commands.conftest import Place
 
@@ -57,3 +57,27 @@ def test_of_very_many_findings_the_small_ones_are_counted(place: Place) -> None:
         out = place.command("why", "a/b").out
     assert out.count("for sub") == 12
     assert f"8 smaller ranges with {sum(range(81, 89))} tokens" in out
+
+
+def test_lint_says_who_changes_what_and_what_it_costs(place: Place) -> None:
+    told = {"seconds": 1800.0, "requests": 3, "busters": [msgspec.to_builtins(BUSTER)]}
+    with running_box(place.runtime, documents() | {"/box/v1/lint?last=1800": told}):
+        assert place.command("lint", "--last", "30min").out.splitlines() == [
+            "3 requests in the last 30min",
+            "",
+            "claude-cli/2: something changed in system in 2 of 3 requests; 8,000 tokens computed anew, some 4.5 s",
+            "  then 'cch=1', now 'cch=2', in chatcmpl-t1",
+            "  → turn it on",
+        ]
+        assert place.command("lint", "--last", "30min", "--json").json == told
+
+
+def test_lint_says_when_there_is_nothing(place: Place) -> None:
+    told = {"seconds": 3600.0, "requests": 0, "busters": []}
+    with running_box(place.runtime, documents() | {"/box/v1/lint?last=3600": told}):
+        assert "none of them" in place.command("lint").out
+
+
+def test_a_time_that_is_none_is_refused_by_name(place: Place) -> None:
+    answer = place.command("lint", "--last", "soon")
+    assert (answer.code, "--last 'soon' is not" in answer.err) == (2, True)
