@@ -151,6 +151,7 @@ def _book(
     is_cacheable = bool(workshop.workers[0].config.cache_config.enable_prefix_caching)
     comparison = Comparison(workshop.renderer.text_of, RecordText(record_text))
     explainer = Explainer(workshop.block_tokens, comparison, lost, is_cacheable=is_cacheable)
+    explainer.seen.warm_up()
     book = RequestBook(explainer, recorder, hears_evictions=retention is not None)
     if retention is not None:
         book.plan_of = partial(_plan_of, retention)
