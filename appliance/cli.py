@@ -10,7 +10,7 @@ from importlib import import_module
 
 from appliance import __version__
 from appliance.errors import BoxError, NotRunning, SettingsError, nearest
-from appliance.options import cache, config, events, policy, stabilise, whatif
+from appliance.options import cache, config, console, events, policy, stabilise, whatif
 from appliance.options.shared import PRECEDENCE, add_command, box_options, common_options
 
 EXIT_ERROR = 1
@@ -24,6 +24,7 @@ examples:
   dynamo-box                                      start a box here, or attach to the one that runs: `dynamo-box up`
   dynamo-box serve --model Qwen/Qwen3-8B --port 9000
   dynamo-box status --json
+  dynamo-box console                              look at the box that runs, and steer it
   dynamo-box stop                                 let running requests finish, then end
   dynamo-box doctor                               is this machine fit, and what to do if not
 
@@ -99,7 +100,7 @@ def build_parser() -> argparse.ArgumentParser:
     stop.add_argument("--now", action="store_true", help="do not wait for running requests")
     add_command(commands, "doctor", "check this machine and say what to do", [common, box])
     add_command(commands, "models", "what is served here, and what could be", [common])
-    for noun in (stabilise, policy, cache, events, whatif):
+    for noun in (console, stabilise, policy, cache, events, whatif):
         noun.add(commands, common)
     config.add(commands, common, box)
     return parser

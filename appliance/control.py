@@ -51,7 +51,7 @@ class Control:
     def events(self, route: str) -> Iterator[Any]:
         """The JSON of each event of the stream at `route`, until it ends. Raises as `get`; `NotRunning` also when the
         box is gone in the middle."""
-        connection = _UnixConnection(self._path, STREAM_SECONDS)
+        connection = UnixConnection(self._path, STREAM_SECONDS)
         try:
             connection.request("GET", route)
             response = connection.getresponse()

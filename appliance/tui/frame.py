@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from appliance.api.eviction_page import EvictedBlock
     from appliance.api.routing_views import Routing
     from appliance.api.views import BoxStatus
+    from appliance.tui.event_feed import ToldEvent
     from appliance.tui.machine import Load
     from appliance.tui.policy_text import ActivePolicy
 
@@ -24,6 +25,7 @@ class Feed(StrEnum):
     ROUTING = "routing"
     EVICTIONS = "evictions"
     POLICY = "policy"
+    EVENTS = "events"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,8 @@ class Frame:
     routing: Routing | None = None
     evictions: tuple[EvictedBlock, ...] | None = None
     policy: ActivePolicy | None = None
+    events: tuple[ToldEvent, ...] | None = None
+    """Those that this console has heard, the oldest first."""
     missed_evictions: int = 0
     """Those that were forgotten before they could be asked for."""
     loads: Mapping[int, Load] = field(default_factory=dict)

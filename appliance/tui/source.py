@@ -15,6 +15,7 @@ from appliance.api.cache_views import CacheView, SessionCaches
 from appliance.api.eviction_page import EvictedBlock, EvictionPage
 from appliance.api.routing_views import Routing
 from appliance.api.views import BoxStatus
+from appliance.tui.event_feed import EventFeed
 from appliance.tui.frame import Feed, Frame
 from appliance.tui.link import Link, LinkLost, Refused
 from appliance.tui.machine import Machine
@@ -49,6 +50,7 @@ class BoxSource:
         self._evictions: deque[EvictedBlock] = deque(maxlen=KEPT_EVICTIONS)
         self._next_eviction: int | None = None
         self._missed_evictions = 0
+        self._events = EventFeed(link)
         self._started_at: float | None = None
 
     def frame(self, feeds: frozenset[Feed]) -> Frame:
@@ -111,6 +113,8 @@ class BoxSource:
                 return msgspec.json.decode(answer, type=Routing)
             case Feed.EVICTIONS:
                 return self._newer_evictions()
+            case Feed.EVENTS:
+                return self._events.newer()
             case Feed.POLICY:
                 return msgspec.json.decode(self._link.get("/box/v1/policy"), type=ActivePolicy)
 

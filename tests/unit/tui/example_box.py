@@ -33,6 +33,7 @@ from appliance.api.views import (
     RequestsView,
     WorkerView,
 )
+from appliance.tui.event_feed import ToldEvent
 from appliance.tui.frame import Frame
 from appliance.tui.machine import Load
 from appliance.tui.policy_text import ActivePolicy, PolicyRule
@@ -70,11 +71,10 @@ def host(**changes: Any) -> HostTierView:
 
 
 def disk(**changes: Any) -> DiskTierView:
-    counts = dict.fromkeys(
-        "restored evicted refused bad dropped_full dropped_budget dropped_gone write_errors read_errors late "
-        "restarts held".split(),
-        0,
+    none = (
+        "restored evicted refused bad dropped_full dropped_budget dropped_gone write_errors read_errors late restarts"
     )
+    counts: dict[str, Any] = dict.fromkeys([*none.split(), "held"], 0)
     base = {"pid": 4100, "opened": "found sound", "is_direct": True, "bytes": 512 * 2**30, "row_bytes": 2**21}
     base |= {"rows": 262_144, "used": 55_000, "written": 61_000, "queued": 4, "written_today": 3 * 2**30}
     return DiskTierView(**(counts | base | {"promoted": 4_100, "asked": 900} | changes))
@@ -96,7 +96,11 @@ def status(second: int = 0, **changes: Any) -> BoxStatus:
         "workers": [worker(0), worker(1)],
         "requests": RequestsView(active=7, finished=1_204 + second, failed=0, aborted=3, resumed=1),
         "cache_since_start": RateView(
-            prompt_tokens=prompt, cached_tokens=cached, hit_rate=cached / prompt, host_tokens=cached // 9
+            prompt_tokens=prompt,
+            cached_tokens=cached,
+            hit_rate=cached / prompt,
+            host_tokens=cached // 9,
+            disk_tokens=cached // 40,
         ),
         "cache_last_minute": RateView(
             prompt_tokens=240_000, cached_tokens=223_500, hit_rate=0.93125, host_tokens=24_000
@@ -209,6 +213,20 @@ def evictions(number: int = 40) -> tuple[EvictedBlock, ...]:
     )
 
 
+def events(number: int = 30) -> tuple[ToldEvent, ...]:
+    told = []
+    for place in range(number):
+        request = {"request": f"chatcmpl-{place // 2:04x}", "session": f"pi-{place % 4:04}", "worker": place % 2}
+        counts = {"prompt_tokens": 31_000, "cached_tokens": 30_720 if place % 3 else 0}
+        if place % 2:
+            ended = {"outcome": "finished", "completion_tokens": 210, "first_token_seconds": 0.2, "total_seconds": 4.1}
+            told.append(ToldEvent(place, NOW - 60 + 2 * place, {"type": "request_finished"} | request | counts | ended))
+        else:
+            told.append(ToldEvent(place, NOW - 60 + 2 * place, {"type": "request_started"} | request | counts))
+    named = {"type": "policy", "name": "chat", "version": 2, "author": "operator"}
+    return (*told, ToldEvent(number, NOW - 3, named), ToldEvent(number + 1, NOW - 2, {"type": "new_kind", "what": 3}))
+
+
 def policy() -> ActivePolicy:
     rules = [
         PolicyRule("coding-agent.toml:8", {"region": ["system", "tools"]}, 90, None, ["gpu", "host", "disk"], False),
@@ -231,6 +249,7 @@ def frame(second: int = 0, **changes: Any) -> Frame:
         sessions=sessions(),
         routing=routing(),
         evictions=evictions(),
+        events=events(),
         policy=policy(),
         loads={0: Load(0.42, 5 * 2**30), 1: Load(0.38, 5 * 2**30)},
     )
