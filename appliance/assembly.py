@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,6 +20,7 @@ from appliance.cache.policy_source import load_policy
 from appliance.cache.prompt_read import Brought
 from appliance.caretaker import Caretaker
 from appliance.disk_tier import DiskTier
+from appliance.divergence import Comparison, RecordText
 from appliance.engine.hardware import detect_hardware
 from appliance.engine.host_tier.prompt_hashes import PromptHashes
 from appliance.engine.loading import load_model_side
@@ -28,14 +30,18 @@ from appliance.engine.plan import plan_workers
 from appliance.engine.prompt import Prompt
 from appliance.engine.rendering import Renderer
 from appliance.engine.worker import Worker
+from appliance.eviction_log import Evicted
+from appliance.explainer import Explainer
 from appliance.fleet import Fleet, Member
 from appliance.forecast_file import ForecastFile
 from appliance.generation import ModelCard
 from appliance.host_arena import HostArena, arena_place
-from appliance.keeper.wire import KeeperSettings
+from appliance.keeper.wire import DiskPlace, KeeperSettings, RemotePlace
+from appliance.lost_blocks import LostBlocks
 from appliance.paths import Folders
 from appliance.pipeline import Pipeline, Reading
 from appliance.process_tree import SHARED_MEMORY
+from appliance.request_book import RequestBook
 from appliance.retention import Retention
 from appliance.router.hashing import root_of
 from appliance.router.index import PrefixIndex, Tier
@@ -45,7 +51,7 @@ from appliance.router.scorers import load_scorer
 from appliance.router.shared_tier import SharedTier
 from appliance.router.warming import warm_up
 from appliance.session_forecast import SessionForecast
-from appliance.settings import DiskCacheSettings, RouterSettings, Settings
+from appliance.settings import CacheSettings, RouterSettings, Settings
 from appliance.stabiliser.rules import select_rules
 from appliance.stabiliser.stabiliser import Stabiliser
 from appliance.waiting_room import QueueLimits
@@ -67,7 +73,8 @@ class Workshop(NamedTuple):
 
 
 class Parts(NamedTuple):
-    """Without retention there is no caretaker, without a host tier no arena, without a disk tier no disk."""
+    """Without retention there is no caretaker, without a host tier no arena, without a disk tier or a remote store
+    no disk."""
 
     fleet: Fleet
     pipeline: Pipeline
@@ -114,17 +121,40 @@ def assemble(settings: Settings, model: Model, workshop: Workshop, box: RunningB
     card = ModelCard(model.served_name, workshop.renderer.context_tokens, model.created)
     fleet.on_phase = lambda member: box.events.emit(_worker_changed(member))
     pipeline = Pipeline(card, reading, router, fleet, box.accounts, retention, _limits(settings.router))
+    lost = LostBlocks(fleet.last_own_hash, partial(_claimed_seconds, retention))
+    pipeline.book = _book(workshop, lost, hears_evictions=retention is not None)
     pipeline.events = box.events
-    disk = _disk_tier(settings.cache.disk, workshop, arena)
+    disk = _disk_tier(settings.cache, workshop, arena)
     if disk is not None:
-        pipeline.recall = _recall_from(disk, workshop.hashes)
+        pipeline.recall = _recall_from(disk, workshop.hashes, router.paces)
     if retention is None:
         return Parts(fleet, pipeline, None, arena, disk)
     caretaker = Caretaker(
         retention, workshop.workers, box.accounts.evictions, workshop.learned, on_room=router.told_room
     )
     caretaker.emit = box.events.emit
+    caretaker.on_evictions = partial(_note_evictions, lost, pipeline.book)
     return Parts(fleet, pipeline, caretaker, arena, disk)
+
+
+def _book(workshop: Workshop, lost: LostBlocks, *, hears_evictions: bool) -> RequestBook:
+    is_cacheable = bool(workshop.workers[0].config.cache_config.enable_prefix_caching)
+    comparison = Comparison(workshop.renderer.text_of, RecordText.DIVERGENCE)
+    explainer = Explainer(workshop.block_tokens, comparison, lost, is_cacheable=is_cacheable)
+    return RequestBook(explainer, hears_evictions=hears_evictions)
+
+
+def _note_evictions(
+    lost: LostBlocks, book: RequestBook, worker: int, told: Sequence[Evicted], up_to: float | None
+) -> None:
+    lost.add(told)
+    if up_to is not None:
+        book.heard(worker, up_to)
+
+
+def _claimed_seconds(retention: Retention | None, evicted: Evicted) -> float | None:
+    one = evicted.eviction
+    return None if retention is None else retention.duration_seconds(one.rule, one.owner, one.first_token)
 
 
 def _worker_changed(member: Member) -> WorkerChanged:
@@ -142,20 +172,22 @@ def _host_arena(
     )
 
 
-def _disk_tier(settings: DiskCacheSettings, workshop: Workshop, arena: HostArena | None) -> DiskTier | None:
-    if arena is None or not settings.bytes:
+def _disk_tier(settings: CacheSettings, workshop: Workshop, arena: HostArena | None) -> DiskTier | None:
+    disk, remote = settings.disk, settings.remote
+    if arena is None or not (disk.bytes or remote.url):
         return None
-    place, budget = arena.place, settings.write_budget
-    told = KeeperSettings(str(place.memory), str(place.locks), str(workshop.slab), settings.bytes, budget)
-    return DiskTier(told, arena)
+    slab = DiskPlace(str(workshop.slab), disk.bytes, disk.write_budget) if disk.bytes else None
+    store = RemotePlace(remote.url, remote.timeout, remote.connections, remote.write_budget) if remote.url else None
+    return DiskTier(KeeperSettings(str(arena.place.memory), str(arena.place.locks), slab, store), arena)
 
 
-def _recall_from(disk: DiskTier, hashes: PromptHashes) -> Callable[[Prompt], Awaitable[Brought]]:
+def _recall_from(disk: DiskTier, hashes: PromptHashes, paces: Paces) -> Callable[[Prompt], Awaitable[Brought]]:
     async def recall(prompt: Prompt) -> Brought:
         if disk.is_empty:
             return Brought()
         # 200,000 tokens take 14 ms: too long for one turn of the loop.
-        return await disk.recall(await asyncio.to_thread(hashes.of, prompt))
+        found = await asyncio.to_thread(hashes.of, prompt)
+        return await disk.recall(found, paces.prefill_seconds(len(prompt.token_ids)))
 
     return recall
 

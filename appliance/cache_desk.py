@@ -53,10 +53,13 @@ class CacheDesk:
         if self._arena is not None and stats is not None:
             num_bytes = stats.rows * self._arena.row_bytes
             tiers.append(TierView("host", None, stats.rows, stats.used, stats.held, num_bytes))
-        on_disk = self._disk.stats if self._disk is not None else None
+        on_disk = self._disk.on_disk if self._disk is not None else None
         if on_disk is not None:
-            num_bytes = on_disk.rows * on_disk.row_bytes
-            tiers.append(TierView("disk", None, on_disk.rows, on_disk.used, on_disk.held, num_bytes))
+            slab = on_disk.slab
+            num_bytes = slab.rows * on_disk.counts.row_bytes
+            tiers.append(TierView("disk", None, slab.rows, slab.used, slab.held, num_bytes))
+        if self._disk is not None and self._disk.remote_url is not None:
+            tiers.append(TierView("remote", None, None, None, None, None))
         return CacheView(self._block_tokens, tiers)
 
     async def sessions(self, limit: int) -> SessionCaches:
@@ -74,7 +77,7 @@ class CacheDesk:
         checks = list(await asyncio.gather(*(self._verified(member) for member in self._fleet.members.values())))
         if self._arena is not None and self._arena.stats is not None:
             checks.append(Verified("host", None, await asyncio.to_thread(_arena_error, self._arena)))
-        if self._disk is not None:
+        if self._disk is not None and self._disk.has_disk:
             checks.append(Verified("disk", None, await _disk_error(self._disk)))
         return Verification(all(check.error is None for check in checks), checks)
 
@@ -85,7 +88,7 @@ class CacheDesk:
                 raise InvalidRequest("this box has no host tier: cache.host.bytes is 0", param="tier")
             return Flushes([Flushed("host", None, self._arena.flush())])
         if tier == "disk":
-            if self._disk is None:
+            if self._disk is None or not self._disk.has_disk:
                 raise InvalidRequest("this box has no disk tier: cache.disk.bytes is 0", param="tier")
             counted = await self._disk.flush()
             return Flushes([Flushed("disk", None, counted.blocks if counted else 0, None if counted else NO_KEEPER)])

@@ -13,13 +13,13 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from appliance.box_events import BlocksEvicted, Dropped, Event
+from appliance.box_events import BlocksEvicted, Dropped, Event, HintChanged
 from appliance.cache.claims import DEFAULT_PRIORITY
 from appliance.cache.errors import InvalidForecast
 from appliance.cache.eviction_facts import Order
 from appliance.cache.forecast import FINISHED
 from appliance.cache.policy import Policy
-from appliance.engine.retention.eviction import EvictionBatch
+from appliance.engine.retention.eviction import Eviction, EvictionBatch
 from appliance.engine.retention.worth import Worth
 from appliance.errors import WorkerDied
 from appliance.eviction_log import Evicted, EvictionLog
@@ -46,6 +46,9 @@ MOST_POLICIES: Final = 8
 """Earlier policies whose rules are told apart when the policy changes."""
 APPLY_SECONDS: Final = 10.0
 """How long a change of policy waits for the engines; one that takes longer is told as soon as it answers."""
+
+OnEvictions = Callable[[int, Sequence[Evicted], float | None], None]
+"""A worker, what it had to evict, and until when (in seconds since 1970) that is all; `None`: there is more."""
 
 log = logging.getLogger(__name__)
 
@@ -75,8 +78,8 @@ class LeadCounts(NamedTuple):
 
 
 class Caretaker:
-    """Owns the active policy. `on_room` is told what is free in each worker's cache. An engine that does not answer is
-    left alone until it does, or is started again."""
+    """Owns the active policy. `on_room` is told what is free in each worker's cache, `on_evictions` what had to go. An
+    engine that does not answer is left alone until it does, or is started again."""
 
     def __init__(
         self,
@@ -90,11 +93,12 @@ class Caretaker:
         wall_clock: Callable[[], float] = time.time,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        self._retention = retention
+        self.retention = retention
         self._workers = workers
         self._evictions = evictions
         self._store = store
         self._on_room = on_room
+        self.on_evictions: OnEvictions = lambda _worker, _told, _up_to: None
         self.emit: Callable[[Event], None] = lambda _event: None
         """Told of evictions."""
         self._clock = clock
@@ -109,7 +113,7 @@ class Caretaker:
 
     @property
     def policy(self) -> Policy:
-        return self._retention.policy
+        return self.retention.policy
 
     def leads(self, worker_id: int) -> LeadCounts | None:
         """As the worker's engine told last; `None` while it has told nothing, or is none of this caretaker's."""
@@ -139,9 +143,13 @@ class Caretaker:
     def tick(self) -> None:
         """Begin to attend to every engine that is up and has done with the last time."""
         keeps = self._keeps()
-        for name in self._retention.over():
+        for name in self.retention.over():
             for told in self._told.values():
                 told.to_plan[name] = None
+        for hint in self.retention.hints.expire():
+            for told in self._told.values():
+                told.to_plan[hint.session] = None
+            self.emit(HintChanged(hint.id, hint.verb, hint.session, "expired", None))
         for worker in self._workers:
             if worker.alive and worker.plan.id not in self._busy:
                 self._start(worker, keeps)
@@ -151,12 +159,35 @@ class Caretaker:
         if self._busy:
             await asyncio.wait(self._busy.values(), timeout=APPLY_SECONDS)
 
+    async def replan(self, session: str) -> dict[int, int]:
+        """Tell all engines at once what the session's blocks are worth now. By worker, on how many blocks of its last
+        prompt; an engine that does not answer is told with the next second."""
+        await self.settled()
+        payload = self.retention.plan(session)
+        if payload is None:
+            return {}
+        telling = {
+            worker.plan.id: asyncio.create_task(worker.replan(session, payload))
+            for worker in self._workers
+            if worker.alive
+        }
+        if telling:
+            await asyncio.wait(telling.values(), timeout=APPLY_SECONDS)
+        told: dict[int, int] = {}
+        for worker_id, task in telling.items():
+            if task.done() and not task.cancelled() and task.exception() is None:
+                told[worker_id] = task.result()
+            else:
+                task.cancel()
+                self._told[worker_id].to_plan[session] = None
+        return told
+
     async def apply(self, policy: Policy) -> None:
         """From now on plans are by this policy, and what is resident is worth what it says; nothing is dropped."""
-        self._retention.policy = policy
+        self.retention.policy = policy
         self._policies.append(policy)
-        worths = worths_under(policy, self._policies, self._retention.keeps_thinking)
-        sessions = dict.fromkeys(self._retention.sessions())
+        worths = worths_under(policy, self._policies, self.retention.keeps_thinking)
+        sessions = dict.fromkeys(self.retention.sessions())
         await self.settled()
         for told in self._told.values():
             told.worths = worths
@@ -167,7 +198,7 @@ class Caretaker:
     async def save(self) -> None:
         """What the forecast has learned since the last time, if anything."""
         self._saved_at = self._clock()
-        forecast = self._retention.forecast
+        forecast = self.retention.forecast
         if self._store is None or forecast is None or forecast.observed_gaps == self._saved_gaps:
             return
         self._saved_gaps = forecast.observed_gaps
@@ -177,7 +208,7 @@ class Caretaker:
             log.warning("the forecast could not be saved: %s", error)
 
     async def _restore(self) -> None:
-        forecast = self._retention.forecast
+        forecast = self.retention.forecast
         if self._store is None or forecast is None:
             return
         try:
@@ -190,7 +221,7 @@ class Caretaker:
 
     def _keeps(self) -> dict[str, float] | None:
         """What the forecast says of idle sessions now; `None` where it does not decide."""
-        forecast = self._retention.forecast
+        forecast = self.retention.forecast
         return None if forecast is None or self.policy.order is not Order.FORECAST else forecast.keeps()
 
     def _start(self, worker: Worker, keeps: dict[str, float] | None) -> None:
@@ -220,12 +251,12 @@ class Caretaker:
             names = list(islice(told.to_plan, MOST_PLANS))
             for name in names:
                 del told.to_plan[name]
-            plans = {name: self._retention.plan(name) for name in names}
+            plans = {name: self.retention.plan(name) for name in names}
             await worker.replan_all({name: plan for name, plan in plans.items() if plan is not None})
 
     async def _tell_keeps(self, worker: Worker, told: _Told, keeps: dict[str, float] | None) -> None:
         """Only of sessions that are worth something else than they were told to be, and still idle."""
-        forecast = self._retention.forecast
+        forecast = self.retention.forecast
         if forecast is None or keeps is None:
             if told.is_forecast:
                 told.is_forecast, told.keeps = False, {}
@@ -241,16 +272,21 @@ class Caretaker:
 
     async def _hear_evictions(self, worker: Worker) -> None:
         for _ in range(MOST_ROUNDS):
+            asked_at = self._wall_clock()
             batch = await worker.evictions(MOST_EVICTIONS)
             first, dropped = self._evictions.counts.total(), self._evictions.num_dropped
             self._evictions.told(worker.plan.id, batch)
             now = self._wall_clock()
-            for eviction in batch.evictions:
-                region = self._retention.region(eviction.owner, eviction.first_token)
-                self._evictions.add(Evicted(now, worker.plan.id, region, eviction))
+            told = [self._evicted(worker.plan.id, one, now) for one in batch.evictions]
+            for evicted in told:
+                self._evictions.add(evicted)
+            self.on_evictions(worker.plan.id, told, None if batch.num_left else asked_at)
             self._tell(worker.plan.id, batch, first, self._evictions.num_dropped - dropped)
             if not batch.num_left:
                 return
+
+    def _evicted(self, worker_id: int, eviction: Eviction, now: float) -> Evicted:
+        return Evicted(now, worker_id, self.retention.region(eviction.owner, eviction.first_token), eviction)
 
     def _tell(self, worker_id: int, batch: EvictionBatch, first: int, dropped: int) -> None:
         if batch.evictions:

@@ -76,8 +76,12 @@ class Control:
         """Have something done that may take so long; the box's answer. Raises as `put`."""
         return self._accepted("POST", route, body, timeout_seconds)
 
+    def delete(self, route: str) -> Any:
+        """Remove what is at `route`; the box's answer. Raises as `put`."""
+        return self._accepted("DELETE", route, None, CHANGE_SECONDS)
+
     def _accepted(self, method: str, route: str, body: Any, timeout_seconds: float) -> Any:
-        status, document = self._document(method, route, timeout_seconds, json.dumps(body))
+        status, document = self._document(method, route, timeout_seconds, None if body is None else json.dumps(body))
         if status != http.HTTPStatus.OK:
             raise BoxError(_reason(document))
         return document

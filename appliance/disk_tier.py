@@ -17,9 +17,11 @@ import msgspec
 from appliance.cache.arena.tables import Keys
 from appliance.cache.prompt_read import Brought
 from appliance.host_arena import HostArena
+from appliance.keeper.remote.breaker import State
 from appliance.keeper.wire import (
     MAX_FRAME,
     Counted,
+    DiskStats,
     Flush,
     KeeperSettings,
     KeeperStats,
@@ -31,10 +33,12 @@ from appliance.keeper.wire import (
     frame,
     read_frame,
 )
+from appliance.recall_pace import RecallPace
 from appliance.restarts import RestartBudget
 
 RECALL_SECONDS: Final = 1.0
-"""The longest that a request waits for the disk. What comes later is in the arena for the next one."""
+"""So long a request waits for the disk at least; longer only while computing would take longer still. What comes later
+is in the arena for the next one."""
 MAX_WAITING: Final = 64
 """Requests that wait for the disk at a time; a further one goes on without."""
 MAX_OVERDUE: Final = 4
@@ -50,13 +54,14 @@ log = logging.getLogger("dynamo_box.disk_tier")
 
 
 class DiskTier:
-    """Below this arena, on the disk that the settings name."""
+    """Below this arena, on the disk and in the remote store that the settings name, if they do."""
 
     def __init__(self, settings: KeeperSettings, arena: HostArena, restarts: RestartBudget | None = None) -> None:
         self.stats: KeeperStats | None = None
-        """As told last; `None` until the keeper has opened its slab."""
+        """As told last; `None` until the keeper has opened what it has."""
         self.asked = self.late = 0
         """Requests for which blocks were asked for, and those that went on before all were there."""
+        self.pace = RecallPace()
         self._settings = settings
         self._arena = arena
         self.restarts = restarts or RestartBudget(5, 600.0, 1.0, 30.0)
@@ -64,6 +69,7 @@ class DiskTier:
         self._waiting: dict[int, asyncio.Future[None]] = {}
         self._overdue: set[int] = set()
         self._brought: dict[int, Brought] = {}
+        self._began: dict[int, float] = {}
         """Of those that wait or are overdue."""
         self._counting: dict[int, asyncio.Future[Counted | None]] = {}
         self._next = 0
@@ -89,10 +95,28 @@ class DiskTier:
     @property
     def is_empty(self) -> bool:
         """Nothing can be recalled, as far as is known."""
-        return self.stats is None or not self.stats.used
+        if (stats := self.stats) is None:
+            return True
+        is_asked = stats.remote is not None and stats.remote.counts.reading != State.OPEN
+        return not is_asked and (stats.disk is None or not stats.disk.slab.used)
 
-    async def recall(self, hashes: Keys) -> Brought:
-        """Have the blocks of a prompt brought into the arena, its head first; `hashes` are what engines call them.
+    @property
+    def on_disk(self) -> DiskStats | None:
+        """As told last; `None` without a slab, too."""
+        return self.stats.disk if self.stats is not None else None
+
+    @property
+    def has_disk(self) -> bool:
+        return self._settings.disk is not None
+
+    @property
+    def remote_url(self) -> str | None:
+        """Of the remote store, if there is one."""
+        return self._settings.remote.url if self._settings.remote is not None else None
+
+    async def recall(self, hashes: Keys, computing_seconds: float = 0.0) -> Brought:
+        """Have the blocks of a prompt brought into the arena, its head first; `hashes` are what engines call them,
+        `computing_seconds` what making them anew would take.
 
         Returns when they are there, when it is known that no more can be, or when the time is over; what comes after
         that is told in the answer too.
@@ -102,13 +126,16 @@ class DiskTier:
         is_busy = len(self._waiting) >= MAX_WAITING or len(self._overdue) >= MAX_OVERDUE
         if self.is_empty or is_busy or not self._arena.lacks(keys):
             return brought
+        if computing_seconds and not self.pace.pays(computing_seconds / len(keys)):
+            return brought
         self.asked += 1
         number, self._next = self._next, self._next + 1
         answer = self._waiting[number] = asyncio.get_running_loop().create_future()
         self._brought[number] = brought
+        self._began[number] = time.monotonic()
         try:
             if self._say(Promote(number, keys.tobytes())):
-                async with asyncio.timeout(RECALL_SECONDS):
+                async with asyncio.timeout(max(RECALL_SECONDS, computing_seconds)):
                     await answer
         except TimeoutError:
             self.late += 1
@@ -116,7 +143,7 @@ class DiskTier:
         finally:
             del self._waiting[number]
             if number not in self._overdue:
-                self._brought.pop(number, None)
+                self._forget(number)
         return brought
 
     async def verify(self) -> Counted | None:
@@ -141,10 +168,18 @@ class DiskTier:
         finally:
             del self._counting[number]
 
+    def _learn(self, number: int) -> None:
+        if number in self._brought:
+            self.pace.learn(self._brought[number].from_below, time.monotonic() - self._began[number])
+
+    def _forget(self, number: int) -> None:
+        self._brought.pop(number, None)
+        self._began.pop(number, None)
+
     def _end(self, number: int) -> None:
         """Nothing more will come of it."""
         self._overdue.discard(number)
-        self._brought.pop(number, None)
+        self._forget(number)
         if (answer := self._waiting.get(number)) is not None and not answer.done():
             answer.set_result(None)
 
@@ -174,6 +209,7 @@ class DiskTier:
         """One keeper's life."""
         process = self._process = await self._started()
         try:
+            self._say(self._settings)
             while process.stdout is not None and (told := await read_frame(process.stdout, Told)) is not None:
                 self._hear(told)
         finally:
@@ -192,7 +228,6 @@ class DiskTier:
                 sys.executable,
                 "-m",
                 "appliance.keeper",
-                msgspec.json.encode(self._settings).decode(),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 start_new_session=True,
@@ -210,6 +245,7 @@ class DiskTier:
                 if (brought := self._brought.get(number)) is not None:
                     brought.add(tiers)
                 if is_last:
+                    self._learn(number)
                     self._end(number)
             case Counted():
                 if (counted := self._counting.get(told.number)) is not None and not counted.done():
@@ -219,8 +255,15 @@ class DiskTier:
                 log.info("reading the disk tier's index: %d of %d rows", seen, rows)
             case KeeperStats():
                 if self.stats is None:
-                    log.info("%s; %d blocks in it", told.opened, told.used)
+                    _report(told, self.remote_url)
                 self.stats = told
+
+
+def _report(stats: KeeperStats, url: str | None) -> None:
+    if (disk := stats.disk) is not None:
+        log.info("%s; %d blocks in it", disk.counts.opened, disk.slab.used)
+    if url is not None:
+        log.info("the remote store is %s", url)
 
 
 async def _ended(process: asyncio.subprocess.Process) -> None:

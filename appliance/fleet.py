@@ -79,6 +79,10 @@ class Fleet:
             for worker in workers
         }
 
+    def last_own_hash(self, worker_id: int, engine_hash: int) -> int | None:
+        """What the router calls a block that this engine has, or had until lately."""
+        return self.members[worker_id].mirror.last_own_hash(engine_hash)
+
     def worker(self, worker_id: int) -> Worker:
         return self.members[worker_id].worker
 

@@ -14,9 +14,11 @@ from appliance.api.views import (
     DiskTierView,
     EvictionsView,
     HostTierView,
+    MissesView,
     QueueView,
     RateView,
     RegretView,
+    RemoteTierView,
     WorkerView,
 )
 
@@ -56,12 +58,10 @@ def _box_metrics(status: BoxStatus) -> Iterator[Metric]:
         changes.add_metric([rule], count)
     yield changes
     yield from _eviction_metrics(status.evictions)
-    if status.host is not None:
-        yield from _host_metrics(status.host)
-    if status.disk is not None:
-        yield from _disk_metrics(status.disk)
+    yield from _lower_tier_metrics(status)
     yield from _queue_metrics(status.queue)
     yield from _regret_metrics(status.regrets)
+    yield from _miss_metrics(status.misses)
     speculations = CounterMetricFamily(
         "dynamo_box_speculative_prefills", "Prompts prepared before they were asked for.", labels=["outcome"]
     )
@@ -101,6 +101,15 @@ def _eviction_metrics(evictions: EvictionsView) -> Iterator[Metric]:
     yield _counter("evictions_dropped", "Evictions that were never told of.", evictions.dropped)
 
 
+def _lower_tier_metrics(status: BoxStatus) -> Iterator[Metric]:
+    if status.host is not None:
+        yield from _host_metrics(status.host)
+    if status.disk is not None:
+        yield from _disk_metrics(status.disk)
+    if status.remote is not None:
+        yield from _remote_metrics(status.remote)
+
+
 def _host_metrics(host: HostTierView) -> Iterator[Metric]:
     rows = GaugeMetricFamily("dynamo_box_host_rows", "Rows of the host tier, a block each.", labels=["state"])
     for state in ("used", "held", "indexed"):
@@ -128,15 +137,38 @@ def _disk_metrics(disk: DiskTierView) -> Iterator[Metric]:
     yield _counter("disk_evicted_blocks", "Blocks that had to go from the disk tier.", disk.evicted)
     yield _counter("disk_promoted_blocks", "Blocks brought back to the host tier.", disk.promoted)
     yield _counter("disk_bad_rows", "Rows that did not give what they should hold.", disk.bad)
-    dropped = CounterMetricFamily("dynamo_box_disk_dropped_blocks", "Blocks not written, and why.", labels=["reason"])
-    for reason in ("full", "budget", "gone"):
-        dropped.add_metric([reason], getattr(disk, f"dropped_{reason}"))
-    yield dropped
+    yield _dropped("disk", disk)
     yield _counter("disk_read_errors", "Reads that the disk refused.", disk.read_errors)
     yield _counter("disk_write_errors", "Writes that the disk refused.", disk.write_errors)
     yield _counter("disk_recalls", "Requests for which the keeper was asked.", disk.asked)
     yield _counter("disk_late_recalls", "Requests that went on before it answered.", disk.late)
+    yield _counter("disk_skipped_recalls", "Requests for which it was not asked: computing is quicker.", disk.skipped)
     yield _counter("disk_keeper_restarts", "Times the keeper was started again.", disk.restarts)
+
+
+def _remote_metrics(remote: RemoteTierView) -> Iterator[Metric]:
+    up = GaugeMetricFamily("dynamo_box_remote_up", "1 when the remote store is asked.", labels=["direction"])
+    for direction in ("reading", "writing"):
+        up.add_metric([direction], float(getattr(remote, direction) == "closed"))
+    yield up
+    yield GaugeMetricFamily("dynamo_box_remote_queued_blocks", "Blocks that wait to be written there.", remote.queued)
+    yield GaugeMetricFamily("dynamo_box_remote_written_today_bytes", "Bytes written there today.", remote.written_today)
+    yield _counter("remote_promoted_blocks", "Blocks brought from there to the host tier.", remote.promoted)
+    yield _counter("remote_missed_blocks", "Blocks asked for there in vain.", remote.missed)
+    yield _counter("remote_bad_blocks", "Blocks that were not what they should be.", remote.bad)
+    yield _counter("remote_written_blocks", "Blocks written there.", remote.written)
+    yield _counter("remote_write_errors", "Blocks that it did not take.", remote.write_errors)
+    yield _counter("remote_failures", "Operations that failed or took too long.", remote.failures)
+    yield _counter("remote_busy", "Operations not begun because too many were under way.", remote.busy)
+    yield _counter("remote_late", "Prompts for which the time was over.", remote.late)
+    yield _dropped("remote", remote)
+
+
+def _dropped(tier: str, told: DiskTierView | RemoteTierView) -> Metric:
+    family = CounterMetricFamily(f"dynamo_box_{tier}_dropped_blocks", "Blocks not written, and why.", labels=["reason"])
+    for reason in ("full", "budget", "gone"):
+        family.add_metric([reason], getattr(told, f"dropped_{reason}"))
+    return family
 
 
 def _queue_metrics(queue: QueueView) -> Iterator[Metric]:
@@ -153,6 +185,17 @@ def _queue_metrics(queue: QueueView) -> Iterator[Metric]:
         refused.add_metric([reason], count)
     yield refused
     yield _counter("set_aside", "Times that a request made room for a more important one.", queue.set_aside)
+
+
+def _miss_metrics(misses: MissesView) -> Iterator[Metric]:
+    tokens = CounterMetricFamily("dynamo_box_missed_tokens", "Prompt tokens computed, and why.", labels=["reason"])
+    for reason, count in misses.tokens.items():
+        tokens.add_metric([reason], count)
+    yield tokens
+    yield _counter("unexplained_tokens", "Of the evicted ones, those nobody has told of.", misses.unexplained)
+    yield GaugeMetricFamily("dynamo_box_unexplained_requests", "Requests about to be explained.", misses.pending)
+    yield _counter("explanations_failed", "Requests that could not be explained.", misses.failed)
+    yield _counter("forgotten_prompts", "Prompts too old to compare others with.", misses.forgotten)
 
 
 def _regret_metrics(regrets: list[RegretView]) -> Iterator[Metric]:

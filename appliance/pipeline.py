@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from appliance.accounting import Accounts
 from appliance.cache.prompt_read import Brought
-from appliance.conversation import Conversation
+from appliance.conversation import Conversation, Hints
 from appliance.dispatcher import Dispatcher
 from appliance.errors import NotReady, UnknownModel, WorkerDied, nearest
 from appliance.event_bus import EventBus
+from appliance.explainer import Explainer
 from appliance.generation import ModelCard
+from appliance.last_prompts import EndedRequest, LastPrompts
 from appliance.prepared_request import PreparedRequest, importance_of
+from appliance.request_book import RequestBook
 from appliance.retention import Payload, Retention
 from appliance.router.decision import Decision
 from appliance.router.rooms import Engines
@@ -54,7 +57,8 @@ class Reading:
 class Pipeline:
     """`generation.Inference` over real engines. Without `retention` engines are told nothing of what to keep.
 
-    Requests wait in the dispatcher's queue, within `limits`, while no worker has room for them.
+    Requests wait in the dispatcher's queue, within `limits`, while no worker has room for them. Each is noted in the
+    `book`.
     """
 
     def __init__(
@@ -68,6 +72,8 @@ class Pipeline:
         limits: QueueLimits = DEFAULT_LIMITS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self.book = RequestBook(Explainer(router.block_tokens))
+        """May be replaced before the first request."""
         self.card = card
         self.renderer = reading.renderer
         self.new_parser = reading.new_parser
@@ -85,6 +91,9 @@ class Pipeline:
         what came from where is told, and may be told later still."""
         self.events = EventBus()
         """Told of requests; a box puts its own here."""
+        self.last_prompts = LastPrompts()
+        self.on_ended: list[Callable[[EndedRequest], None]] = [self.last_prompts.ended]
+        """Told, one after another in turns of the loop, of each request that an engine has read and that has ended."""
         self._refusal: str | None = None
         self._idle = asyncio.Event()
         self._idle.set()
@@ -95,10 +104,12 @@ class Pipeline:
     async def prepare(self, conversation: Conversation, request_id: str) -> PreparedRequest:
         if self._refusal is not None:
             raise NotReady(self._refusal)
-        self.dispatcher.refuse_when_full(importance_of(conversation.hints))
+        self.dispatcher.refuse_when_full(importance_of(self.hints_of(conversation)))
         arrived = self.clock()
-        prompt = await self.renderer.render(self._stabilised(conversation))
-        return PreparedRequest(self, conversation, prompt, request_id, arrived)
+        stable = self._stabilised(conversation)
+        prompt = await self.renderer.render(stable)
+        entry = self.book.draft(request_id, stable, prompt.regions, len(prompt.token_ids), self.clock() - arrived)
+        return PreparedRequest(self, conversation, prompt, entry, arrived)
 
     async def count_tokens(self, conversation: Conversation) -> int:
         return await self.renderer.count(self._stabilised(conversation))
@@ -146,6 +157,17 @@ class Pipeline:
             session_id=session_id,
             output_tokens=output_tokens,
         )
+
+    def hints_of(self, conversation: Conversation) -> Hints:
+        """The client's, and what an operator says instead."""
+        if self.retention is None:
+            return conversation.hints
+        return self.retention.hints.moved(conversation.identity.session_id, conversation.hints)
+
+    def tell_end(self, request: EndedRequest) -> None:
+        loop = asyncio.get_running_loop()
+        for told in self.on_ended:
+            loop.call_soon(told, request)
 
     def replan(self, worker_id: int, session_id: str, payload: Payload) -> None:
         """Tell an engine, beside everything else, what a session's blocks are worth now."""

@@ -20,11 +20,14 @@ from appliance.cache.prompt_read import Brought, TierTokens, read_ranges
 from appliance.conversation import Conversation, Hints, Ignored, Role, ToolResult
 from appliance.errors import BoxError, GenerationFailed, NotReady, RequestError, SetAside, WorkerDied
 from appliance.generation import Delta, Event, Finished, FinishReason, Started, Timing, Usage
+from appliance.last_prompts import EndedRequest
 from appliance.next_turn import AnswerText
 from appliance.records import Outcome
+from appliance.request_book import Ending
 from appliance.retention import Subject, subject_of
 from appliance.router.decision import Decision
 from appliance.router.errors import NoWorker
+from appliance.router.hashing import Hashes
 from appliance.router.places import Choose, Errand, Place
 from appliance.router.queue import Importance
 from appliance.speculation import Ended
@@ -33,6 +36,7 @@ if TYPE_CHECKING:
     from appliance.engine.prompt import Prompt
     from appliance.engine.worker import Step
     from appliance.pipeline import Pipeline
+    from appliance.request_entry import Entry
 
 # A request that was on two dying engines may be what killed them; it gets no third.
 MAX_RESUMES = 1
@@ -49,12 +53,12 @@ class PreparedRequest:
     """One rendered request; `generation.Prepared`."""
 
     def __init__(
-        self, pipeline: Pipeline, conversation: Conversation, prompt: Prompt, request_id: str, arrived: float
+        self, pipeline: Pipeline, conversation: Conversation, prompt: Prompt, entry: Entry, arrived: float
     ) -> None:
         self._pipeline = pipeline
         self._conversation = conversation
         self._prompt = prompt
-        self._request_id = request_id
+        self._entry = entry
         self._arrived = arrived
         self._first_token_seconds = 0.0
         self._parser = pipeline.new_parser(pipeline.renderer, prompt)
@@ -65,6 +69,7 @@ class PreparedRequest:
         """What was read of the prompt, by tier."""
         self._finish: FinishReason | None = None
         self._worker: int | None = None
+        self._hashes: Hashes | None = None
         self._answer = AnswerText() if _is_followed_up(conversation) else None
         self._num_attempts = 0
         self._times_set_aside = 0
@@ -81,6 +86,8 @@ class PreparedRequest:
         outcomes = self._pipeline.accounts.outcomes
         self._pipeline.begin()
         finished = aborted = False
+        fault: str | None = None
+        self._pipeline.book.began(self._entry)
         subject = self._begin_session()
         self._pipeline.speculation.forget(self._conversation.identity.session_id)
         try:
@@ -93,9 +100,11 @@ class PreparedRequest:
                         if self._answer is not None:
                             self._answer.add(event)
                     yield event
-        except RequestError:
+        except RequestError as error:
+            fault = str(error)
             raise
         except BoxError as error:
+            fault = str(error)
             raise GenerationFailed(str(error)) from error
         except (GeneratorExit, asyncio.CancelledError):
             aborted = not finished
@@ -105,7 +114,9 @@ class PreparedRequest:
             outcomes.failed += not (finished or aborted)
             self._pipeline.accounts.completion_tokens += self._parser.completion_tokens
             self._end_session(subject)
-            self._tell_end(Outcome.FINISHED if finished else Outcome.ABORTED if aborted else Outcome.FAILED)
+            outcome = Outcome.FINISHED if finished else Outcome.ABORTED if aborted else Outcome.FAILED
+            self._pipeline.book.ended(self._entry, self._ending(outcome, fault))
+            self._tell_end(outcome)
             self._pipeline.end()
             if finished and self._answer is not None and self._worker is not None:
                 self._pipeline.speculation.after(Ended(self._conversation, self._answer.message(), self._worker))
@@ -126,10 +137,27 @@ class PreparedRequest:
         if payload is not None and session_id is not None and self._worker is not None:
             self._pipeline.replan(self._worker, session_id, payload)
 
+    def _ending(self, outcome: Outcome, fault: str | None) -> Ending:
+        pipeline, sent = self._pipeline, self._entry.sent
+        has_one_answer = self._cached_tokens is not None and self._prompt.params.n == 1
+        answer = self._parser.generated() if has_one_answer else ()
+        session_id = self._conversation.identity.session_id
+        session = pipeline.retention.session(session_id) if pipeline.retention and session_id else None
+        return Ending(
+            outcome,
+            self._finish,
+            self._parser.completion_tokens,
+            pipeline.clock() - self._arrived,
+            answer,
+            None if sent is None or not answer else pipeline.router.hashes_with(sent.decision, answer[:-1]),
+            None if session is None else session.state,
+            fault,
+        )
+
     def _tell_end(self, outcome: Outcome) -> None:
         self._pipeline.events.emit(
             RequestFinished(
-                self._request_id,
+                self._entry.name,
                 self._conversation.identity.session_id,
                 self._worker,
                 outcome.value,
@@ -140,6 +168,21 @@ class PreparedRequest:
                 self._pipeline.clock() - self._arrived,
             )
         )
+
+        if self._worker is not None and self._hashes is not None and self._cached_tokens is not None:
+            self._pipeline.tell_end(
+                EndedRequest(
+                    self._conversation,
+                    self._prompt,
+                    self._hashes,
+                    self._worker,
+                    self._arrived,
+                    self._pipeline.clock(),
+                    self._cached_tokens,
+                    self._parser.completion_tokens,
+                    self._finish,
+                )
+            )
 
     async def _attempts(self) -> AsyncGenerator[Event]:
         """Run on one worker after the other until the answer is complete."""
@@ -159,6 +202,7 @@ class PreparedRequest:
                 resumed = 1
             except SetAside:
                 self._times_set_aside += 1
+                self._entry.was_set_aside |= self._cached_tokens is None
                 resumed = 0
             else:
                 return
@@ -172,22 +216,26 @@ class PreparedRequest:
 
     async def _place(self, prompt: Prompt, avoid: frozenset[int]) -> Place:
         """On a live worker, one of `avoid` only when there is no other. Waits when none has room, or none lives."""
-        errand = self._errand(prompt, avoid)
-        for _ in range(2):
-            with suppress(NoWorker):
-                return await self._pipeline.dispatcher.place(errand)
-            if not await self._pipeline.workers.any_ready(WORKER_WAIT_SECONDS):
-                break
-        raise NotReady("No worker is alive.")
+        errand, clock = self._errand(prompt, avoid), self._pipeline.clock
+        began = clock()
+        try:
+            for _ in range(2):
+                with suppress(NoWorker):
+                    return await self._pipeline.dispatcher.place(errand)
+                if not await self._pipeline.workers.any_ready(WORKER_WAIT_SECONDS):
+                    break
+            raise NotReady("No worker is alive.")
+        finally:
+            self._entry.queued_seconds += clock() - began
 
     def _errand(self, prompt: Prompt, avoid: frozenset[int]) -> Errand:
-        hints, name = self._conversation.hints, f"{self._request_id}.{self._num_attempts}"
-        importance = importance_of(hints)
+        hints, name = self._conversation.hints, f"{self._entry.name}.{self._num_attempts}"
+        importance = importance_of(self._pipeline.hints_of(self._conversation))
         may_be_set_aside = prompt.resumable and self._times_set_aside < MAX_TIMES_SET_ASIDE
         return Errand(
             name,
             choose=self._chooser(prompt),
-            admit=partial(self._pipeline.router.admit, request_id=self._request_id),
+            admit=partial(self._pipeline.router.admit, request_id=self._entry.name),
             tier=importance.tier,
             priority=importance.priority,
             answer_tokens=min(hints.output_tokens or 0, prompt.params.max_tokens or 0),
@@ -214,12 +262,16 @@ class PreparedRequest:
     async def _attempt(self, prompt: Prompt, place: Place) -> AsyncGenerator[Event]:
         pipeline = self._pipeline
         self._worker = place.worker
+        if self._hashes is None:
+            self._hashes = place.decision.hashes
         self._num_attempts += 1
         try:
             brought = await pipeline.recall(prompt)
             if place.is_closed:
                 raise SetAside("set aside before it began")
             held_back = self._held_back() if self._num_attempts > 1 else ""
+            if self._cached_tokens is None:
+                pipeline.book.sent(self._entry, place.decision)
             steps = pipeline.workers.worker(place.worker).generate(
                 prompt,
                 place.errand.name,
@@ -254,9 +306,10 @@ class PreparedRequest:
         below = TierTokens.of(read)
         account = PromptRead(self.prompt_tokens, step.cached_tokens, below)
         self._pipeline.accounts.prompt_read(account, self._first_token_seconds)
+        self._pipeline.book.read(self._entry, read, self._first_token_seconds)
         session_id = self._conversation.identity.session_id
         self._pipeline.events.emit(
-            RequestStarted(self._request_id, session_id, worker, self.prompt_tokens, step.cached_tokens)
+            RequestStarted(self._entry.name, session_id, worker, self.prompt_tokens, step.cached_tokens)
         )
         return Started(
             self.prompt_tokens,

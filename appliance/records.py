@@ -49,17 +49,20 @@ class RequestRecord:
 
 @dataclass(frozen=True, slots=True)
 class SessionRecord:
-    """A session as it was left: enough to go on with it after a restart. `state` is `SessionState`'s."""
+    """A session as it was left: enough to go on with it after a restart. `state` is `SessionState`'s.
+
+    What follows the model may be unknown where only the session's requests were told of.
+    """
 
     name: str
     parent: str | None
     client: str | None
     model: str
-    state: str
-    turns: int
+    state: str | None
+    turns: int | None
     first_seen_at: float
     last_used_at: float
-    prompt_tokens: int
+    prompt_tokens: int | None
     plan: Mapping[str, Any] | None = None
     """What `appliance.retention` needs to plan for it again."""
 

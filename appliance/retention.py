@@ -14,13 +14,14 @@ from appliance.cache.eviction_facts import Order
 from appliance.cache.heads import Head, Heads, head_of
 from appliance.cache.plan import RetentionPlan
 from appliance.cache.plan_wire import Lead, encode_plan
-from appliance.cache.planner import MarkedPrefix, make_plan
+from appliance.cache.planner import MARK, MarkedPrefix, make_plan
 from appliance.cache.policy import Policy
 from appliance.cache.region import Region
 from appliance.cache.region_map import RegionMap, Span
 from appliance.cache.session_context import SessionContext
 from appliance.cache.session_state import Session, SessionState
 from appliance.conversation import Conversation, Hints, Identity
+from appliance.hint_book import HintBook
 from appliance.session_forecast import SessionForecast
 
 MAX_SESSIONS: Final = 2048
@@ -77,6 +78,7 @@ class Retention:
         *,
         keeps_thinking: bool | None = None,
         forecast: SessionForecast | None = None,
+        hints: HintBook | None = None,
         prefill_seconds: Callable[[int], float] | None = None,
         clock: Callable[[], float] = time.monotonic,
         max_sessions: int = MAX_SESSIONS,
@@ -85,11 +87,14 @@ class Retention:
         """May be replaced: plans made from then on are by the new one."""
         self.keeps_thinking = keeps_thinking
         self.forecast = forecast
+        self.hints = HintBook() if hints is None else hints
+        """What operators say of sessions."""
         self._prefill_seconds = prefill_seconds
         self._clock = clock
         self._max_sessions = max_sessions
         self._known: OrderedDict[str, _Known] = OrderedDict()
         self._heads = Heads()
+        self._durations: tuple[Policy, dict[str, float | None]] | None = None
         self.forgotten_sessions = 0
 
     def begin(self, subject: Subject) -> Payload:
@@ -124,6 +129,16 @@ class Retention:
         known = self._known.get(session_id)
         return None if known is None else known.session
 
+    def finish(self, session_id: str) -> bool:
+        """An operator says that nothing more will come. `False` for a session that is not known."""
+        known = self._known.get(session_id)
+        if known is None:
+            return False
+        known.session.finish()
+        if self.forecast is not None:
+            self.forecast.finish(session_id)
+        return True
+
     def sessions(self) -> list[str]:
         """All that are known, the one used longest ago first."""
         return list(self._known)
@@ -156,6 +171,17 @@ class Retention:
             return None
         regions = known.subject.regions
         return regions.at(token).region if token < regions.tokens else Region.OUTPUT
+
+    def duration_seconds(self, rule: str | None, session_id: str | None, token: int) -> float | None:
+        """For how long after its last use a rule of the policy, or a mark of the session's last request, claims a
+        token. `None`: without end, or nobody knows."""
+        if rule != MARK:
+            if self._durations is None or self._durations[0] is not self.policy:
+                self._durations = self.policy, {one.label: one.duration_seconds for one in self.policy.rules}
+            return self._durations[1].get(rule or "")
+        known = self._known.get(session_id) if session_id is not None else None
+        marked = () if known is None else known.subject.marked
+        return min((mark.ttl_seconds for mark in marked if mark.tokens > token), default=None)
 
     def check_integrity(self) -> None:
         """Raises `IntegrityError`."""
@@ -191,10 +217,10 @@ class Retention:
 
     def _payload(self, subject: Subject, session: Session | None) -> Payload:
         try:
-            plan = self._plan(subject, self._context(subject, session, subject.hints))
+            plan = self._plan(subject, self._context(subject, session, self._moved(subject)))
         except InvalidRange:
             # What a client says of ranges must not fail its request: without them the policy decides.
-            plan = self._plan(subject, self._context(subject, session, Hints(priority=subject.hints.priority)))
+            plan = self._plan(subject, self._context(subject, session, Hints(priority=self._moved(subject).priority)))
         return encode_plan(plan, subject.identity.session_id, self._lead(subject.identity.parent_session_id))
 
     def _lead(self, parent_id: str | None) -> Lead | None:
@@ -208,7 +234,12 @@ class Retention:
         return Lead(parent_id, self._prefill_seconds(lead.subject.regions.tokens))
 
     def _plan(self, subject: Subject, context: SessionContext) -> RetentionPlan:
-        return make_plan(subject.regions, self.policy, context, marks=subject.marked)
+        name, tokens = subject.identity.session_id, subject.regions.tokens
+        marks = (*subject.marked, *self.hints.marks(name, tokens))
+        return make_plan(subject.regions, self.policy, context, pins=self.hints.pins(name), marks=marks)
+
+    def _moved(self, subject: Subject) -> Hints:
+        return self.hints.moved(subject.identity.session_id, subject.hints)
 
     def _context(self, subject: Subject, session: Session | None, hints: Hints) -> SessionContext:
         context = SessionContext(

@@ -62,6 +62,13 @@ class SessionForecast:
             number, self._clock(), waits_for_tool=waits_for_tool, hint=hint, is_final=hints.session_final
         )
 
+    def finish(self, name: str) -> None:
+        """It is said to be over, once what it still runs has ended; another request takes that back. No-op if
+        unknown."""
+        number = self._numbers.get(name)
+        if number is not None:
+            self._forecast.finish(number)
+
     def forget(self, name: str) -> None:
         """Nothing is expected of it any more, and the table learns that it stayed away. No-op if unknown."""
         number = self._numbers.pop(name, None)

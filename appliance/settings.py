@@ -31,6 +31,7 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from appliance.errors import SettingsError, nearest
+from appliance.keeper.remote.address import checked_url
 from appliance.paths import default_config_file
 from appliance.settings_source import (
     CONFIG_OPTION,
@@ -84,6 +85,7 @@ def _split_list(value: object) -> object:
 Count = Annotated[int, Field(ge=1), BeforeValidator(_refuse_boolean)]
 Text = Annotated[str, Field(min_length=1)]
 UserPath = Annotated[Path, AfterValidator(Path.expanduser)]
+StoreUrl = Annotated[str, AfterValidator(checked_url)]
 Secret = Annotated[SecretStr, Field(min_length=1), PlainSerializer(lambda _: HIDDEN, return_type=str, when_used="json")]
 
 
@@ -217,6 +219,22 @@ class DiskCacheSettings(Table):
     """The most that is written in a day, counted in universal time; 0 is no limit."""
 
 
+class RemoteCacheSettings(Table):
+    """The key-value cache in a store that outlives the machine and that boxes may share. Needs cache.host.bytes."""
+
+    url: StoreUrl = ""
+    """A store: redis://host:6379/0, valkey://…, s3://bucket/folder, gs://…, az://…, file:///folder; empty for none."""
+
+    timeout: Seconds = 1.0
+    """The longest that one operation may take; after three that failed or took longer the store rests for a while."""
+
+    connections: Count = 8
+    """Operations at a time."""
+
+    write_budget: Bytes = 0
+    """The most that is written in a day, counted in universal time; 0 is no limit."""
+
+
 class CacheSettings(Table):
     """The cache, tier by tier."""
 
@@ -226,12 +244,16 @@ class CacheSettings(Table):
     gpu: GpuCacheSettings = GpuCacheSettings()
     host: HostCacheSettings = HostCacheSettings()
     disk: DiskCacheSettings = DiskCacheSettings()
+    remote: RemoteCacheSettings = RemoteCacheSettings()
 
     @model_validator(mode="after")
     def _check_tiers(self) -> CacheSettings:
         if self.disk.bytes and not self.host.bytes:
             keys = {"first": "disk.bytes", "second": "host.bytes"}
             raise PydanticCustomError("tiers", "{first} needs {second}: the disk is read through main memory", keys)
+        if self.remote.url and not self.host.bytes:
+            keys = {"first": "remote.url", "second": "host.bytes"}
+            raise PydanticCustomError("tiers", "{first} needs {second}: the store is read through main memory", keys)
         return self
 
 
@@ -315,6 +337,22 @@ class ServerSettings(Table):
     """The most requests in flight; further ones are answered with 503."""
 
 
+class StateSettings(Table):
+    """What is remembered over restarts: sessions, requests, evictions, policies, snapshots, stored responses."""
+
+    path: UserPath | None = None
+    """The file, one box at a time; unset: state.db in the data folder."""
+
+    keep_days: Count = 14
+    """Days after which a request, an eviction, an operator's action or a snapshot is forgotten."""
+
+    max_bytes: Bytes = 2 * 2**30
+    """The most that the file holds; when it is full the oldest is forgotten sooner. 0 is no limit."""
+
+    record_text: Literal["none", "divergence", "full"] = "divergence"
+    """Text of prompts in the file: "none", "divergence" a few words where a session's prompts differ, or "full"."""
+
+
 class PathSettings(Table):
     """Folders; unset ones follow the XDG rules."""
 
@@ -346,6 +384,7 @@ class Settings(BaseSettings):
     router: RouterSettings = RouterSettings()
     stabiliser: StabiliserSettings = StabiliserSettings()
     server: ServerSettings = ServerSettings()
+    state: StateSettings = StateSettings()
     paths: PathSettings = PathSettings()
     log: LogSettings = LogSettings()
 

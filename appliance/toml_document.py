@@ -33,7 +33,11 @@ class TomlDocument:
 
 def read_toml(path: Path) -> TomlDocument:
     """Raises `TomlError`."""
-    text = _read_text(path)
+    return parse_toml(path, _read_text(path))
+
+
+def parse_toml(path: Path, text: str) -> TomlDocument:
+    """`path` is only named in errors. Raises `TomlError`."""
     try:
         return TomlDocument(tomllib.loads(text), key_lines(text))
     except tomllib.TOMLDecodeError as error:

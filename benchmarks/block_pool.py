@@ -22,6 +22,7 @@ from typing import Any
 import torch
 from vllm.config import KVEventsConfig, VllmConfig
 from vllm.engine.arg_utils import AsyncEngineArgs
+from vllm.envs import enable_envs_cache
 from vllm.sampling_params import SamplingParams
 from vllm.utils.hashing import sha256
 from vllm.v1.core import kv_cache_coordinator, kv_cache_utils
@@ -192,6 +193,7 @@ def main() -> None:
     parser.add_argument("--sessions", type=int, default=400)
     parser.add_argument("--turns", type=int, default=5)
     given = parser.parse_args()
+    enable_envs_cache()  # as an engine does when it has started
     kv_cache_utils.init_none_hash(sha256)
     load = Load(given.blocks, given.running, given.sessions, given.turns)
     with TemporaryDirectory() as folder:

@@ -56,7 +56,7 @@ class Conversation:
 @contextmanager
 def serving(home: Path) -> Iterator[tuple[httpx.Client, psutil.Process]]:
     environment = (
-        os.environ | SETTINGS | {f"DYNAMO_BOX_PATHS__{name}": str(home / name) for name in ("RUNTIME", "DATA")}
+        SETTINGS | os.environ | {f"DYNAMO_BOX_PATHS__{name}": str(home / name) for name in ("RUNTIME", "DATA")}
     )
     line = [sys.executable, "-m", "appliance.cli", "serve", "--port", "0", "--json"]
     with (home / "box.log").open("a") as log:

@@ -26,7 +26,7 @@ from appliance.cache.arena.index import Worth
 from appliance.cache.slab.file import Slab
 from appliance.cache.slab.index import SlabIndex
 from appliance.cache.slab.layout import PAGE, Shape, payload_digest
-from appliance.keeper.keeper import READERS, WRITERS
+from appliance.keeper.disk import READERS, WRITERS
 
 ROUNDS: Final = 5
 MIB: Final = 2**20

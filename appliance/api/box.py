@@ -7,6 +7,7 @@ from typing import Protocol
 
 from appliance.api.cache_views import CacheView, Flushes, SessionCaches, TierName, Verification
 from appliance.api.eviction_page import EvictionPage
+from appliance.api.hint_views import Actions, HintAnswer, HintRequest, Hints, HintWithdrawn
 from appliance.api.routing_views import DecisionView, PlacementView, Routing
 from appliance.api.views import BoxStatus
 from appliance.cache.policy import Policy
@@ -51,6 +52,20 @@ class CacheDesk(Protocol):
         ...
 
 
+class HintDesk(Protocol):
+    """An operator's word on sessions."""
+
+    def active(self) -> Hints: ...
+
+    async def ask(self, request: HintRequest, *, dry_run: bool) -> HintAnswer:
+        """Do it, or only say what it would come to. Raises a `RequestError`."""
+        ...
+
+    async def withdraw(self, hint_id: str, by: str) -> HintWithdrawn:
+        """Raises a `RequestError` for one that is not active."""
+        ...
+
+
 class Box(Protocol):
     """All but `apply_policy` answer from memory: they are called in the loop that serves tokens."""
 
@@ -79,6 +94,14 @@ class Box(Protocol):
 
     def cache(self) -> CacheDesk:
         """Raises `NotReady`."""
+        ...
+
+    def hints(self) -> HintDesk:
+        """Raises as `policy`."""
+        ...
+
+    def actions(self, limit: int) -> Actions:
+        """What operators did, at most so many."""
         ...
 
     def evictions(self, since: int | None, limit: int) -> EvictionPage:

@@ -13,13 +13,13 @@ TierName = Literal["gpu", "host", "disk"]
 
 
 class TierView(Struct, frozen=True):
-    """One worker's own blocks, or those in the host or the disk tier, which are all workers' (`worker` is null). `held`
-    cannot go now; `bytes` is what all of them weigh."""
+    """One worker's own blocks, or those of a tier that is all workers' (`worker` is null). `held` cannot go now;
+    `bytes` is what all of them weigh. What is in a remote store nobody counts."""
 
-    tier: TierName
+    tier: TierName | Literal["remote"]
     worker: int | None
     blocks: int | None
-    used: int
+    used: int | None
     held: int | None
     bytes: int | None
 

@@ -35,6 +35,10 @@ class Forbidden(InvalidRequest):
     type = "permission_error"
 
 
+class NothingOfThisName(InvalidRequest):
+    status = 404
+
+
 class NoSuchRoute(InvalidRequest):
     status = 404
 

@@ -17,7 +17,7 @@ from appliance.api.item_pages import number_in
 from appliance.api.json_route import answered, headers_in, read_object
 from appliance.api.local import refuse_strangers
 from appliance.api.offload import Offload
-from appliance.api.problems import openai_problem
+from appliance.api.problems import NothingOfThisName, openai_problem
 from appliance.api.routing_views import (
     DEFAULT_LISTED,
     DEFAULT_RESERVE_SECONDS,
@@ -34,10 +34,6 @@ Codecs = Mapping[str, Codec]
 """By the name of their API."""
 
 ROUTING = "routing can be looked at"
-
-
-class NothingOfThisName(InvalidRequest):
-    status = 404
 
 
 def add_routing_routes(app: FastAPI, box: Box, service: Service, codecs: Codecs) -> None:

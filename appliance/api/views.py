@@ -133,7 +133,8 @@ class DiskTierView(View):
     from headers, `written`, `evicted`, `refused` for want of a row, `promoted` to the host tier; `bad` rows that did
     not give what they should hold; blocks that wait in the queue, were dropped because it was full, because the day's
     budget was spent, or because they had left the host tier; errors of the disk; bytes written today. Of the box's
-    life: requests for which the keeper was `asked`, those of them that went on before it answered, and restarts."""
+    life: requests for which the keeper was `asked`, those of them that went on before it answered (`late`), those for
+    which it was not asked because computing is quicker (`skipped`), and restarts."""
 
     pid: int | None
     opened: str
@@ -158,7 +159,34 @@ class DiskTierView(View):
     read_errors: int
     asked: int
     late: int
+    skipped: int
     restarts: int
+
+
+class RemoteTierView(View):
+    """The store at `url`. `reading` and `writing` say whether it is asked: `closed` when it is, `open` when it failed
+    and rests, `half-open` when it is tried again. Of this keeper's life, in blocks: `promoted` to the host tier,
+    `missed`, `bad` ones that were not what they should be, `written`, `write_errors`; those that wait to be written,
+    were dropped because the queue was full, because the day's budget was spent, or because they had left the host
+    tier; bytes written today. `failures` counts operations, `busy` those not begun because too many were under way,
+    `late` prompts for which the time was over."""
+
+    url: str
+    reading: Literal["closed", "open", "half-open"]
+    writing: Literal["closed", "open", "half-open"]
+    promoted: int
+    missed: int
+    bad: int
+    written: int
+    write_errors: int
+    failures: int
+    busy: int
+    late: int
+    queued: int
+    dropped_full: int
+    dropped_budget: int
+    dropped_gone: int
+    written_today: int
 
 
 class QueueView(View):
@@ -190,6 +218,18 @@ class RegretView(View):
     regret_seconds: float
 
 
+class MissesView(View):
+    """Prompt tokens that were computed, by reason, of requests that have ended and been explained. `unexplained` are
+    those called evicted of whose eviction nobody has told; `pending` requests are about to be explained, `failed` could
+    not be. `forgotten` prompts are too old to compare others with."""
+
+    tokens: dict[str, int] = {}
+    unexplained: int = 0
+    pending: int = 0
+    failed: int = 0
+    forgotten: int = 0
+
+
 class BoxStatus(View):
     """The whole box at one moment. `started_at` is in seconds since 1970; `activity` says what a start is busy with.
 
@@ -216,6 +256,8 @@ class BoxStatus(View):
     evictions: EvictionsView = EvictionsView()
     host: HostTierView | None = None
     disk: DiskTierView | None = None
+    remote: RemoteTierView | None = None
     queue: QueueView = QueueView()
     speculations: dict[str, int] = {}
     regrets: list[RegretView] = []
+    misses: MissesView = MissesView()

@@ -55,12 +55,17 @@ class Blame:
 class Divergence:
     """The first token that differs from the session's last prompt. `place` says what it belongs to: `system`,
     `tools[2] Read`, `messages[3]`. The texts are the tokens around it, before and now; `None` where none is kept.
+
+    `against` is the request whose prompt this one is compared with: the session's last, or, where a conversation
+    begins, the nearest of the others. `rule` is the stabiliser's that would have kept the two alike, on or off.
     """
 
     token: int
     place: str | None
     before: str | None = None
     now: str | None = None
+    against: str | None = None
+    rule: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

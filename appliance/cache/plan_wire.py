@@ -66,7 +66,7 @@ def decode_plan(payload: Mapping[str, Any]) -> RetentionPlan:
 
 
 def _decode(number: int, entry: object, position: int | None) -> Directive:
-    if not isinstance(entry, Mapping):
+    if not isinstance(entry, dict):
         raise InvalidRange(f"kv.retain: directive {number} must be an object")
     if entry.get("covers_output"):
         if position is None:
@@ -75,7 +75,7 @@ def _decode(number: int, entry: object, position: int | None) -> Directive:
     else:
         start, end = _whole(number, entry, "start"), _whole(number, entry, "end")
     duration = entry.get("duration")
-    if duration is not None and (isinstance(duration, bool) or not isinstance(duration, int | float)):
+    if duration is not None and type(duration) not in (int, float):
         raise InvalidRange(f"kv.retain: directive {number}: duration = {duration!r} must be seconds or null")
     priority = _whole(number, entry, "priority")
     return Directive(start, end, priority, duration, _tiers(number, entry), str(entry.get("rule", "directive")))
@@ -83,7 +83,7 @@ def _decode(number: int, entry: object, position: int | None) -> Directive:
 
 def _whole(number: int, entry: Mapping[str, Any], key: str) -> int:
     value = entry.get(key)
-    if isinstance(value, bool) or not isinstance(value, int):
+    if type(value) is not int:
         raise InvalidRange(f"kv.retain: directive {number}: {key} = {value!r} must be a whole number")
     return value
 

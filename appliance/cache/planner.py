@@ -30,7 +30,9 @@ TOOL_SPREAD: Final = 2.0
 """A conversation is kept for so many times as long as its tool is said to take: a client's word is off by a factor of
 two, or by less, in two cases of three."""
 
-_LABELS: Final = ("mark", "directive", "pin")
+MARK: Final = "mark"
+"""What decided where a client's mark did."""
+_LABELS: Final = (MARK, "directive", "pin")
 _MARK, _DIRECTIVE, _PIN = range(len(REGIONS), len(REGIONS) + len(_LABELS))
 
 _TOOL_WAIT: Final = frozenset({SessionState.TOOL_WAIT})

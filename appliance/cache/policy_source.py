@@ -17,7 +17,7 @@ from appliance.cache.rule import ANY_REGION, ANY_ROLE, ANY_STATE, HINTS, Bounds,
 from appliance.cache.session_state import SessionRole, SessionState
 from appliance.cache.tier import ALL_TIERS, TIERS, tiers_named
 from appliance.errors import nearest
-from appliance.toml_document import TomlError, read_toml
+from appliance.toml_document import TomlError, parse_toml, read_toml
 
 SHIPPED_FOLDER: Final = Path(__file__).with_name("policies")
 TOP_KEYS: Final = ("description", "include", "order", "rule")
@@ -49,6 +49,21 @@ def load_policy(name_or_path: str) -> Policy:
     return Policy(path.stem, rules, files[0].description, files[0].order)
 
 
+def parse_policy(name: str, text: str) -> Policy:
+    """What `policy_text` has written. Raises `InvalidPolicy` with all problems at once."""
+    problems: list[str] = []
+    path = Path(f"{name}.toml")
+    try:
+        top = PolicyFields(path, parse_toml(path, text), (), problems)
+    except TomlError as error:
+        raise InvalidPolicy(error.message) from error
+    top.refuse_unknown([key for key in TOP_KEYS if key != "include"], "a policy that stands alone")
+    file = _read_file(top, path)
+    if problems:
+        raise InvalidPolicy("\n".join(problems))
+    return Policy(name, file.rules, file.description, file.order)
+
+
 class _Included(NamedTuple):
     """`by` is the place of the `include` that asked for the file."""
 
@@ -61,7 +76,7 @@ class _File(NamedTuple):
     rules: tuple[Rule, ...]
     description: str
     order: Order
-    by: str
+    by: str = ""
 
 
 class _Loader:
@@ -84,11 +99,7 @@ class _Loader:
         self._open.append(resolved)
         top = PolicyFields(path, document, (), self._problems)
         top.refuse_unknown(TOP_KEYS, "a policy")
-        rules = tuple(_read_rule(fields, path) for fields in top.tables("rule"))
-        if not rules and top.raw("include") is None:
-            top.tell("no rule; the least that a policy can say is [[rule]] with priority = 35")
-        order = top.choice("order", Order) or Order.FORECAST
-        file = self._read[resolved] = _File(path, rules, top.text("description") or "", order, by)
+        file = self._read[resolved] = _read_file(top, path)._replace(by=by)
         files = [file, *(each for included in self._included(top, path) for each in self.load(*included))]
         self._open.pop()
         return files
@@ -110,6 +121,15 @@ class _Loader:
     def _cycle(self, path: Path) -> str:
         chain = self._open[self._open.index(path.resolve()) :]
         return " includes ".join(each.name for each in [*chain, path])
+
+
+def _read_file(top: PolicyFields, path: Path) -> _File:
+    """Without what it includes."""
+    rules = tuple(_read_rule(fields, path) for fields in top.tables("rule"))
+    if not rules and top.raw("include") is None:
+        top.tell("no rule; the least that a policy can say is [[rule]] with priority = 35")
+    order = top.choice("order", Order) or Order.FORECAST
+    return _File(path, rules, top.text("description") or "", order)
 
 
 def _find(name_or_path: str, folder: Path) -> Path | None:

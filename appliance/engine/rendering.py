@@ -112,7 +112,11 @@ class Renderer:
         return self._parser(prompt.request, prompt.template_arguments)
 
     def decode(self, token_id: int) -> str:
-        return str(self._renderer.get_tokenizer().decode([token_id]))
+        return self.text_of([token_id])
+
+    def text_of(self, token_ids: Sequence[int]) -> str:
+        """Special tokens included. From any thread."""
+        return str(self._renderer.get_tokenizer().decode(token_ids))
 
     def held_back(self, prompt: Prompt, generated: Sequence[int], shown: str) -> str:
         """Text of `generated` not shown yet: the engine keeps the end back while it looks for stop strings."""

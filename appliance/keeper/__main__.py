@@ -1,4 +1,4 @@
-"""`python -m appliance.keeper SETTINGS` (JSON), started by the supervisor; see `wire.py` for what they say."""
+"""`python -m appliance.keeper`, started by the supervisor, which says first of all what to keep; see `wire.py`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from typing import Final
 import msgspec
 
 from appliance.errors import BoxError
-from appliance.keeper.keeper import Keeper, open_keeper
+from appliance.keeper.keeper import Keeper
+from appliance.keeper.opening import open_keeper
 from appliance.keeper.wire import (
     Asked,
     Counted,
@@ -90,9 +91,12 @@ async def _tell(keeper: Keeper, line: Line) -> None:
         await asyncio.sleep(STATS_SECONDS)
 
 
-async def _main(settings: KeeperSettings, line: Line) -> None:
+async def _main(line: Line) -> None:
     loop, reader = asyncio.get_running_loop(), asyncio.StreamReader()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    settings = await read_frame(reader, KeeperSettings)
+    if settings is None:
+        return
     keeper = open_keeper(settings, lambda seen, rows: line.say(Opening(seen, rows)))
     try:
         await serve(keeper, reader, line)
@@ -100,14 +104,13 @@ async def _main(settings: KeeperSettings, line: Line) -> None:
         keeper.close()
 
 
-def main(text: str) -> int:
+def main() -> int:
     """The exit status. What is wrong is said on standard error."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
-    settings = msgspec.json.decode(text, type=KeeperSettings)
     try:
         with contextlib.suppress(BrokenPipeError):
-            asyncio.run(_main(settings, Line(sys.stdout.fileno())))
+            asyncio.run(_main(Line(sys.stdout.fileno())))
     except BoxError as error:
         print(error, file=sys.stderr)
         return 1
@@ -115,4 +118,4 @@ def main(text: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    sys.exit(main())

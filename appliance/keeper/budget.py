@@ -1,4 +1,4 @@
-"""How much may be written to the disk in a day: flash wears out by writing."""
+"""How much may be written to a tier in a day: flash wears out by writing, and networks are paid for."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ DAY_SECONDS: Final = 86_400
 
 
 class WriteBudget:
-    """Bytes a day, in days of universal time. `limit` 0 is no limit; `wall` gives the time of day in seconds."""
+    """Bytes a day, in days of universal time. `limit` 0 is no limit; `wall` gives the time of day in seconds. `refused`
+    counts blocks."""
 
     def __init__(self, limit: int, wall: Callable[[], float] = time.time) -> None:
         self.limit = limit
+        self.refused = 0
         self._wall = wall
         self._day = self._today()
         self._spent = 0
@@ -38,6 +40,7 @@ class WriteBudget:
         self._turn()
         allowed = count if not self.limit else min(count, max(0, self.limit - self._spent) // num_bytes)
         self._spent += allowed * num_bytes
+        self.refused += count - allowed
         return allowed
 
     def _turn(self) -> None:

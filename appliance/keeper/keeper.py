@@ -1,53 +1,49 @@
-"""The keeper's work: both directions between arena and disk, and what it tells of them."""
+"""The keeper's work: both directions between the arena and the tiers below, and what it tells of them."""
 
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import AsyncIterator
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from typing import Final
 
 import numpy as np
 
-from appliance.cache.arena.index import ArenaIndex
-from appliance.cache.arena.place import ArenaPlace
-from appliance.cache.arena.tables import KEY_WORDS, mapped
-from appliance.cache.errors import CacheError
-from appliance.cache.slab.file import Progress, Slab
-from appliance.cache.slab.index import SlabIndex
-from appliance.cache.slab.layout import Records, Shape
+from appliance.cache.arena.tables import KEY_WORDS
 from appliance.keeper.budget import WriteBudget
+from appliance.keeper.disk import Disk
 from appliance.keeper.promotion import Promotions
-from appliance.keeper.tiers import Tiers
+from appliance.keeper.remote.remote import Remote
+from appliance.keeper.tiers import Near
 from appliance.keeper.upkeep import Upkeep
-from appliance.keeper.wire import KeeperSettings, KeeperStats
-from appliance.keeper.write_through import WriteThrough
-
-READERS: Final = 16
-WRITERS: Final = 4
-"""Reads come first: a request waits for them."""
-MAX_QUEUED: Final = 4096
-INTERVAL_SECONDS: Final = 0.05
+from appliance.keeper.wire import DiskStats, KeeperStats, RemoteStats
+from appliance.keeper.write_through import MAX_QUEUED, WriteThrough
 
 
 class Keeper:
-    """Of one arena and one slab; to be used in one loop."""
+    """Of one arena and what is below it; to be used in one loop."""
 
-    def __init__(self, tiers: Tiers, budget: WriteBudget, max_queued: int = MAX_QUEUED) -> None:
-        self.writing = WriteThrough(tiers, budget, max_queued)
-        self.promotions = Promotions(tiers)
-        self.upkeep = Upkeep(tiers)
-        self._tiers = tiers
-        self._budget = budget
+    def __init__(
+        self,
+        near: Near,
+        disk: Disk | None = None,
+        disk_budget: WriteBudget | None = None,
+        remote: Remote | None = None,
+        remote_budget: WriteBudget | None = None,
+        max_queued: int = MAX_QUEUED,
+    ) -> None:
+        """Without a budget all is written."""
+        self.disk, self.remote = disk, remote
+        self.to_disk = WriteThrough(near, disk, disk_budget or WriteBudget(0), max_queued) if disk else None
+        self.to_remote = WriteThrough(near, remote, remote_budget or WriteBudget(0), max_queued) if remote else None
+        self.promotions = Promotions(near, disk, remote)
+        self.upkeep = Upkeep(disk)
+        self._near = near
 
     async def run(self) -> None:
         """Write through, until cancelled."""
-        while True:
-            self.writing.follow()
-            await self.writing.write_batch()
-            await asyncio.sleep(0 if self.writing.num_queued else INTERVAL_SECONDS)
+        async with asyncio.TaskGroup() as tasks:
+            for writing in (self.to_disk, self.to_remote):
+                if writing is not None:
+                    tasks.create_task(writing.run())
 
     def promote(self, keys: bytes) -> AsyncIterator[bytes]:
         """See `Promotions.promote`. What is no row of keys brings nothing."""
@@ -56,63 +52,16 @@ class Keeper:
 
     @property
     def stats(self) -> KeeperStats:
-        slab, writing = self._tiers.slab, self.writing
-        return KeeperStats(
-            opened=slab.opened,
-            is_direct=slab.is_direct,
-            row_bytes=slab.shape.row_bytes,
-            **self._tiers.index.stats._asdict(),
-            queued=writing.num_queued,
-            dropped_full=writing.dropped_full,
-            dropped_budget=writing.dropped_budget,
-            dropped_gone=writing.dropped_gone,
-            write_errors=writing.errors,
-            written_today=self._budget.spent,
-            promoted=self.promotions.promoted,
-            read_errors=self.promotions.errors,
-        )
+        on_disk = far = None
+        if self.disk is not None and self.to_disk is not None:
+            on_disk = DiskStats(self.disk.counts, self.disk.index.stats, self.to_disk.stats)
+        if self.remote is not None and self.to_remote is not None:
+            far = RemoteStats(self.remote.counts, self.to_remote.stats)
+        return KeeperStats(on_disk, far)
 
     def close(self) -> None:
         """When nothing is under way: whatever was, has been awaited."""
-        self._tiers.readers.shutdown()
-        self._tiers.writers.shutdown()
-        self._tiers.arena.close()
-        self._tiers.slab.close()
-
-
-def open_keeper(settings: KeeperSettings, progress: Progress) -> Keeper:
-    """Open the arena that is there and the slab that belongs to it, and rebuild the slab's index from its headers.
-
-    Blocks for as long as that takes. Raises `CacheError` when there is no arena, or no room for the slab.
-    """
-    arena = ArenaIndex.open(ArenaPlace(Path(settings.arena_memory), Path(settings.arena_locks)))
-    try:
-        arena.join(os.urandom(16))
-        slab = _open_slab(settings, arena)
-    except BaseException:
-        arena.close()
-        raise
-    index, budget = SlabIndex(slab.shape.num_rows), WriteBudget(settings.write_budget)
-    records = slab.scan(progress)
-    index.restore(records)
-    budget.spend(_written_since(records, budget.day_began_ms) * slab.shape.stride)
-    memory = mapped(arena.place.rows_file, arena.geometry.num_rows * arena.geometry.row_bytes)
-    readers, writers = ThreadPoolExecutor(READERS, "read"), ThreadPoolExecutor(WRITERS, "write")
-    return Keeper(Tiers(arena, memory, slab, index, readers, writers), budget)
-
-
-def _open_slab(settings: KeeperSettings, arena: ArenaIndex) -> Slab:
-    path, row_bytes = Path(settings.path), arena.geometry.row_bytes
-    num_rows = Shape.rows_in(settings.num_bytes, row_bytes)
-    if not num_rows:
-        raise CacheError(f"{path}: {settings.num_bytes} bytes have no room for a block of {row_bytes}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise CacheError(f"{path}: its folder cannot be made: {error.strerror}") from error
-    return Slab.open(path, Shape(num_rows, row_bytes, arena.namespace))
-
-
-def _written_since(records: Records, wall_ms: int) -> int:
-    """Rows that still hold what was written since then: the least that this day's writes can have been."""
-    return int((records["last_use_ms"] >= wall_ms).sum())
+        for tier in (self.disk, self.remote):
+            if tier is not None:
+                tier.close()
+        self._near.arena.close()

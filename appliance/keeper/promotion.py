@@ -1,9 +1,9 @@
-"""From the disk to the arena: what a request is about to want is there before its engine looks for it."""
+"""From lower tiers to the arena: what a request is about to want is there before its engine looks for it."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from typing import Final
 
@@ -12,95 +12,96 @@ from numpy.typing import NDArray
 
 from appliance.cache.arena.kernels import MISS
 from appliance.cache.arena.tables import KEY_WORDS, Keys
-from appliance.cache.tier import Tier
-from appliance.keeper.tiers import Tiers, all_of
+from appliance.cache.tier import NO_TIER, Tier
+from appliance.keeper.disk import Disk
+from appliance.keeper.remote.remote import Remote
+from appliance.keeper.tiers import Flags, Near, leading
 
-Flags = NDArray[np.bool_]
+TierOf = NDArray[np.uint8]
+Bring = Callable[[Keys, Keys], Awaitable[Flags]]
 
 BATCH: Final = 64
-"""Rows that are read before they are told of together. The head of a prompt is there first."""
+"""Blocks that are brought before they are told of together. The head of a prompt is there first."""
+LEAST_ASKED: Final = 4
+"""So many blocks must be missing before the remote store is asked: every turn ends with a few that nobody has."""
+FIRST_ASKED: Final = 2
+"""Blocks asked for at first where nobody knows what the remote store has, then four times as many, and so on."""
 
 
 class Promotions:
-    """Counts since it was made: blocks brought back, and reads that the disk refused. All rows that did not give what
-    they should hold are counted by the index."""
-
-    def __init__(self, tiers: Tiers) -> None:
-        self.promoted = self.errors = 0
-        self._tiers = tiers
-        self._under_way: dict[bytes, asyncio.Future[None]] = {}
+    def __init__(self, near: Near, disk: Disk | None, remote: Remote | None) -> None:
+        self._near = near
+        self._disk = disk
+        self._remote = remote
+        self._under_way: dict[bytes, asyncio.Future[Tier]] = {}
 
     async def promote(self, keys: Keys) -> AsyncIterator[bytes]:
         """Bring back what is missing in the arena of these blocks of one prompt, from its head on, until one cannot be.
         Each time that more of them are there, one behind the other: where each of these was when it was asked for, a
         `Tier` each. What another promotion brings is waited for."""
-        arena = self._tiers.arena
-        was_near = arena.rows_of(keys) != MISS
-        reach = self._reach(keys, was_near)
+        was_near = self._near.arena.rows_of(keys) != MISS
         parents = np.concatenate([np.zeros((1, KEY_WORDS), np.uint64), keys[:-1]])
-        for start in range(0, reach, BATCH):
-            part = slice(start, min(start + BATCH, reach))
-            await self._others(keys[part])
-            missing = arena.rows_of(keys[part]) == MISS
-            await self._read(keys[part][missing], parents[part][missing])
-            is_there = arena.rows_of(keys[part]) != MISS
-            count = _leading(is_there)
-            yield np.where(was_near[part][:count], Tier.HOST, Tier.DISK).astype(np.uint8).tobytes()
-            if count < len(is_there):
+        known = was_near | self._known(keys)
+        deadline = self._remote.deadline() if self._remote is not None else 0.0
+        at, probe = 0, FIRST_ASKED
+        while at < len(keys):
+            count = leading(known[at : at + BATCH])
+            if not count:
+                if not self._may_ask(len(keys) - at, deadline):
+                    return
+                count, probe = min(probe, BATCH, len(keys) - at), 4 * probe
+            part = slice(at, at + count)
+            tiers = await self._bring(keys[part], parents[part], deadline)
+            tiers[was_near[part] & (tiers != NO_TIER)] = Tier.HOST
+            there = leading(tiers != NO_TIER)
+            yield tiers[:there].tobytes()
+            if there < count:
                 return
+            at += count
 
-    def _reach(self, keys: Keys, is_near: Flags) -> int:
-        """How many from the head on are in one of the two tiers."""
-        is_known = is_near | (self._tiers.index.rows_of(keys) != MISS)
-        is_known |= np.array([key.tobytes() in self._under_way for key in keys], np.bool_)
-        return _leading(is_known)
+    def _known(self, keys: Keys) -> Flags:
+        """Which are on the disk, or on their way."""
+        known = np.array([key.tobytes() in self._under_way for key in keys], np.bool_)
+        return known if self._disk is None else known | ~self._disk.lacks(keys)
 
-    async def _others(self, keys: Keys) -> None:
-        waited = [found for key in keys if (found := self._under_way.get(key.tobytes())) is not None]
-        if waited:
-            await asyncio.wait(set(waited))
+    def _may_ask(self, num_missing: int, deadline: float) -> bool:
+        remote = self._remote
+        return remote is not None and num_missing >= LEAST_ASKED and remote.may_be_asked(deadline)
 
-    async def _read(self, keys: Keys, parents: Keys) -> None:
-        """These blocks, which nobody else brings."""
-        arena, index = self._tiers.arena, self._tiers.index
-        rows = index.lease(keys)
-        keys, parents, rows = keys[rows != MISS], parents[rows != MISS], rows[rows != MISS]
-        targets = arena.begin_store(keys)
-        is_ours = targets != MISS
-        index.release(rows[~is_ours])
-        keys, parents, rows, targets = keys[is_ours], parents[is_ours], rows[is_ours], targets[is_ours]
+    async def _bring(self, keys: Keys, parents: Keys, deadline: float) -> TierOf:
+        """Where each of these was, NO_TIER for what is not in the arena now."""
+        tiers, remote = await self._others(keys), self._remote
+        if self._disk is not None:
+            await self._take(Tier.DISK, self._disk.bring, keys, parents, tiers)
+        if remote is not None and remote.may_be_asked(deadline):
+            await self._take(Tier.REMOTE, partial(remote.bring, deadline=deadline), keys, parents, tiers)
+        there = self._near.arena.rows_of(keys) != MISS
+        tiers[there & (tiers == NO_TIER)] = Tier.HOST
+        tiers[~there] = NO_TIER
+        return tiers
+
+    async def _others(self, keys: Keys) -> TierOf:
+        """Which of them other promotions have brought, when these have ended."""
+        tiers = np.full(len(keys), NO_TIER, np.uint8)
+        for place, key in enumerate(keys):
+            if (waited := self._under_way.get(key.tobytes())) is not None:
+                await asyncio.wait({waited})
+                tiers[place] = waited.result()
+        return tiers
+
+    async def _take(self, tier: Tier, bring: Bring, keys: Keys, parents: Keys, tiers: TierOf) -> None:
+        """From this tier what the arena lacks, and nobody else brings."""
+        missing = np.flatnonzero(self._near.arena.rows_of(keys) == MISS)
+        missing = np.array([at for at in missing if keys[at].tobytes() not in self._under_way], np.int64)
+        if not len(missing):
+            return
         done = asyncio.get_running_loop().create_future()
-        names = [key.tobytes() for key in keys]
+        names = [keys[at].tobytes() for at in missing]
         self._under_way.update(dict.fromkeys(names, done))
-        is_whole = np.zeros(len(keys), np.bool_)
         try:
-            is_whole = await self._copy(keys, rows.tolist(), targets.tolist())
+            brought = await bring(keys[missing], parents[missing])
+            tiers[missing[brought]] = tier
         finally:
-            arena.end_store(keys[~is_whole], parents[~is_whole], None, index.worths(rows[~is_whole]), is_whole=False)
-            arena.end_store(keys[is_whole], parents[is_whole], None, index.worths(rows[is_whole]), is_whole=True)
-            index.release(rows)
-            self.promoted += int(is_whole.sum())
             for name in names:
                 del self._under_way[name]
-            done.set_result(None)
-
-    async def _copy(self, keys: Keys, rows: list[int], targets: list[int]) -> Flags:
-        """Which of them are in the arena, to the last bit. One that is not what its header says is dropped."""
-        slab, index = self._tiers.slab, self._tiers.index
-        calls = [
-            partial(slab.read, row, key, self._tiers.row(target))
-            for row, key, target in zip(rows, keys, targets, strict=True)
-        ]
-        answers = await all_of(self._tiers.readers, calls)
-        bad = [row for row, answer in zip(rows, answers, strict=True) if answer is False]
-        for row, answer in zip(rows, answers, strict=True):
-            if answer is not True:
-                index.drop(row)
-        self.errors += sum(isinstance(answer, OSError) for answer in answers)
-        await all_of(self._tiers.writers, [partial(slab.erase, row) for row in bad])
-        return np.array([answer is True for answer in answers], np.bool_)
-
-
-def _leading(flags: Flags) -> int:
-    """How many are true before the first that is not."""
-    return len(flags) if flags.all() else int(flags.argmin())
+            done.set_result(tier)

@@ -1,4 +1,4 @@
-"""The two tiers between which a keeper moves blocks, and who does the moving."""
+"""The tiers between which a keeper moves blocks, and who does the moving."""
 
 from __future__ import annotations
 
@@ -6,32 +6,54 @@ import asyncio
 import mmap
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import TypeVar
+from typing import NamedTuple, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from appliance.cache.arena.index import ArenaIndex
-from appliance.cache.slab.file import Slab
-from appliance.cache.slab.index import SlabIndex
+from appliance.cache.arena.tables import Keys, Numbers
+from appliance.cache.tier import Tier
+from appliance.keeper.budget import WriteBudget
 
+Flags = NDArray[np.bool_]
 Result = TypeVar("Result")
 
 
-@dataclass(frozen=True, slots=True)
-class Tiers:
-    """`memory` is the arena's rows, mapped. The two indexes belong to the loop's thread; a row that it has taken or
-    leased may be read and written by a thread of the pool."""
+class Near(NamedTuple):
+    """The arena's index, which belongs to the loop's thread, and its rows, mapped. A row that was taken or leased may
+    be read and written by a thread of a pool."""
 
     arena: ArenaIndex
     memory: mmap.mmap
-    slab: Slab
-    index: SlabIndex
-    readers: ThreadPoolExecutor
-    writers: ThreadPoolExecutor
+
+    @property
+    def row_bytes(self) -> int:
+        return self.arena.geometry.row_bytes
 
     def row(self, number: int) -> memoryview:
-        """A row of the arena."""
-        size = self.slab.shape.row_bytes
+        size = self.row_bytes
         return memoryview(self.memory)[number * size : (number + 1) * size]
+
+
+class Below(Protocol):
+    """A tier below the arena. What goes wrong there is counted, and never raised."""
+
+    @property
+    def tier(self) -> Tier: ...
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether blocks can be written there now."""
+        ...
+
+    def lacks(self, keys: Keys) -> Flags:
+        """Which of these it does not have, as far as is known without asking."""
+        ...
+
+    async def write(self, keys: Keys, held: Numbers, budget: WriteBudget) -> int:
+        """Write these blocks from rows of the arena that the caller holds, as far as the budget goes; how many were."""
+        ...
 
 
 async def all_of(pool: ThreadPoolExecutor, calls: Sequence[Callable[[], Result]]) -> list[Result | OSError]:
@@ -53,3 +75,8 @@ async def all_of(pool: ThreadPoolExecutor, calls: Sequence[Callable[[], Result]]
     except asyncio.CancelledError:
         await asyncio.wait({answers})
         raise
+
+
+def leading(flags: Flags) -> int:
+    """How many are true before the first that is not."""
+    return len(flags) if flags.all() else int(flags.argmin())

@@ -8,19 +8,38 @@ from typing import Any, Final, TypeAlias
 
 import msgspec
 
+from appliance.cache.slab.index import SlabStats
+from appliance.keeper.disk import DiskCounts
+from appliance.keeper.remote.remote import RemoteCounts
+from appliance.keeper.write_through import WritingStats
+
 MAX_FRAME: Final = 4 * 2**20
 """Bytes of a message: the keys of 130,000 blocks."""
 _LENGTH_BYTES: Final = 4
 
 
+class DiskPlace(msgspec.Struct, frozen=True):
+    """`num_bytes` of disk at most."""
+
+    path: str
+    num_bytes: int
+    write_budget: int = 0
+
+
+class RemotePlace(msgspec.Struct, frozen=True):
+    url: str
+    timeout_seconds: float
+    connections: int
+    write_budget: int = 0
+
+
 class KeeperSettings(msgspec.Struct, frozen=True):
-    """As the keeper is started with, in JSON. `num_bytes` of disk at most; `write_budget` bytes a day, 0 for all."""
+    """What the keeper is told first of all. Write budgets are bytes a day, 0 for all."""
 
     arena_memory: str
     arena_locks: str
-    path: str
-    num_bytes: int
-    write_budget: int
+    disk: DiskPlace | None
+    remote: RemotePlace | None = None
 
 
 class Promote(msgspec.Struct, frozen=True, tag=True):
@@ -67,29 +86,22 @@ class Opening(msgspec.Struct, frozen=True, tag=True):
     rows: int
 
 
-class KeeperStats(msgspec.Struct, frozen=True, tag=True):
-    """Told once a second. `rows` to `bad` are the slab's (`SlabStats`), `queued` to `write_errors` tell of writing
-    (`WriteThrough`), `written_today` in bytes, `promoted` and `read_errors` of reading (`Promotions`)."""
+class DiskStats(msgspec.Struct, frozen=True):
+    counts: DiskCounts
+    slab: SlabStats
+    writing: WritingStats
 
-    opened: str
-    is_direct: bool
-    row_bytes: int
-    rows: int
-    used: int
-    held: int
-    restored: int
-    written: int
-    evicted: int
-    refused: int
-    bad: int
-    queued: int
-    dropped_full: int
-    dropped_budget: int
-    dropped_gone: int
-    write_errors: int
-    written_today: int
-    promoted: int
-    read_errors: int
+
+class RemoteStats(msgspec.Struct, frozen=True):
+    counts: RemoteCounts
+    writing: WritingStats
+
+
+class KeeperStats(msgspec.Struct, frozen=True, tag=True):
+    """Told once a second; `None` for a tier that there is not."""
+
+    disk: DiskStats | None
+    remote: RemoteStats | None
 
 
 Asked: TypeAlias = Promote | Verify | Flush

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from appliance.router.hashing import Hashes
+from appliance.router.hashing import Hashes, Tokens
 from appliance.router.scoring import Candidate, Cost
 
 
@@ -23,13 +23,14 @@ class Reason(StrEnum):
 class Decision:
     """What was weighed, and the worker that was chosen.
 
-    `hashes` are those of the prompt's full blocks; `prompt_blocks` counts a partial last block too.
+    `hashes` are those of the full blocks of the prompt, `tokens`; `prompt_blocks` counts a partial last block too.
     `candidates` has one entry for each worker that could be chosen, in ascending order of worker. `output_tokens` is
     what the client expects of the answer.
     """
 
     worker: int
     reason: Reason
+    tokens: Tokens
     hashes: Hashes
     prompt_tokens: int
     prompt_blocks: int

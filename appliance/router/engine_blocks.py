@@ -44,6 +44,8 @@ class EngineBlocks:
 
     def __init__(self) -> None:
         self._arrays = _new_arrays(_LEAST_ROOM)
+        self._before = self._arrays
+        """Those that it had before the last move: they tell of blocks that have gone since."""
 
     def __len__(self) -> int:
         """Different engine hashes known."""
@@ -58,6 +60,14 @@ class EngineBlocks:
         slots, rows, _ = self._arrays
         row = find(slots, rows, np.uint64(engine_hash))
         return None if row == NONE or not rows[row, COPIES] else int(rows[row, OWN])
+
+    def last_own_hash(self, engine_hash: int) -> int | None:
+        """Also of a block that is gone, if it has not been gone for long: as many as there are have come since."""
+        for slots, rows, _ in (self._arrays, self._before):
+            row = find(slots, rows, np.uint64(engine_hash))
+            if row != NONE:
+                return int(rows[row, OWN])
+        return None
 
     def engine_hashes(self, own_hashes: Hashes) -> Hashes:
         """What the engine calls those of these blocks that it holds, in no order. Reads all rows: 1.8 ms of CPU
@@ -92,6 +102,7 @@ class EngineBlocks:
         return gone[:num_gone], unknown
 
     def clear(self) -> None:
+        self._before = self._arrays
         self._arrays = _new_arrays(_LEAST_ROOM)
 
     def check_integrity(self) -> None:
@@ -115,6 +126,7 @@ class EngineBlocks:
         arrays.rows[: len(live)] = live
         enter_all(arrays.slots, arrays.rows, len(live))
         arrays.state[:] = len(live)
+        self._before = self._arrays
         self._arrays = arrays
 
 

@@ -85,6 +85,10 @@ class WorkerMirror:
         """The router's hash of a block that the engine holds now."""
         return self._blocks.own_hash(engine_hash)
 
+    def last_own_hash(self, engine_hash: int) -> int | None:
+        """Also of a block that the engine has had to let go of lately."""
+        return self._blocks.last_own_hash(engine_hash)
+
     def apply(self, batch: Batch) -> None:
         """Apply all events in order. Never raises for what an engine may say: what cannot be used is counted."""
         self.stats.ignored += batch.unknown_events

@@ -8,12 +8,14 @@ from enum import StrEnum
 from random import Random
 from typing import NamedTuple
 
+import numpy as np
+
 from appliance.router.affinity import Affinity
 from appliance.router.decision import Decision, Reason
 from appliance.router.errors import NoWorker
-from appliance.router.hashing import ROOT, Hashes, Tokens, hash_blocks
+from appliance.router.hashing import ROOT, Hashes, Tokens, flat_tokens, hash_blocks
 from appliance.router.history import History, Record
-from appliance.router.index import Index
+from appliance.router.index import Depths, Index
 from appliance.router.load import Loads, Prefill, Ticket
 from appliance.router.pace import Paces
 from appliance.router.reservations import Reservations
@@ -115,14 +117,16 @@ class Router:
                 hint="wait until a worker is up",
             )
         self.reservations.expire()
-        hashes = hash_blocks(token_ids, self.block_tokens, extra_keys=extra_keys, root=self._root)
-        prompt_tokens = len(token_ids)
+        tokens = flat_tokens(token_ids)
+        hashes = hash_blocks(tokens, self.block_tokens, extra_keys=extra_keys, root=self._root)
+        prompt_tokens = tokens.size
         prospects = self._prospects(workers, hashes, prompt_tokens, session_id, output_tokens)
         candidates = tuple(map(Candidate, prospects, self.pricer.costs(prospects)))
         worker, reason = self._choose(candidates)
         return Decision(
             worker,
             reason,
+            tokens,
             hashes,
             prompt_tokens,
             -(-prompt_tokens // self.block_tokens),
@@ -130,6 +134,10 @@ class Router:
             session_id,
             output_tokens,
         )
+
+    def depths(self, hashes: Hashes) -> Depths:
+        """`depths[worker, tier]`: how many leading blocks of a prompt each worker would find now."""
+        return self._index.match(hashes)
 
     def admit(self, decision: Decision, request_id: str | None = None) -> Ticket:
         """The request of `decision` goes to its worker now and weighs on it; its blocks are pending there."""
@@ -145,6 +153,14 @@ class Router:
         )
         self.history.add(record)
         return self._admit(decision, lambda prefill: self._learn(record, prefill))
+
+    def hashes_with(self, decision: Decision, answer: Sequence[int]) -> Hashes:
+        """Of the full blocks of a prompt with its answer; without the answer's for a prompt that fills none."""
+        if not decision.hashes.size:
+            return decision.hashes
+        rest = decision.tokens[decision.hashes.size * self.block_tokens :].tolist()
+        behind = hash_blocks([*rest, *answer], self.block_tokens, parent=int(decision.hashes[-1]))
+        return np.concatenate([decision.hashes, behind])
 
     def reserve(self, decision: Decision, name: str, seconds: float) -> None:
         """Weigh on the worker as if the request of `decision` had come, until `reservations.free(name)` or so long.

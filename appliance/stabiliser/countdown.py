@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from appliance.conversation import Conversation, Text
 from appliance.stabiliser.editing import SYSTEM_ROLES, Place, rewrite
+from appliance.stabiliser.finding import Span
 from appliance.stabiliser.rule import Action, Change, Stabilised, excerpt
 
 MAX_CHARACTERS = 200
@@ -37,6 +39,11 @@ class CountdownRule:
             Change(self.name, Action.REMOVED, str(place), excerpt(text), len(text)) for place, text in found.items()
         )
         return Stabilised(replace(conversation, messages=messages), tuple(changes))
+
+
+def find_countdowns(text: str) -> Iterator[Span]:
+    """Wherever they stand, alone in their block or not."""
+    return (Span(*found.span()) for found in _COUNTDOWN.finditer(text))
 
 
 def _is_countdown(text: str) -> bool:

@@ -6,7 +6,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from appliance.api.views import BoxStatus, LeadsView, QueueView, RateView, WorkerView
+from appliance.api.views import BoxStatus, LeadsView, MissesView, QueueView, RateView, WorkerView
 
 _PHASE_STYLES = {"running": "green", "startup": "yellow", "starting": "yellow", "restarting": "yellow"}
 
@@ -30,6 +30,8 @@ def _figures(status: BoxStatus) -> Table:
     requests, latency = status.requests, status.latency
     table.add_row("read from cache, last minute", _rate(status.cache_last_minute))
     table.add_row("read from cache, since start", _rate(status.cache_since_start))
+    if status.misses.tokens:
+        table.add_row("computed, and why", _misses(status.misses))
     table.add_row("time to first token", f"p50 {_ms(latency.ttft_p50_ms)}   p99 {_ms(latency.ttft_p99_ms)}")
     table.add_row(
         "requests",
@@ -52,6 +54,12 @@ def _figures(status: BoxStatus) -> Table:
             f"{_bytes(disk.bytes)}   {disk.used:,} of {disk.rows:,} blocks   {disk.promoted:,} brought back",
         )
     return table
+
+
+def _misses(misses: MissesView) -> str:
+    """The most first."""
+    ordered = sorted(misses.tokens.items(), key=lambda one: -one[1])
+    return "   ".join(f"{reason.replace('_', ' ')} {tokens:,}" for reason, tokens in ordered)
 
 
 def _queue(queue: QueueView) -> str:

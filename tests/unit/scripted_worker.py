@@ -263,10 +263,11 @@ class ScriptedWorker:
     async def ping(self, timeout_seconds: float) -> bool:
         return self.alive and not self.hangs
 
-    async def replan(self, session_id: str, payload: dict[str, Any]) -> None:
+    async def replan(self, session_id: str, payload: dict[str, Any]) -> int:
         if not self.alive:
             raise self._death()
         self.replans.append((session_id, payload))
+        return self.owned.get(session_id, 0)
 
     async def replan_all(self, payloads: dict[str, dict[str, Any]]) -> int:
         await self._answers()

@@ -16,6 +16,7 @@ from appliance.cache.region_map import RegionMap, Span
 from appliance.caretaker import MOST_KEEPS, MOST_PLANS, SAVE_SECONDS, Caretaker, LeadCounts
 from appliance.conversation import Hints, Identity
 from appliance.engine.retention.eviction import Eviction, EvictionBatch
+from appliance.errors import WorkerDied
 from appliance.eviction_log import EvictionLog
 from appliance.retention import Retention, Subject
 from appliance.router.scoring import Room
@@ -346,3 +347,21 @@ async def test_what_an_engine_told_at_once_is_one_event_with_those_who_lost_most
     await care.tick()
     await care.tick()
     assert told == [BlocksEvicted(0, 4, 0, 0, {"a": 2, "b": 1}), Dropped("evictions", 3)]
+
+
+async def test_a_session_is_planned_anew_on_all_engines_at_once_and_those_that_die_are_left_out() -> None:
+    workers = ScriptedWorker(0), ScriptedWorker(1), ScriptedWorker(2)
+    await started(*workers)
+    care = Care(*workers)
+    care.ask("a")
+    workers[0].owned = {"a": 7}
+    workers[2].end()
+    workers[1].replan = failing  # type: ignore[method-assign]
+    assert await care.caretaker.replan("a") == {0: 7}
+    assert await care.caretaker.replan("nobody") == {}
+    await care.tick()
+    assert [name for name, _ in workers[1].replans] == ["a"]
+
+
+async def failing(session_id: str, payload: dict[str, Any]) -> int:
+    raise WorkerDied(session_id)

@@ -19,7 +19,7 @@ from appliance.cache.arena.tables import mapped
 from appliance.cache.ledger import Source, TokenRange
 from appliance.disk_tier import DiskTier
 from appliance.host_arena import HostArena
-from appliance.keeper.wire import Counted, KeeperSettings
+from appliance.keeper.wire import Counted, DiskPlace, KeeperSettings
 from appliance.restarts import RestartBudget
 from appliance.router.index import PrefixIndex, Tier
 from appliance.router.shared_tier import SharedTier
@@ -36,7 +36,7 @@ class Box:
         self.engine: ArenaIndex = opened(folder, ROWS, b"e" * 16)
         self.arena.open()
         self.memory = mapped(place.rows_file, ROWS * ROW_BYTES)
-        settings = KeeperSettings(str(place.memory), str(place.locks), str(path), 2**20, 0)
+        settings = KeeperSettings(str(place.memory), str(place.locks), DiskPlace(str(path), 2**20))
         self.disk = DiskTier(settings, self.arena, RestartBudget(restarts, 600, 0.01, 0.01))
 
     def store(self, *numbers: int) -> None:
@@ -47,7 +47,7 @@ class Box:
 
     async def holds(self, count: int) -> None:
         async with asyncio.timeout(SECONDS):
-            while self.disk.stats is None or self.disk.stats.used < count or self.disk.stats.queued:
+            while (disk := self.disk.on_disk) is None or disk.slab.used < count or disk.writing.queued:
                 await asyncio.sleep(0.01)
 
     async def gone(self) -> None:
@@ -100,6 +100,18 @@ async def test_a_keeper_that_does_not_answer_is_not_waited_for(box: Box, monkeyp
             await asyncio.sleep(0.01)
             await box.disk.recall(keys(99))
     assert box.disk.late == module.MAX_OVERDUE, "it answers again"
+
+
+async def test_the_disk_is_waited_for_as_long_as_computing_would_take(
+    box: Box, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "RECALL_SECONDS", 0.0)
+    box.store(1)
+    await box.holds(1)
+    box.store(*range(10, 18))
+    await box.holds(9)
+    await box.disk.recall(keys(1), SECONDS)
+    assert (box.contents(1), box.disk.late) == ([1], 0)
 
 
 async def test_who_waits_when_the_keeper_dies_goes_on_at_once_and_the_next_keeper_serves(

@@ -10,8 +10,10 @@ from appliance.cache.region_map import Origin, RegionMap, Span
 from appliance.cache.session_state import SessionState
 from appliance.conversation import Conversation, Hints, Identity, Message, RetentionDirective, Role, Text
 from appliance.generation import MarkedPrefix
+from appliance.hint_book import HintBook, OperatorHint, Verb
 from appliance.retention import Retention, Subject, subject_of
 from appliance.session_forecast import SessionForecast
+from tests.clock import Clock
 
 OPENING = Message(Role.SYSTEM, (Text("Help."),))
 CONVERSATION = Conversation("m", (OPENING, Message(Role.USER, (Text("Hi"),))), identity=Identity("lead"))
@@ -204,3 +206,43 @@ def test_a_subagent_has_no_lead_that_will_not_be_back_and_none_under_a_policy_th
     retention.begin(over)
     retention.end(over, "stop")
     assert "lead" not in retention.begin(started_by(lead))
+
+
+def hinted(verb: Verb, **said: Any) -> HintBook:
+    book = HintBook(Clock(1000.0))
+    book.add(OperatorHint("h", verb, "lead", "me", 1000.0, 1060.0, **said))
+    return book
+
+
+def test_an_operators_pin_goes_before_what_the_client_says_of_its_own_session() -> None:
+    released = Hints(retention=(RetentionDirective(0, None, 0),))
+    retention = new_retention(hints=hinted(Verb.PIN, token_end=64, priority=100))
+    pinned, rest = retention.begin(asked_by("lead", released))["directives"][:2]
+    assert (pinned["priority"], pinned["duration"], pinned["rule"], pinned["end"]) == (100, 60.0, "pin", 64)
+    assert rest["priority"] == 0
+    assert priorities(retention.begin(asked_by("other", released)))[0] == 0
+
+
+def test_an_operators_release_takes_what_a_client_marked() -> None:
+    retention = new_retention(hints=hinted(Verb.RELEASE, token_start=64, priority=0))
+    payload = retention.begin(SUBJECT._replace(marked=[MarkedPrefix(100, 300.0)]))
+    assert priorities(payload) == [80, 0, 0]
+
+
+def test_a_ttl_is_a_mark_and_a_priority_a_hint() -> None:
+    marked = new_retention(hints=hinted(Verb.TTL, ttl_seconds=300.0)).begin(SUBJECT)["directives"][0]
+    assert (marked["priority"], marked["duration"], marked["rule"]) == (80, 300.0, "mark")
+    lifted = new_retention(hints=hinted(Verb.PRIORITY, priority=9)).begin(SUBJECT)["directives"][0]
+    assert (lifted["priority"], lifted["rule"].endswith("+hint")) == (44, True)
+
+
+def test_a_session_that_an_operator_has_finished_is_worth_nothing_until_it_asks_again() -> None:
+    forecast = SessionForecast()
+    retention = new_retention(forecast=forecast)
+    retention.begin(SUBJECT)
+    retention.end(SUBJECT, "stop")
+    assert retention.finish("lead")
+    assert not retention.finish("nobody")
+    assert set(priorities(retention.plan("lead"))) == {0}
+    assert forecast.keeps() == {"lead": 0.0}
+    assert priorities(retention.begin(SUBJECT))[0] > 0

@@ -14,6 +14,8 @@ from appliance.api.conversations import ConversationBody
 from appliance.api.event_routes import BEGINNINGS, EVENT_ID
 from appliance.api.eviction_page import EvictionPage
 from appliance.api.eviction_routes import MAX_LIMIT as MAX_EVICTIONS
+from appliance.api.hint_routes import MAX_LIMIT as MAX_ACTIONS
+from appliance.api.hint_views import MAX_NAME, Actions, HintAnswer, HintRequest, Hints, HintWithdrawn
 from appliance.api.item_pages import MAX_LIMIT, ORDERS, ItemPage
 from appliance.api.messages_bodies import EventBody, MessageBody, TokenCount
 from appliance.api.model_list import MAX_LIMIT as MAX_MODELS
@@ -130,6 +132,31 @@ BOX_OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
         stream=Stream(BoxEvent),
         parameters=EVENT_STREAM,
         errors=(400, 403, 503),
+    ),
+    ("GET", "/box/v1/hints"): Operation(
+        Group.BOX, "What operators have said about sessions and still holds", Hints, errors=(400, 403, 503)
+    ),
+    ("POST", "/box/v1/hints"): Operation(
+        Group.BOX,
+        "Pin or release a session's blocks, or say what else is to become of it; a dry run tells the impact only",
+        HintAnswer,
+        takes=HintRequest,
+        parameters=(Parameter("dry_run", {"type": "boolean"}),),
+        errors=(400, 403, 404, 413, 429, 500, 503),
+    ),
+    ("DELETE", "/box/v1/hints/{hint}"): Operation(
+        Group.BOX,
+        "Withdraw a hint before its time is over",
+        HintWithdrawn,
+        parameters=(*_in_path("hint"), Parameter("by", {"type": "string", "maxLength": MAX_NAME})),
+        errors=(400, 403, 404, 503),
+    ),
+    ("GET", "/box/v1/actions"): Operation(
+        Group.BOX,
+        "What operators did, the newest first",
+        Actions,
+        parameters=(Parameter("limit", {"type": "integer", "minimum": 1, "maximum": MAX_ACTIONS}),),
+        errors=(400, 403),
     ),
     ("GET", "/box/v1/cache"): Operation(
         Group.BOX, "What each tier of the cache holds, for the box's own machine", CacheView, errors=(403, 503)

@@ -78,7 +78,7 @@ class SlabIndex:
         now_ms = self._now_ms()
         self._core.hold(rows, now_ms)
         self._core.fill(rows, self._parents_before(records), NO_SESSION, now_ms)
-        self._core.claim(_CLAIMANT, rows, *self._worth_now(records), now_ms)
+        self._core.claim(_CLAIMANT, rows, *worth_now(records, int(self._wall() * 1000)), now_ms)
         # The last of a release is the next to go: of rows used at one time the tail of the prompt.
         order = np.lexsort((records["generation"], -records["last_use_ms"]))
         self._core.release(rows[order], now_ms)
@@ -217,16 +217,18 @@ class SlabIndex:
         is_before = (parents != MISS) & (generation_in[parents] < records["generation"])
         return np.where(is_before, parents, NO_BLOCK)
 
-    def _worth_now(self, records: Records) -> Worth:
-        since_ms = np.maximum(int(self._wall() * 1000) - records["last_use_ms"], 0)
-        durations = np.clip(records["duration_ms"], 0, MAX_DURATION_MS)
-        is_over = (durations != FOREVER) & (durations <= since_ms)
-        priorities = np.clip(records["priority"], 0, MAX_PRIORITY)
-        left_ms = np.where((durations == FOREVER) | is_over, FOREVER, durations - since_ms)
-        return Worth(np.where(is_over, DEFAULT_PRIORITY, priorities).astype(np.int64), left_ms.astype(np.int64))
-
     def _now_ms(self) -> int:
         return int(self._clock() * 1000)
+
+
+def worth_now(records: Records, wall_ms: int) -> Worth:
+    """What headers claim, less the time that has gone by. A claim that would have ended by now has."""
+    since_ms = np.maximum(wall_ms - records["last_use_ms"], 0)
+    durations = np.clip(records["duration_ms"], 0, MAX_DURATION_MS)
+    is_over = (durations != FOREVER) & (durations <= since_ms)
+    priorities = np.clip(records["priority"], 0, MAX_PRIORITY)
+    left_ms = np.where((durations == FOREVER) | is_over, FOREVER, durations - since_ms)
+    return Worth(np.where(is_over, DEFAULT_PRIORITY, priorities).astype(np.int64), left_ms.astype(np.int64))
 
 
 def _last_writes(records: Records) -> NDArray[np.void]:

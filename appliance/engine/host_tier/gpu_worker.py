@@ -12,15 +12,15 @@ from vllm.v1.kv_offload.cpu.swap_blocks_triton import _swap_blocks_kernel
 from appliance.engine.host_tier.region import ArenaRegion
 
 PROGRAMS: Final = 24
-"""Of a kernel that copies. 16 to 128 of them reach what one large copy does, 12 are 8 % slower: benchmarks/copies.py."""
+"""Of a kernel that copies: 16 to 128 of them nearly reach what one large copy does, 12 do not (`benchmarks.copies`)."""
 CHUNK_BYTES: Final = 8192
 WORD_BYTES: Final = 8
 
 
 class GpuWorker(CPUOffloadingWorker):  # type: ignore[misc]  # vllm is not typed
-    """vLLM would copy each layer of each block by itself: 65,536 copies for 32K tokens of an 8B model, which its threads
-    and the driver take longer to ask for than the bytes take to move. A kernel reads the pinned rows instead. It keeps a
-    fifth of an H100's processors busy meanwhile; stores, which run beside every step, are left to the copy engine.
+    """vLLM would copy each layer of each block by itself: 65,536 for 32K tokens of an 8B model, which take longer
+    to ask for than the bytes to move. A kernel reads the pinned rows instead. It keeps a fifth of an H100's processors
+    busy meanwhile; stores, which run beside every step, are left to the copy engine.
     """
 
     def __init__(self, kv_caches: CanonicalKVCaches, blocks_per_chunk: int, region: ArenaRegion) -> None:
@@ -38,7 +38,7 @@ class GpuWorker(CPUOffloadingWorker):  # type: ignore[misc]  # vllm is not typed
 def copy_by_kernel(
     sources: torch.Tensor, targets: torch.Tensor, sizes: torch.Tensor, is_src_access_order_any: bool = False
 ) -> None:
-    """`ops.swap_blocks_batch`, of pinned memory to the GPU: addresses and bytes, int64, pinned. In the current stream."""
+    """`ops.swap_blocks_batch` from pinned memory to the GPU, in the current stream. All tables are int64 and pinned."""
     del is_src_access_order_any
     told: list[Any] = [table.to("cuda", non_blocking=True) for table in (sources, targets, sizes)]
     num_pieces = sources.numel()

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from vllm.v1.core.kv_cache_utils import KVCacheBlock
+from vllm.v1.core.kv_cache_utils import BlockHashWithGroupId, KVCacheBlock
 
 from appliance.cache.errors import IntegrityError
 from appliance.engine.retention.arrays import Numbers, numbers
 from appliance.engine.retention.blocks import BlockTable
 
-OnEvicted = Callable[[Numbers, list[KVCacheBlock]], None]
+OnEvicted = Callable[[Numbers, list[BlockHashWithGroupId | None]], None]
 Settle = Callable[[Numbers], None]
 
 
@@ -23,7 +23,7 @@ class RetentionQueue:
         """All blocks of the table are free.
 
         `settle` sees to it that the table knows of all that these blocks hold. `on_evicted` is told of blocks that are
-        handed out and had content, as rows of `Victims` and while they still carry their hashes.
+        handed out, some of which had content: as the table gives them, and by what hashes they could be found.
         """
         self.num_free_blocks = len(blocks)
         self._blocks = blocks
@@ -34,22 +34,24 @@ class RetentionQueue:
     def popleft(self) -> KVCacheBlock:
         if not self.num_free_blocks:
             raise ValueError("No free blocks available")
-        return self.popleft_n(1)[0]
+        # A running request that needs its next block: what numpy does for many costs too much for one (measured).
+        victims = self._table.take(1)
+        self.num_free_blocks -= 1
+        block = self._blocks[victims.item(0)]
+        if victims.item(1):
+            self._on_evicted(victims, [block.block_hash])
+        return block
 
     def popleft_n(self, n: int) -> list[KVCacheBlock]:
-        if n == 0:
-            return []
+        if n < 2:
+            return [self.popleft()] if n else []
         victims = self._table.take(n)
         self.num_free_blocks -= n
         blocks = self._blocks
-        if n == 1:
-            # A running request that needs its next block: what numpy does for many costs too much for one (measured).
-            taken, had_content = [blocks[victims.item(0)]], (victims.item(1),)
-        else:
-            numbers, had_content = victims[:2].tolist()
-            taken = [blocks[number] for number in numbers]
+        numbers, had_content = victims[:2].tolist()
+        taken = [blocks[number] for number in numbers]
         if 1 in had_content:
-            self._on_evicted(victims, taken)
+            self._on_evicted(victims, [block.block_hash for block in taken])
         return taken
 
     def remove(self, block: KVCacheBlock) -> None:

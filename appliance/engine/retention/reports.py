@@ -3,29 +3,28 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from vllm.v1.core.kv_cache_utils import BlockHashWithGroupId, KVCacheBlock, get_block_hash, maybe_convert_block_hash
+from vllm.v1.core.kv_cache_utils import BlockHashWithGroupId, get_block_hash, maybe_convert_block_hash
 from vllm.v1.request import Request
 
 from appliance.cache.eviction_facts import Victims
 from appliance.engine.retention.arrays import Numbers
-from appliance.engine.retention.blocks import BlockTable
 from appliance.engine.retention.eviction import Eviction
 from appliance.engine.retention.rules import RuleNumbers
 from appliance.engine.retention.sessions import SessionSlots
+
+_SESSIONS: Final = Victims._fields.index("sessions")
 
 MOST_KEPT: Final = 1 << 16
 """Evictions kept. Beyond, the oldest are lost and counted."""
 
 
 class _Batch(NamedTuple):
-    """`victims` has a row for each field of `Victims`; `owners` are its sessions' names, if they were looked up."""
+    """`victims` is as the table gives them; `owners` are its sessions' names, if they were looked up."""
 
     victims: Numbers
     hashes: list[BlockHashWithGroupId | None]
-    first_tokens: Sequence[int] | Numbers
     cause: str | None
     cause_request: str | None
     owners: dict[int, str | None] | None = None
@@ -34,13 +33,10 @@ class _Batch(NamedTuple):
 class EvictionReports:
     """Evictions in the batches in which they came; they are written out only when they are asked for."""
 
-    def __init__(
-        self, table: BlockTable, sessions: SessionSlots, rules: RuleNumbers, most_kept: int = MOST_KEPT
-    ) -> None:
+    def __init__(self, sessions: SessionSlots, rules: RuleNumbers, most_kept: int = MOST_KEPT) -> None:
         self.cause: Request | None = None
         """The request that blocks are being taken for."""
         self.num_dropped = 0
-        self._table = table
         self._sessions = sessions
         self._rules = rules
         self._most_kept = most_kept
@@ -50,16 +46,14 @@ class EvictionReports:
     def __len__(self) -> int:
         return self._num_kept
 
-    def add(self, victims: Numbers, blocks: list[KVCacheBlock]) -> None:
+    def add(self, victims: Numbers, hashes: list[BlockHashWithGroupId | None]) -> None:
         """Blocks without content among the victims are no evictions."""
-        hashes = [block.block_hash for block in blocks]
-        cause = (None, None) if self.cause is None else (self.cause.session_id, self.cause.request_id)
-        first_tokens = self._table.first_tokens
-        if len(hashes) == 1:
-            firsts: Sequence[int] | Numbers = (first_tokens.item(victims.item(0)),)
+        cause = self.cause
+        if cause is None:
+            batch = _Batch(victims, hashes, None, None)
         else:
-            firsts = first_tokens[victims[0]]
-        self._batches.append(_Batch(victims, hashes, firsts, *cause))
+            batch = _Batch(victims, hashes, cause.session_id, cause.request_id)
+        self._batches.append(batch)
         self._num_kept += len(hashes)
         while self._num_kept > self._most_kept and len(self._batches) > 1:
             lost = len(self._batches.popleft().hashes)
@@ -82,12 +76,12 @@ class EvictionReports:
     def _with_owners(self, batch: _Batch) -> _Batch:
         if batch.owners is not None:
             return batch
-        slots = set(Victims(*batch.victims).sessions.tolist())
+        slots = set(batch.victims[_SESSIONS].tolist())
         return batch._replace(owners={slot: self._sessions.name(slot) for slot in slots})
 
     def _written_out(self, batch: _Batch) -> list[Eviction]:
         owners = batch.owners or {}
-        rows = zip(*batch.victims.tolist(), batch.hashes, map(int, batch.first_tokens), strict=True)
+        rows = zip(*batch.victims.tolist(), batch.hashes, strict=True)
         return [
             Eviction(
                 block=block,
@@ -101,6 +95,6 @@ class EvictionReports:
                 age_seconds=age_ms / 1000,
                 awaited=bool(awaited),
             )
-            for block, had_content, session, priority, rule, age_ms, awaited, key, first_token in rows
+            for block, had_content, session, priority, rule, age_ms, awaited, first_token, key in rows
             if had_content
         ]

@@ -17,7 +17,7 @@ from appliance.engine.retention.rules import RuleNumbers
 from appliance.engine.retention.sessions import ANONYMOUS, SessionSlots
 from appliance.engine.retention.tagged import Chain, TaggedRequest
 from appliance.engine.retention.tagger import Tagger
-from appliance.engine.retention.worths import GpuPlan, read_plan, retain_payload, scope_of
+from appliance.engine.retention.worths import NO_PLAN, read_plan, retain_payload, scope_of
 
 NULL_BLOCK: Final = 0
 
@@ -74,6 +74,10 @@ class Requests:
         """The request's blocks of these indices can be found from now on, but for null blocks and those masked out."""
         tagged = self._in_flight.get(request.request_id) or self.begin(request)
         chain = tagged.chains.get(group) or self._new_chain(tagged, group, block_tokens)
+        parent = blocks[start - 1].block_id if start else NO_BLOCK
+        if stop - start == 1 and mask is None and chain.is_linked and blocks[start].block_id != NULL_BLOCK:
+            self.tagger.fill_next(tagged, chain, blocks[start].block_id, start, parent)
+            return
         ids = [block.block_id for block in blocks[start:stop]]
         if not chain.is_linked or mask is not None or NULL_BLOCK in ids:
             places = [place for place in enumerate(ids, start) if place[1] != NULL_BLOCK]
@@ -81,14 +85,14 @@ class Requests:
                 places = [place for place in places if mask[place[0] - start]]
             self.tagger.fill_scattered(tagged, chain, places)
         else:
-            self.tagger.fill_run(tagged, chain, ids, start, blocks[start - 1].block_id if start else NO_BLOCK)
+            self.tagger.fill_run(tagged, chain, ids, start, parent)
 
     def hit(self, request: Request, blocks: Sequence[KVCacheBlock], block_tokens: int, group: int) -> None:
         """The request found these blocks of its own, from the first on, in the cache; null blocks and those without a
         hash it did not."""
         tagged = self.begin(request)
         chain = tagged.chains.get(group) or self._new_chain(tagged, group, block_tokens)
-        ids = numbers([block.block_id for block in blocks])
+        ids = [block.block_id for block in blocks]
         if not chain.is_linked or not self.tagger.hit_run(tagged, chain, ids):
             places = [(index, block.block_id) for index, block in enumerate(blocks) if block.block_hash is not None]
             self.tagger.hit(tagged, chain, places)
@@ -141,14 +145,14 @@ class Requests:
             if self.sessions.name(slot) is None:
                 raise IntegrityError(f"the last prompt of slot {slot} is known, and no session has the slot")
 
-    def _plan(self, payload: Mapping[str, Any] | None) -> GpuPlan | None:
+    def _plan(self, payload: Mapping[str, Any] | None) -> Numbers:
         if payload is None:
-            return None
+            return NO_PLAN
         try:
             return read_plan(payload, self._rules.number)
         except InvalidRange:
             self.num_bad_plans += 1
-            return None
+            return NO_PLAN
 
     def _new_chain(self, tagged: TaggedRequest, group: int, block_tokens: int) -> Chain:
         is_linked = self.linked_groups is None or group in self.linked_groups

@@ -11,7 +11,8 @@ from vllm.v1.core.kv_cache_utils import KVCacheBlock
 
 from appliance.cache.errors import IntegrityError
 from appliance.engine.retention.arrays import numbers
-from appliance.engine.retention.blocks import EMPTY, FILLED, BlockTable, Clock, monotonic_ms
+from appliance.engine.retention.block_kernels import EMPTY, FILLED
+from appliance.engine.retention.blocks import BlockTable, Clock, monotonic_ms
 from appliance.engine.retention.event_hashes import EventHashes
 from appliance.engine.retention.leads import Leads
 from appliance.engine.retention.queue import RetentionQueue
@@ -33,7 +34,7 @@ class Retention:
         self.table = BlockTable(len(blocks), num_sessions, clock)
         self.rules = RuleNumbers()
         self.requests = Requests(self.table, self.rules, num_sessions)
-        self.reports = EvictionReports(self.table, self.requests.sessions, self.rules)
+        self.reports = EvictionReports(self.requests.sessions, self.rules)
         self.waiting = Waiting(self.table.core)
         self.leads = Leads(self.table, self.waiting, self.requests.blocks_of)
         self.event_hashes = EventHashes(blocks, self.table.serials)

@@ -10,8 +10,9 @@ import numpy as np
 from appliance.cache.errors import IntegrityError
 from appliance.cache.layout import NO_BLOCK
 from appliance.engine.retention.arrays import Numbers, numbers
-from appliance.engine.retention.blocks import PENDING, BlockTable
-from appliance.engine.retention.tagged import Chain, Part, TaggedRequest
+from appliance.engine.retention.block_kernels import PENDING
+from appliance.engine.retention.blocks import BlockTable, new_part
+from appliance.engine.retention.tagged import Chain, TaggedRequest
 
 MOST_EXPECTED: Final = 64
 """Blocks that fill one by one, as an answer grows, are told to the core in batches of at most so many: it is the call
@@ -31,32 +32,39 @@ class Tagger:
     def fill_run(self, tagged: TaggedRequest, chain: Chain, ids: list[int], start: int, parent: int) -> None:
         """Blocks of these numbers can be found from now on. They are the request's from index `start` on, behind the
         block `parent`."""
-        if len(ids) == 1:
-            self._expect(tagged, chain, ids[0], start, parent)
-            return
         self.settle_request(tagged)
         self._fill_run(tagged, chain, ids, start, parent)
+
+    def fill_next(self, tagged: TaggedRequest, chain: Chain, block: int, index: int, parent: int) -> None:
+        """As `fill_run` for one block in a linked chain, of which the core learns later."""
+        if chain.expected and index != chain.expected_index + len(chain.expected):
+            self.settle_request(tagged)
+        if not chain.expected:
+            chain.expected_index, chain.expected_parent = index, parent
+            self._expecting[tagged.request_id] = tagged
+        chain.expected.append(block)
+        self._table.states[block] = PENDING
+        if len(chain.expected) == MOST_EXPECTED:
+            self.settle_request(tagged)
 
     def fill_scattered(self, tagged: TaggedRequest, chain: Chain, places: Sequence[Place]) -> None:
         """As `fill_run`, for blocks that are found whatever is before them."""
         if places:
-            blocks, parents, indices = _scattered(places)
-            self._fill(tagged, chain, blocks, parents, indices)
+            part = _part_of(chain, places)
+            self._table.fill(part, NO_BLOCK, 0, tagged.slot, tagged.plan)
+            chain.parts.append(part)
 
-    def hit_run(self, tagged: TaggedRequest, chain: Chain, blocks: Numbers) -> bool:
+    def hit_run(self, tagged: TaggedRequest, chain: Chain, ids: list[int]) -> bool:
         """The request found these blocks, its first ones in a linked chain, and holds them. False, and nothing
         happened, when the core does not know of all of them: see `hit`."""
-        if not self._table.are_known(blocks):
-            return False
-        self._hit(tagged, chain, blocks, _behind(NO_BLOCK, blocks), np.arange(len(blocks)))
-        return True
+        return self._hit(tagged, chain, _run(chain, ids, 0))
 
     def hit(self, tagged: TaggedRequest, chain: Chain, places: Sequence[Place]) -> None:
         """The request found these blocks, and holds them."""
         if places:
-            blocks, parents, indices = _linked(places) if chain.is_linked else _scattered(places)
-            self.settle(blocks)
-            self._hit(tagged, chain, blocks, parents, indices)
+            part = _part_of(chain, places)
+            self.settle(part[0])
+            self._hit(tagged, chain, part)
 
     def settle(self, blocks: Numbers) -> None:
         """See to it that the core knows of all that these blocks, which can be found, hold."""
@@ -93,7 +101,7 @@ class Tagger:
         """The request's blocks that hold what they held."""
         self.settle_request(tagged)
         parts = [part for chain in tagged.chains.values() if (part := chain.joined()) is not None]
-        still = [part.blocks[self._table.are_filled(part.blocks, part.serials)] for part in parts]
+        still = [part[0][self._table.are_filled(part)] for part in parts]
         return np.concatenate(still) if still else numbers([])
 
     def check_integrity(self) -> None:
@@ -104,62 +112,32 @@ class Tagger:
         if expected != pending:
             raise IntegrityError(f"blocks {expected} are expected, {pending} are pending")
 
-    def _expect(self, tagged: TaggedRequest, chain: Chain, block: int, index: int, parent: int) -> None:
-        if chain.expected and index != chain.expected_index + len(chain.expected):
-            self.settle_request(tagged)
-        if not chain.expected:
-            chain.expected_index, chain.expected_parent = index, parent
-            self._expecting[tagged.request_id] = tagged
-        chain.expected.append(block)
-        self._table.states[block] = PENDING
-        if len(chain.expected) == MOST_EXPECTED:
-            self.settle_request(tagged)
-
     def _fill_run(self, tagged: TaggedRequest, chain: Chain, ids: list[int], start: int, parent: int) -> None:
-        blocks = numbers(ids)
-        behind = parent if self._table.is_filled(parent) else NO_BLOCK
-        self._fill(tagged, chain, blocks, _behind(behind, blocks), np.arange(start, start + len(ids)))
+        part = _run(chain, ids, start)
+        self._table.fill(part, parent, chain.block_tokens, tagged.slot, tagged.plan)
+        chain.parts.append(part)
 
-    def _hit(self, tagged: TaggedRequest, chain: Chain, blocks: Numbers, parents: Numbers, indices: Numbers) -> None:
-        self._table.hit(blocks, parents, tagged.owner)
-        self._remember(tagged, chain, blocks, indices * chain.block_tokens)
-
-    def _fill(self, tagged: TaggedRequest, chain: Chain, blocks: Numbers, parents: Numbers, indices: Numbers) -> None:
-        first_tokens = indices * chain.block_tokens
-        self._table.fill(blocks, parents, first_tokens, tagged.owner)
-        self._remember(tagged, chain, blocks, first_tokens)
-
-    def _remember(self, tagged: TaggedRequest, chain: Chain, blocks: Numbers, first_tokens: Numbers) -> None:
-        chain.parts.append(Part(blocks, first_tokens, self._table.serials[blocks]))
-        if tagged.plan is not None:
-            self._table.claim(tagged.slot, blocks, tagged.plan.worths(first_tokens))
+    def _hit(self, tagged: TaggedRequest, chain: Chain, part: Numbers) -> bool:
+        block_tokens = chain.block_tokens if chain.is_linked else 0
+        if not self._table.hit(part, block_tokens, tagged.slot, tagged.plan):
+            return False
+        chain.parts.append(part)
+        return True
 
     def _claim_chain(self, tagged: TaggedRequest, chain: Chain) -> int:
         part = chain.joined()
-        if part is None or tagged.plan is None:
+        if part is None:
             return 0
-        still = self._table.are_filled(part.blocks, part.serials)
-        blocks = part.blocks[still]
-        self._table.claim(tagged.slot, blocks, tagged.plan.worths(part.first_tokens[still]))
-        return len(blocks)
+        chain.parts = [self._table.claim(part, tagged.slot, tagged.plan)]
+        return len(chain.parts[0][0])
 
 
-def _behind(parent: int, blocks: Numbers) -> Numbers:
-    """The parents of blocks of which each comes behind the one before it."""
-    parents = np.empty_like(blocks)
-    parents[0], parents[1:] = parent, blocks[:-1]
-    return parents
+def _run(chain: Chain, ids: list[int], start: int) -> Numbers:
+    """Blocks of the indices from `start` on."""
+    tokens = chain.block_tokens
+    return new_part(ids, np.arange(start * tokens, (start + len(ids)) * tokens, tokens))
 
 
-def _scattered(places: Sequence[Place]) -> tuple[Numbers, Numbers, Numbers]:
-    """Blocks, their parents and their indices; none has a parent."""
+def _part_of(chain: Chain, places: Sequence[Place]) -> Numbers:
     indices, blocks = (numbers(column) for column in zip(*places, strict=True))
-    return blocks, np.full(len(blocks), NO_BLOCK), indices
-
-
-def _linked(places: Sequence[Place]) -> tuple[Numbers, Numbers, Numbers]:
-    """As `_scattered`; each is the parent of the next, where there is no gap between them."""
-    blocks, parents, indices = _scattered(places)
-    is_next = np.diff(indices) == 1
-    parents[1:][is_next] = blocks[:-1][is_next]
-    return blocks, parents, indices
+    return new_part(blocks, indices * chain.block_tokens)

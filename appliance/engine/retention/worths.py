@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from math import ceil, inf
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import numpy as np
 
@@ -19,36 +19,24 @@ NOTHING: Final = 0
 """What a block is worth where its plan does not allow it."""
 
 
-class Worths(NamedTuple):
-    """One element a block, as the eviction core takes them."""
+_GPU: Final = int(Tier.GPU)
 
-    priorities: Numbers
-    durations_ms: Numbers
-    rules: Numbers
+NO_PLAN: Final[Numbers] = np.empty((4, 0), np.int64)
 
 
-class GpuPlan:
-    """A retention plan as far as it speaks of the GPU, worked out once for each of its directives."""
-
-    def __init__(self, plan: RetentionPlan, number_of: Callable[[str], int]) -> None:
-        """`number_of` gives the number of the rule that decided."""
-        rows = [
-            (each.token_start, *on_gpu(each.priority, each.duration_seconds, each.tiers), number_of(each.rule))
-            for each in plan.directives
-        ]
-        self._starts, *worths = np.array(rows, np.int64).T
-        self._worths = Worths(*worths)
-
-    def worths(self, first_tokens: Numbers) -> Worths:
-        """Of the blocks that start with these tokens."""
-        chosen = np.searchsorted(self._starts, first_tokens, side="right") - 1
-        priorities, durations_ms, rules = self._worths
-        return Worths(priorities[chosen], durations_ms[chosen], rules[chosen])
+def gpu_plan(plan: RetentionPlan, number_of: Callable[[str], int]) -> Numbers:
+    """A retention plan as far as it speaks of the GPU, a column for each of its directives: the token it starts with,
+    priority, duration in ms, and the number that `number_of` gives the rule that decided."""
+    rows = [
+        (each.token_start, *on_gpu(each.priority, each.duration_seconds, each.tiers), number_of(each.rule))
+        for each in plan.directives
+    ]
+    return np.ascontiguousarray(np.array(rows, np.int64).T)
 
 
 def on_gpu(priority: int, duration_seconds: float | None, tiers: Tier) -> Worth:
     """What a rule or a directive gives a block there: nothing if it does not allow it there."""
-    if Tier.GPU not in tiers:
+    if not int(tiers) & _GPU:
         return Worth(NOTHING, FOREVER)
     return Worth(priority, milliseconds(duration_seconds))
 
@@ -71,9 +59,9 @@ def retain_payload(kv_hints: Any) -> Mapping[str, Any] | None:
     return None
 
 
-def read_plan(payload: Mapping[str, Any], number_of: Callable[[str], int]) -> GpuPlan:
-    """Raises `InvalidRange` for a payload that is none."""
-    return GpuPlan(decode_plan(payload), number_of)
+def read_plan(payload: Mapping[str, Any], number_of: Callable[[str], int]) -> Numbers:
+    """As `gpu_plan`. Raises `InvalidRange` for a payload that is none."""
+    return gpu_plan(decode_plan(payload), number_of)
 
 
 def scope_of(payload: Mapping[str, Any] | None) -> str | None:

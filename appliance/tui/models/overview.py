@@ -51,7 +51,7 @@ class TierFill(Struct, frozen=True):
     tier: str
     worker: int | None
     blocks: int | None
-    used: int
+    used: int | None
     held: int | None
     bytes: int | None
     writes: float | None = None
@@ -165,7 +165,7 @@ def _flowing(tier: TierFill, samples: list[Sample], block_bytes: float | None, b
     stored = per_second(samples, FLOW_SECONDS, attrgetter("host_stored" if is_host else "disk_written"))
     read = per_second(samples, FLOW_SECONDS, attrgetter("host_tokens" if is_host else "disk_promoted"))
     filling = per_second(samples, FILLING_SECONDS, attrgetter("host_used" if is_host else "disk_used"))
-    free = (tier.blocks or 0) - tier.used
+    free = (tier.blocks or 0) - (tier.used or 0)
     return TierFill(
         tier.tier,
         tier.worker,

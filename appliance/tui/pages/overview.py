@@ -116,7 +116,7 @@ def _tiers(tiers: list[TierFill], width: int) -> list[Line]:
 
 def _tier(tier: TierFill, width: int) -> Line:
     name = tier.tier if tier.worker is None else f"{tier.tier} {tier.worker}"
-    share = tier.used / tier.blocks if tier.blocks else None
+    share = tier.used / tier.blocks if tier.blocks and tier.used is not None else None
     line = words((cell(name, 8), ink.QUIET), cell(figures.share(share), 6, right=True), " ")
     room = width - width_of(line)
     tail = ""
@@ -126,7 +126,7 @@ def _tier(tier: TierFill, width: int) -> Line:
     kind = bars.kind_of(tier.tier)
     return [
         *line,
-        *bars.fill(tier.used, tier.held or 0, tier.blocks or 0, room, kind),
+        *bars.fill(tier.used or 0, tier.held or 0, tier.blocks or 0, room, kind),
         *words(tail),
     ]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import msgspec
@@ -24,6 +24,18 @@ from appliance.api.cache_views import (
     Verified,
 )
 from appliance.api.eviction_page import EvictedBlock, EvictionPage
+from appliance.api.hint_views import (
+    Actions,
+    ActionView,
+    HintAnswer,
+    HintImpact,
+    HintRequest,
+    Hints,
+    HintVerb,
+    HintView,
+    HintWithdrawn,
+)
+from appliance.api.problems import NothingOfThisName
 from appliance.api.routing_views import (
     CandidateView,
     CostView,
@@ -176,6 +188,35 @@ class ScriptedCache:
         return Flushes([Flushed(tier, worker, 7)])
 
 
+class ScriptedHints:
+    """One session, called s; hints are named h1, h2, …"""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[HintRequest, bool]] = []
+        self.held: dict[str, HintView] = {}
+
+    def active(self) -> Hints:
+        return Hints([*self.held.values()])
+
+    async def ask(self, request: HintRequest, *, dry_run: bool) -> HintAnswer:
+        self.asked.append((request, dry_run))
+        if request.session != "s":
+            raise NothingOfThisName(f"no session {request.session!r} is known", code="no_session")
+        impact = HintImpact(640, {"0": 640}, 320, ["t"], 0.5, "keeps 640 tokens of s")
+        if dry_run or request.verb in ("prefetch", "turn_finished"):
+            return HintAnswer(dry_run, impact, None, None if dry_run else "done")
+        name = f"h{len(self.asked)}"
+        self.held[name] = HintView(
+            name, cast("HintVerb", request.verb), "s", request.by or "operator", 1.0, 61.0, 60.0, 0, None, 100, None
+        )
+        return HintAnswer(False, impact, self.held[name], "done")
+
+    async def withdraw(self, hint_id: str, by: str) -> HintWithdrawn:
+        if hint_id not in self.held:
+            raise NothingOfThisName(f"no hint {hint_id!r} is active", code="no_hint")
+        return HintWithdrawn(self.held.pop(hint_id), f"withdrawn by {by}")
+
+
 class ScriptedBox:
     def __init__(
         self, *, is_ready: bool = True, phase: BoxPhase = "running", worker_phases: Sequence[WorkerPhase] = ("running",)
@@ -183,6 +224,7 @@ class ScriptedBox:
         self.active_policy = Policy("mine", ())
         self.desk = ScriptedDesk()
         self.cache_desk = ScriptedCache()
+        self.hint_desk = ScriptedHints()
         self.evicted: list[EvictedBlock] = []
         self.events = EventBus()
         self.events.close()
@@ -219,6 +261,12 @@ class ScriptedBox:
 
     def cache(self) -> ScriptedCache:
         return self.cache_desk
+
+    def hints(self) -> ScriptedHints:
+        return self.hint_desk
+
+    def actions(self, limit: int) -> Actions:
+        return Actions([ActionView(5.0, "me", "hint pin", "s", {"impact": "none"}, None)] * min(limit, 2))
 
     def policy(self) -> Policy:
         return self.active_policy

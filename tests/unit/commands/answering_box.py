@@ -38,15 +38,18 @@ def documents() -> dict[str, Any]:
 @contextmanager
 def answering(path: Path, answers: Mapping[str, Any], code: int = 200) -> Iterator[None]:
     """Serve on a Unix socket; a `bytes` answer is sent as it is, any other as JSON. What answers `PUT /path` or
-    `POST /path` may be a function of what was sent."""
+    `POST /path` (or `DELETE /path`) may be a function of what was sent."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_PUT(self) -> None:
-            sent = json.loads(self.rfile.read(int(self.headers["content-length"])))
+            sent = json.loads(self.rfile.read(int(self.headers.get("content-length") or 0)) or b"null")
             answer = answers[f"{self.command} {self.path}"]
             self._send(answer(sent) if callable(answer) else answer)
 
         def do_POST(self) -> None:
+            self.do_PUT()
+
+        def do_DELETE(self) -> None:
             self.do_PUT()
 
         def do_GET(self) -> None:

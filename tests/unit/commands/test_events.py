@@ -2,16 +2,20 @@ from __future__ import annotations
 
 import json
 import re
+from typing import Any
 
 from appliance.cli import EXIT_ERROR, EXIT_NOT_RUNNING
 from tests.unit.commands.answering_box import documents, running_box
 from tests.unit.commands.conftest import Place
 
-FINISHED = {"number": 4, "at": 5.25, "event": {"type": "request_finished", "request": "r1", "worker": None}}
-EVICTED = {"number": 5, "at": 6.0, "event": {"type": "evictions", "blocks": 1200, "owners": {"a": 7}}}
+FINISHED: dict[str, Any] = {
+    "number": 4,
+    "at": 5.25,
+    "event": {"type": "request_finished", "request": "r1", "worker": None},
+}
+EVICTED: dict[str, Any] = {"number": 5, "at": 6.0, "event": {"type": "evictions", "blocks": 1200, "owners": {"a": 7}}}
 STREAM = b": keep-alive\nid: 7-3\n\n" + b"".join(
-    b"id: 7-%d\nevent: x\ndata: %s\n\n" % (event["number"], json.dumps(event).encode())  # type: ignore[operator]
-    for event in (FINISHED, EVICTED)
+    b"id: 7-%d\nevent: x\ndata: %s\n\n" % (event["number"], json.dumps(event).encode()) for event in (FINISHED, EVICTED)
 )
 
 

@@ -74,6 +74,7 @@ from appliance.router.index import PrefixIndex
 from appliance.router.mirror import _FULL_ATTENTION_KINDS, _GPU_MEDIA, WorkerMirror
 from appliance.router.subscription import END_OF_REPLAY, SEQUENCE_BYTES
 from appliance.router.wire_events import decode_batch
+from tests.unit.engine.retention.pools import Served, new_manager, new_request
 
 BLOCK_TOKENS = 2
 
@@ -642,6 +643,20 @@ def sent_and_decoded(*events: Any) -> tuple[KVEvent, ...]:
     decoded = decode_batch(msgspec.msgpack.Encoder().encode(batch))
     assert (decoded.timestamp_seconds, decoded.unknown_events) == (1.5, 0), "KVEventBatch is laid out otherwise: events"
     return decoded.events
+
+
+def test_a_pool_and_its_groups_keep_their_blocks_as_ours_reads_them() -> None:
+    manager, request = new_manager(8, stock=True), new_request(range(8))
+    Served(manager).admit(request)
+    pool, (group,) = manager.block_pool, manager.coordinator.single_type_managers
+    by_key = {
+        block_hash + bytes(4): block for block_hash, block in zip(request.block_hashes, pool.blocks[1:3], strict=True)
+    }
+    assert pool.cached_block_hash_to_block._cache == by_key, "what retention/pool.py looks blocks up in"
+    assert [block._block_hash for block in by_key.values()] == list(by_key), "what retention/pool.py forgets"
+    assert pool.cached_block_hashes_by_block == {}, "further hashes of a block: retention/pool.py"
+    counted = group.num_cached_block[request.request_id], len(group.req_to_blocks[request.request_id])
+    assert counted == (2, 2), "how retention/manager.py knows that a token needs nothing"
 
 
 def test_the_publisher_encodes_as_is_assumed_here() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from mmap import mmap
 from pathlib import Path
 from typing import NamedTuple
@@ -15,8 +14,11 @@ from appliance.cache.slab.file import Slab
 from appliance.cache.slab.index import SlabIndex
 from appliance.cache.slab.layout import Shape
 from appliance.keeper.budget import WriteBudget
+from appliance.keeper.disk import Disk
 from appliance.keeper.keeper import Keeper
-from appliance.keeper.tiers import Tiers
+from appliance.keeper.tiers import Near
+from appliance.keeper.wire import DiskStats
+from appliance.keeper.write_through import WriteThrough
 from tests.unit.cache.arena.arenas import ROW_BYTES, keys, opened, parents, worth
 
 ARENA_ROWS, SLAB_ROWS = 8, 16
@@ -24,23 +26,20 @@ ARENA_ROWS, SLAB_ROWS = 8, 16
 
 class Bench(NamedTuple):
     engine: ArenaIndex
-    tiers: Tiers
+    near: Near
+    disk: Disk
     keeper: Keeper
 
     def store(self, *numbers: int, priority: int = 35) -> None:
         """As an engine does, blocks that come behind one another."""
-        store(self.engine, self.tiers.memory, *numbers, priority=priority)
+        store(self.engine, self.near.memory, *numbers, priority=priority)
 
     def content(self, number: int) -> int | None:
         """What an engine reads of the block: its number, if it is the right one; `None` if it is not there."""
-        return content(self.engine, self.tiers.memory, number)
+        return content(self.engine, self.near.memory, number)
 
     async def write_all(self) -> int:
-        self.keeper.writing.follow()
-        total = 0
-        while self.keeper.writing.num_queued:
-            total += await self.keeper.writing.write_batch()
-        return total
+        return await write_all(self.keeper.to_disk)
 
     async def promote(self, *numbers: int) -> int:
         """How many of them are in the arena now, one behind the other."""
@@ -50,10 +49,25 @@ class Bench(NamedTuple):
         """Where each of these was before."""
         return b"".join([part async for part in self.keeper.promote(keys(*numbers).tobytes())])
 
+    @property
+    def stats(self) -> DiskStats:
+        stats = self.keeper.stats.disk
+        assert stats is not None
+        return stats
+
     def check(self) -> None:
         self.engine.check_integrity()
-        self.tiers.index.check_integrity()
-        assert self.engine.stats.held == self.tiers.index.stats.held == 0
+        self.disk.index.check_integrity()
+        assert self.engine.stats.held == self.disk.index.stats.held == 0
+
+
+async def write_all(writing: WriteThrough | None) -> int:
+    assert writing is not None
+    writing.follow()
+    total = 0
+    while writing.num_queued:
+        total += await writing.write_batch()
+    return total
 
 
 def store(engine: ArenaIndex, memory: mmap, *numbers: int, priority: int = 35) -> None:
@@ -86,6 +100,6 @@ def bench(
     slab = Slab.open(folder / "slab", Shape(slab_rows, ROW_BYTES, b"i" * 32))
     index = SlabIndex(slab_rows)
     index.restore(slab.scan())
-    memory = mapped(arena.place.rows_file, arena_rows * ROW_BYTES)
-    tiers = Tiers(arena, memory, slab, index, ThreadPoolExecutor(4), ThreadPoolExecutor(2))
-    return Bench(engine, tiers, Keeper(tiers, WriteBudget(budget, lambda: 0.0), max_queued))
+    near = Near(arena, mapped(arena.place.rows_file, arena_rows * ROW_BYTES))
+    disk = Disk(near, slab, index, num_readers=4, num_writers=2)
+    return Bench(engine, near, disk, Keeper(near, disk, WriteBudget(budget, lambda: 0.0), max_queued=max_queued))

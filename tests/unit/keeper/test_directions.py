@@ -31,7 +31,7 @@ async def test_what_the_arena_lost_is_brought_back_bit_for_bit(one: Bench) -> No
     assert one.content(1) is None
     assert await one.promote(1, 2, 3) == 3
     assert [one.content(number) for number in (1, 2, 3)] == [1, 2, 3]
-    assert one.keeper.stats.promoted == 3
+    assert one.stats.counts.promoted == 3
 
 
 async def test_what_was_brought_back_is_not_written_again(one: Bench) -> None:
@@ -41,7 +41,7 @@ async def test_what_was_brought_back_is_not_written_again(one: Bench) -> None:
     await one.write_all()
     await one.promote(1, 2)
     assert await one.write_all() == 0
-    assert one.keeper.stats.written == 10
+    assert one.stats.slab.written == 10
 
 
 async def test_a_prompt_is_brought_back_as_far_as_nothing_is_missing(one: Bench) -> None:
@@ -51,15 +51,15 @@ async def test_a_prompt_is_brought_back_as_far_as_nothing_is_missing(one: Bench)
     assert await one.promote(1, 2, 9, 2) == 2
     assert await one.promote(9, 1) == 0
     assert await one.promote(*range(10, 16)) == 6, "these are in the arena"
-    assert one.keeper.stats.promoted == 2
+    assert one.stats.counts.promoted == 2
 
 
 async def test_parents_and_worth_go_down_and_come_back(one: Bench) -> None:
     one.store(1, 2, priority=70)
     await one.write_all()
-    slab_rows = one.tiers.index.rows_of(keys(1, 2))
-    assert one.tiers.index.worths(slab_rows).priorities.tolist() == [70, 70]
-    assert one.tiers.index._core.parents(slab_rows).tolist() == [-1, slab_rows[0]]
+    slab_rows = one.disk.index.rows_of(keys(1, 2))
+    assert one.disk.index.worths(slab_rows).priorities.tolist() == [70, 70]
+    assert one.disk.index._core.parents(slab_rows).tolist() == [-1, slab_rows[0]]
     one.store(*range(10, 18))
     assert one.content(1) is None
     assert await one.promote(1, 2) == 2
@@ -73,15 +73,15 @@ async def test_a_flipped_byte_is_a_miss_is_counted_and_does_not_come_again(one: 
     one.store(1, 2, 3)
     await one.write_all()
     one.store(*range(10, 18))
-    row = int(one.tiers.index.rows_of(keys(2))[0])
+    row = int(one.disk.index.rows_of(keys(2))[0])
     with (tmp_path / "slab").open("r+b") as file:
-        file.seek(one.tiers.slab.shape.offset(row) + 5000)
+        file.seek(one.disk.slab.shape.offset(row) + 5000)
         file.write(b"\xff")
     assert await one.promote(1, 2, 3) == 1
     assert [one.content(number) for number in (1, 2, 3)] == [1, None, 3]
-    assert one.keeper.stats.bad == 1
+    assert one.stats.slab.bad == 1
     assert await one.promote(1, 2, 3) == 1
-    assert one.keeper.stats.bad == 1
+    assert one.stats.slab.bad == 1
 
 
 async def test_a_disk_that_cannot_be_read_is_a_miss_and_counted(one: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,7 +93,7 @@ async def test_a_disk_that_cannot_be_read_is_a_miss_and_counted(one: Bench, monk
     one.store(*range(10, 18))
     monkeypatch.setattr(os, "preadv", refused)
     assert await one.promote(1, 2) == 0
-    assert one.keeper.stats.read_errors == 2
+    assert one.stats.counts.read_errors == 2
     assert one.content(1) is None
 
 
@@ -107,7 +107,7 @@ async def test_a_disk_that_cannot_be_written_costs_the_block_and_is_counted(
         patch.setattr(os, "pwritev", full)
         one.store(1, 2)
         assert await one.write_all() == 0
-    assert one.keeper.stats.write_errors == 2
+    assert one.stats.counts.write_errors == 2
     one.store(3)
     assert await one.write_all() == 1, "the next may go well"
 
@@ -116,8 +116,8 @@ async def test_what_finds_the_queue_full_is_dropped_and_counted(tmp_path: Path) 
     one = bench(tmp_path, max_queued=3)
     one.store(1, 2, 3, 4, 5)
     assert await one.write_all() == 3
-    assert one.keeper.stats.dropped_full == 2
-    assert (one.tiers.index.rows_of(keys(1, 2, 3, 4)) >= 0).tolist() == [True, True, True, False]
+    assert one.stats.writing.dropped_full == 2
+    assert (one.disk.index.rows_of(keys(1, 2, 3, 4)) >= 0).tolist() == [True, True, True, False]
     one.check()
     one.keeper.close()
 
@@ -126,7 +126,7 @@ async def test_the_budget_of_the_day_ends_writing_not_reading(tmp_path: Path) ->
     one = bench(tmp_path, budget=2 * (4096 + ROW_BYTES))
     one.store(1, 2, 3)
     assert await one.write_all() == 2
-    assert one.keeper.stats.dropped_budget == 1
+    assert one.stats.writing.dropped_budget == 1
     one.store(*range(10, 18))
     assert await one.promote(1, 2) == 2
     one.check()
@@ -135,10 +135,11 @@ async def test_the_budget_of_the_day_ends_writing_not_reading(tmp_path: Path) ->
 
 async def test_what_left_the_arena_before_its_turn_is_counted(one: Bench) -> None:
     one.store(1, 2)
-    one.keeper.writing.follow()
+    assert one.keeper.to_disk is not None
+    one.keeper.to_disk.follow()
     one.store(*range(10, 18))
     assert await one.write_all() == 8
-    assert one.keeper.stats.dropped_gone == 2
+    assert one.stats.writing.dropped_gone == 2
 
 
 async def test_the_same_prompt_asked_for_twice_at_once_is_read_once(one: Bench) -> None:
@@ -146,7 +147,7 @@ async def test_the_same_prompt_asked_for_twice_at_once_is_read_once(one: Bench) 
     await one.write_all()
     one.store(*range(10, 18))
     assert list(await asyncio.gather(one.promote(1, 2, 3), one.promote(1, 2, 3), one.promote(1, 2))) == [3, 3, 2]
-    assert one.keeper.stats.promoted == 3
+    assert one.stats.counts.promoted == 3
 
 
 async def test_an_arena_that_is_too_small_gets_the_head_of_a_prompt(tmp_path: Path) -> None:
@@ -184,7 +185,7 @@ async def test_a_keeper_started_again_finds_all_that_was_written(tmp_path: Path)
     one.store(*range(10, 18))
     one.keeper.close()
     two = bench(tmp_path)
-    assert two.keeper.stats.restored == 3
+    assert two.stats.slab.restored == 3
     assert await two.promote(1, 2, 3) == 3
     assert [two.content(number) for number in (1, 2, 3)] == [1, 2, 3]
     two.keeper.close()
@@ -212,11 +213,11 @@ async def test_a_long_prompt_is_told_of_in_parts_and_no_further_than_its_first_h
     one.store(1, 2, 3, 4, 5, 6)
     await one.write_all()
     one.store(*range(10, 18))
-    row = int(one.tiers.index.rows_of(keys(3))[0])
+    row = int(one.disk.index.rows_of(keys(3))[0])
     with (tmp_path / "slab").open("r+b") as file:
-        file.seek(one.tiers.slab.shape.offset(row) + 5000)
+        file.seek(one.disk.slab.shape.offset(row) + 5000)
         file.write(b"\xff")
     parts = [part async for part in one.keeper.promote(keys(1, 2, 3, 4, 5, 6).tobytes())]
     assert parts == [bytes([Tier.DISK, Tier.DISK]), b""]
-    assert one.keeper.stats.promoted == 3, "nobody can use what lies behind a hole"
+    assert one.stats.counts.promoted == 3, "nobody can use what lies behind a hole"
     one.keeper.close()

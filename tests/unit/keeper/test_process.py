@@ -14,12 +14,27 @@ import pytest
 
 from appliance.cache.arena.index import ArenaIndex
 from appliance.cache.arena.tables import mapped
-from appliance.keeper.wire import KeeperSettings, KeeperStats, Opening, Promote, Promoted, Told, frame, read_frame
+from appliance.keeper.wire import (
+    DiskPlace,
+    KeeperSettings,
+    KeeperStats,
+    Opening,
+    Promote,
+    Promoted,
+    Told,
+    frame,
+    read_frame,
+)
 from tests.unit.cache.arena.arenas import ROW_BYTES, keys, opened
 from tests.unit.keeper.keepers import content, store
 
 ROWS = 8
 SECONDS = 30
+
+
+def is_written(told: msgspec.Struct, count: int) -> bool:
+    disk = told.disk if isinstance(told, KeeperStats) else None
+    return disk is not None and disk.slab.used >= count and not disk.writing.queued
 
 
 class Child:
@@ -41,7 +56,7 @@ class Child:
                     return message
 
     async def written(self, count: int) -> None:
-        await self.until(lambda told: isinstance(told, KeeperStats) and told.used >= count and not told.queued)
+        await self.until(lambda told: is_written(told, count))
 
     async def promote(self, *numbers: int) -> int:
         self.input.write(frame(Promote(7, keys(*numbers).tobytes())))
@@ -54,17 +69,20 @@ class Child:
 
 @asynccontextmanager
 async def keeper(folder: Path, num_bytes: int = 2**20) -> AsyncIterator[Child]:
-    settings = KeeperSettings(str(folder / "memory"), str(folder / "locks"), str(folder / "disk/slab"), num_bytes, 0)
+    settings = KeeperSettings(
+        str(folder / "memory"), str(folder / "locks"), DiskPlace(str(folder / "disk/slab"), num_bytes)
+    )
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
         "appliance.keeper",
-        msgspec.json.encode(settings).decode(),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         cwd=Path(__file__).parents[3],
     )
+    assert process.stdin is not None
+    process.stdin.write(frame(settings))
     try:
         yield Child(process)
     finally:

@@ -20,8 +20,8 @@ def one(tmp_path: Path) -> Iterator[Bench]:
 
 def spoil(one: Bench, number: int) -> None:
     """Flip a byte of the block on the disk."""
-    slab = one.tiers.slab
-    (row,) = one.tiers.index.rows_of(keys(number)).tolist()
+    slab = one.disk.slab
+    (row,) = one.disk.index.rows_of(keys(number)).tolist()
     with slab.path.open("r+b") as file:
         file.seek(slab.shape.offset(row) + 4096 + 9)
         file.write(b"\xa5")
@@ -35,7 +35,7 @@ async def test_every_block_is_read_and_what_is_not_what_it_should_be_is_dropped_
     spoil(one, 17)
     assert await one.keeper.upkeep.verify() == (20, 2)
     assert await one.keeper.upkeep.verify() == (18, 0)
-    assert (one.keeper.stats.bad, one.keeper.stats.used) == (2, 18)
+    assert (one.stats.slab.bad, one.stats.slab.used) == (2, 18)
 
 
 async def test_what_is_flushed_is_gone_for_this_keeper_and_the_next_and_its_rows_are_used_again(
@@ -44,8 +44,8 @@ async def test_what_is_flushed_is_gone_for_this_keeper_and_the_next_and_its_rows
     one.store(*range(1, 21))
     await one.write_all()
     assert await one.keeper.upkeep.flush() == 20
-    assert (one.keeper.stats.used, one.keeper.stats.bad) == (0, 0)
-    assert len(one.tiers.slab.scan()) == 0
+    assert (one.stats.slab.used, one.stats.slab.bad) == (0, 0)
+    assert len(one.disk.slab.scan()) == 0
     one.store(*range(30, 50))
     await one.write_all()
     assert await one.keeper.upkeep.verify() == (20, 0)

@@ -65,16 +65,13 @@ def worker(number: int, **changes: Any) -> WorkerView:
 
 
 def host(**changes: Any) -> HostTierView:
+    counts: dict[str, Any] = dict.fromkeys(HostTierView.model_fields, 0)
     base = {"bytes": 64 * 2**30, "rows": 32_768, "used": 20_480, "held": 1_024, "indexed": 20_470, "stored": 71_000}
-    rest = {"evicted": 12_000, "dropped_stores": 0, "reaped_rows": 0, "reaped_leases": 0, "rebuilds": 0}
-    return HostTierView(**(base | rest | changes))
+    return HostTierView(**(counts | base | {"evicted": 12_000} | changes))
 
 
 def disk(**changes: Any) -> DiskTierView:
-    none = (
-        "restored evicted refused bad dropped_full dropped_budget dropped_gone write_errors read_errors late restarts"
-    )
-    counts: dict[str, Any] = dict.fromkeys([*none.split(), "held"], 0)
+    counts: dict[str, Any] = dict.fromkeys(DiskTierView.model_fields, 0)
     base = {"pid": 4100, "opened": "found sound", "is_direct": True, "bytes": 512 * 2**30, "row_bytes": 2**21}
     base |= {"rows": 262_144, "used": 55_000, "written": 61_000, "queued": 4, "written_today": 3 * 2**30}
     return DiskTierView(**(counts | base | {"promoted": 4_100, "asked": 900} | changes))

@@ -174,8 +174,8 @@ async def test_a_filter_is_typed_kept_and_taken_back() -> None:
 
 async def test_a_filter_that_makes_no_sense_is_told() -> None:
     async with console() as (app, pilot):
-        await pilot.press("2", "slash", *"promt>1")
-        assert [one.message for one in app._notifications] == ["promt>1: no column promt; did you mean prompt?"]
+        await pilot.press("2", "slash", *"lacing>1")
+        assert [one.message for one in app._notifications] == ["lacing>1: no column lacing; did you mean lacking?"]
 
 
 async def test_a_list_can_be_given_the_whole_screen() -> None:

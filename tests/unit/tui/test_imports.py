@@ -18,7 +18,7 @@ FORBIDDEN = (
     "sqlalchemy",
     "prometheus_client",
 )
-OURS = ("engine", "router", "keeper", "cache", "supervisor", "pipeline", "fleet", "box", "assembly")
+OURS = ("engine", "router", "cache", "supervisor", "pipeline", "fleet", "box", "assembly")
 
 PROGRAM = """
 import json, sys

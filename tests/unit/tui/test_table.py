@@ -130,7 +130,7 @@ async def test_a_filter_shows_what_fits_and_a_wrong_one_changes_nothing() -> Non
         one.filter("size>1")
         assert [row.key for row in one.rows] == ["r1", "r2"]
         with pytest.raises(FilterError):
-            one.filter("sise>1")
+            one.filter("sizes>1")
         assert [row.key for row in one.rows] == ["r1", "r2"]
         one.filter("zzz")
         assert shown(one)[1] == "nothing fits the filter"

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import pytest
+from vllm.distributed.kv_events import BlockRemoved
+from vllm.v1.core.kv_cache_utils import maybe_convert_block_hash
 
 from appliance.engine.retention.sessions import ANONYMOUS
 from tests.unit.engine.retention.pools import (
@@ -148,6 +150,34 @@ def test_blocks_that_fill_one_by_one_can_be_hit_while_their_request_runs(cache: 
     cache.manager.free(second)
     cache.check()
     assert cache.found([*PROMPT, *range(100, 108)]) == 24
+
+
+def test_a_token_that_has_room_and_fills_nothing_takes_no_block(cache: Served) -> None:
+    request = new_request([*PROMPT, 50], session="s")
+    cache.admit(request)
+    given = [len(cache.manager.allocate_slots(request, 1, num_lookahead_tokens=ahead).blocks[0]) for ahead in (0, 2, 3)]
+    assert given == [0, 0, 1]
+    cache.generate(request, range(100, 103))
+    assert [len(blocks) for blocks in cache.manager.get_block_ids(request.request_id)] == [6]
+    cache.check()
+
+
+def test_a_step_of_no_token_is_refused_as_by_vllm(cache: Served) -> None:
+    request = new_request([*PROMPT, 50], session="s")
+    cache.admit(request)
+    with pytest.raises(ValueError, match="num_new_tokens"):
+        cache.manager.allocate_slots(request, 0)
+
+
+def test_blocks_that_go_together_are_told_of_in_one_event(cache: Served) -> None:
+    first = new_request(PROMPT)
+    cache.serve(first)
+    pool = cache.manager.block_pool
+    pool.enable_kv_cache_events = True
+    cache.admit(new_request(range(1000, 1000 + 16 * BLOCK_TOKENS)))
+    removed = [event for event in pool.take_events() if isinstance(event, BlockRemoved)]
+    assert [event.group_idx for event in removed] == [0]
+    assert set(removed[0].block_hashes) == set(map(maybe_convert_block_hash, first.block_hashes))
 
 
 def test_a_long_answer_is_told_to_the_core_in_batches() -> None:

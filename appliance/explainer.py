@@ -1,0 +1,108 @@
+"""Why a request's tokens were computed: all that is known of prompts, blocks and evictions put together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from appliance.cache.explain import Facts, Loss, explain, nothing_lost
+from appliance.cache.ledger import TokenRange
+from appliance.cache.past_prompts import PastPrompt, PastPrompts
+from appliance.cache.seen_blocks import Seen, SeenBlocks
+from appliance.divergence import Comparison, divergence_of
+from appliance.lost_blocks import LostBlocks
+from appliance.request_entry import Entry, Sent
+from appliance.router.hashing import Hashes
+
+
+class Explainer:
+    """What a request meets is looked up in the loop that serves, in microseconds; `explain` is for another thread, one
+    at a time, in the order in which requests ended."""
+
+    def __init__(
+        self,
+        block_tokens: int,
+        comparison: Comparison | None = None,
+        lost: LostBlocks | None = None,
+        *,
+        is_cacheable: bool = True,
+    ) -> None:
+        self.past = PastPrompts(block_tokens)
+        self.seen = SeenBlocks()
+        self._block_tokens = block_tokens
+        self._comparison = comparison or Comparison()
+        self._lost = lost
+        self._is_cacheable = is_cacheable
+
+    def met(self, hashes: Hashes) -> Seen:
+        """What somebody has asked for of the blocks of a prompt that is about to be sent."""
+        return self.seen.depth(hashes)
+
+    def computed(self, hashes: Hashes, number: int) -> None:
+        """An engine has computed the blocks for this request, or read them."""
+        self.seen.add(hashes, number)
+
+    def explain(self, entry: Entry) -> tuple[TokenRange, ...]:
+        """Covers the prompt; empty where no engine has read it. The prompt is one of the past from now on."""
+        sent = entry.sent
+        if sent is None or entry.read_at is None:
+            return ()
+        prompt = _prompt_of(entry, sent)
+        facts = self._facts(entry, sent, prompt)
+        self.past.add(prompt)
+        return explain(facts)
+
+    def _facts(self, entry: Entry, sent: Sent, prompt: PastPrompt) -> Facts:
+        decision = sent.decision
+        here = decision.chosen.prospect.held_blocks
+        nearest = self.past.nearest(prompt, sent.seen.number)
+        divergence = differs_until = None
+        if nearest is not None:
+            divergence = divergence_of(prompt, nearest, entry.layout, self._comparison)
+            # Of another conversation only system text and tools should have been the same.
+            differs_until = nearest.past.tokens.size if nearest.is_own else nearest.past.head_tokens
+        return Facts(
+            prompt_tokens=entry.prompt_tokens,
+            block_tokens=self._block_tokens,
+            read=entry.read,
+            worker=decision.worker,
+            session=entry.identity.session_id,
+            known_blocks=sent.seen.blocks,
+            here_gpu_blocks=here[0],
+            here_blocks=here[-1],
+            elsewhere={
+                prospect.worker: prospect.held_blocks[-1]
+                for prospect, _ in decision.candidates
+                if prospect.worker != decision.worker and prospect.held_blocks[-1]
+            },
+            lost=self._losses(decision.hashes),
+            shared_tokens=0 if nearest is None else nearest.shared_tokens,
+            differs_until=min(differs_until or 0, entry.prompt_tokens),
+            divergence=divergence,
+            sent_at=sent.at,
+            set_aside_at=entry.arrived_at if entry.was_set_aside else None,
+            is_cacheable=self._is_cacheable,
+        )
+
+    def _losses(self, hashes: Hashes) -> Callable[[int], Loss | None]:
+        if self._lost is None:
+            return nothing_lost
+        lost, names = self._lost, hashes.tolist()
+        return lambda block: lost.get(names[block])
+
+
+def _prompt_of(entry: Entry, sent: Sent) -> PastPrompt:
+    decision = sent.decision
+    answer = np.asarray(entry.answer, np.uint32)
+    return PastPrompt(
+        number=entry.number,
+        request=entry.name,
+        session=entry.identity.session_id,
+        client=entry.identity.client,
+        tokens=np.concatenate([decision.tokens, answer]),
+        hashes=decision.hashes if entry.hashes is None else entry.hashes,
+        prompt_tokens=entry.prompt_tokens,
+        head_tokens=entry.layout.head_tokens,
+        tool_names=entry.tool_names,
+    )

@@ -1,0 +1,312 @@
+"""Every request that has ended, with the reason for each token that was computed."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import Counter, OrderedDict, deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Final, NamedTuple
+
+from appliance.cache.explain import unexplained_tokens
+from appliance.cache.ledger import Reason, TokenRange
+from appliance.cache.region_map import RegionMap
+from appliance.conversation import Conversation
+from appliance.explainer import Explainer
+from appliance.records import NoRecorder, Outcome, Recorder, RequestRecord, SessionRecord
+from appliance.request_entry import Entry, Sent, entry_of, given
+from appliance.router.decision import Decision
+from appliance.router.hashing import Hashes
+
+MOST_RECORDS: Final = 4096
+MOST_SESSIONS: Final = 4096
+MOST_PENDING: Final = 1024
+"""Requests that have ended and wait to be explained; what comes on top is explained with what is known by then."""
+MOST_AT_ONCE: Final = 32
+PATIENCE_SECONDS: Final = 3.0
+"""How long a request that has ended waits for what its engine has evicted, which is asked for once a second."""
+
+log = logging.getLogger(__name__)
+
+
+class Ending(NamedTuple):
+    """How a request ended. `answer` has the tokens of its first choice, `hashes` those of prompt and answer."""
+
+    outcome: Outcome
+    finish: str | None
+    completion_tokens: int
+    total_seconds: float
+    answer: Sequence[int] = ()
+    hashes: Hashes | None = None
+    state: str | None = None
+    """Of its session from now on."""
+    error: str | None = None
+
+
+@dataclass(slots=True)
+class Misses:
+    """Tokens that were computed, by reason, since the start. `unexplained` are those called evicted of which nobody
+    has told that they were."""
+
+    tokens: Counter[Reason] = field(default_factory=Counter)
+    unexplained: int = 0
+
+    def add(self, ranges: Iterable[TokenRange]) -> None:
+        ranges = tuple(ranges)
+        for one in ranges:
+            if one.reason is not None:
+                self.tokens[one.reason] += one.tokens
+        self.unexplained += unexplained_tokens(ranges)
+
+
+@dataclass(slots=True)
+class _Session:
+    first_seen_at: float
+    turns: int = 0
+
+
+@dataclass(slots=True, eq=False)
+class _Ended:
+    entry: Entry
+    ending: Ending
+    at: float
+    record: asyncio.Future[RequestRecord] | None = None
+    """For somebody who waits for it."""
+
+
+class RequestBook:
+    """The newest `most` records; each goes to the `recorder` too. A request is explained a moment after it has ended:
+    when its engine has told what it has evicted meanwhile (`heard`), where one does (`hears_evictions`).
+
+    `on_ended` is called with each entry in the loop, before it is explained. `clock` tells seconds since 1970.
+    """
+
+    def __init__(
+        self,
+        explainer: Explainer,
+        recorder: Recorder | None = None,
+        *,
+        hears_evictions: bool = False,
+        clock: Callable[[], float] = time.time,
+        most: int = MOST_RECORDS,
+    ) -> None:
+        self.misses = Misses()
+        self.forgotten_sessions = 0
+        self.num_failed = 0
+        """Requests that could not be explained."""
+        self.on_ended: list[Callable[[Entry, Ending], None]] = []
+        self.explainer = explainer
+        self._recorder = recorder or NoRecorder()
+        self._hears_evictions = hears_evictions
+        self._clock = clock
+        self._most = most
+        self._numbers = 0
+        self._records: OrderedDict[str, RequestRecord] = OrderedDict()
+        self._sessions: OrderedDict[str, _Session] = OrderedDict()
+        self._pending: deque[_Ended] = deque()
+        self._heard_at: dict[int, float] = {}
+        self._explaining: asyncio.Task[None] | None = None
+        self._retry: asyncio.TimerHandle | None = None
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    @property
+    def num_pending(self) -> int:
+        return len(self._pending)
+
+    def draft(
+        self, name: str, told: Conversation, regions: RegionMap | None, prompt_tokens: int, seconds: float
+    ) -> Entry:
+        """For a request that came so many seconds ago; nothing is remembered of it before it has `ended`. `told` is its
+        conversation as it was rendered."""
+        self._numbers += 1
+        return entry_of(self._numbers, name, told, regions, prompt_tokens, self._clock() - seconds)
+
+    def began(self, entry: Entry) -> None:
+        session_id = entry.identity.session_id
+        if session_id is None:
+            return
+        session = self._sessions.setdefault(session_id, _Session(entry.arrived_at))
+        self._sessions.move_to_end(session_id)
+        session.turns += 1
+        entry.turn = session.turns
+        if len(self._sessions) > MOST_SESSIONS:
+            self._sessions.popitem(last=False)
+            self.forgotten_sessions += 1
+
+    def sent(self, entry: Entry, decision: Decision) -> None:
+        """It goes to an engine now, for the first time or again."""
+        entry.sent = Sent(decision, self.explainer.met(decision.hashes), self._clock())
+
+    def read(self, entry: Entry, ranges: Sequence[TokenRange], first_token_seconds: float) -> None:
+        """The engine has its prompt, of which it read `ranges` from cache."""
+        entry.read = ranges
+        entry.read_at = self._clock()
+        entry.first_token_seconds = first_token_seconds
+        if entry.sent is not None:
+            self.explainer.computed(entry.sent.decision.hashes, entry.number)
+
+    def ended(self, entry: Entry, ending: Ending) -> None:
+        entry.answer, entry.hashes = ending.answer[:-1], ending.hashes
+        if ending.hashes is not None:
+            self.explainer.computed(ending.hashes, entry.number)
+        now = self._clock()
+        for observe in self.on_ended:
+            observe(entry, ending)
+        self._record_session(entry, ending, now)
+        self._pending.append(_Ended(entry, ending, now))
+        self._go_on()
+
+    def heard(self, worker: int, since: float) -> None:
+        """All that the worker had evicted by then is known."""
+        self._heard_at[worker] = since
+        self._go_on()
+
+    def newest(self, limit: int, session: str | None = None, since: float | None = None) -> list[RequestRecord]:
+        """At most so many, the one that ended last first; `since` is when they arrived at the earliest."""
+        found = (
+            record
+            for record in reversed(self._records.values())
+            if (session is None or record.session == session) and (since is None or record.arrived_at >= since)
+        )
+        return list(islice(found, limit))
+
+    async def find(self, name: str) -> RequestRecord | None:
+        """By its answer's id, `last` for the newest. One that has just ended is waited for, seconds at most."""
+        waited = (ended for ended in reversed(self._pending) if name in (ended.entry.name, LAST))
+        ended = next(waited, None)
+        if ended is None:
+            return next(reversed(self._records.values()), None) if name == LAST else self._records.get(name)
+        if ended.record is None:
+            ended.record = asyncio.get_running_loop().create_future()
+        return await asyncio.shield(ended.record)
+
+    async def settle(self) -> None:
+        """Explain all that has ended, with what is known now."""
+        while self._pending:
+            if self._explaining is None:
+                self._begin(len(self._pending))
+            if self._explaining is not None:
+                await asyncio.shield(self._explaining)
+
+    def close(self) -> None:
+        """No timer is left behind. What is pending stays so until `settle`."""
+        if self._retry is not None:
+            self._retry.cancel()
+            self._retry = None
+
+    def check_integrity(self) -> None:
+        """Raises `IntegrityError`."""
+        self.explainer.seen.check_integrity()
+        self.explainer.past.check_integrity()
+
+    def _go_on(self) -> None:
+        """Begin to explain those whose time has come, in order, if nobody is being explained."""
+        if self._explaining is not None or not self._pending:
+            return
+        num_ripe = 0
+        for ended in islice(self._pending, MOST_AT_ONCE):
+            if not self._is_ripe(ended):
+                break
+            num_ripe += 1
+        if num_ripe:
+            self._begin(num_ripe)
+        elif self._retry is None:
+            self._retry = asyncio.get_running_loop().call_later(PATIENCE_SECONDS / 2, self._try_again)
+
+    def _is_ripe(self, ended: _Ended) -> bool:
+        read_at, sent = ended.entry.read_at, ended.entry.sent
+        if not self._hears_evictions or read_at is None or sent is None or len(self._pending) > MOST_PENDING:
+            return True
+        return self._heard_at.get(sent.decision.worker, 0.0) >= read_at or self._clock() >= ended.at + PATIENCE_SECONDS
+
+    def _try_again(self) -> None:
+        self._retry = None
+        self._go_on()
+
+    def _begin(self, count: int) -> None:
+        batch = list(islice(self._pending, min(count, MOST_AT_ONCE)))
+        self._explaining = asyncio.create_task(self._explain(batch), name="explaining misses")
+
+    async def _explain(self, batch: list[_Ended]) -> None:
+        try:
+            told = await asyncio.to_thread(self._explained, [ended.entry for ended in batch])
+            for ended, ranges in zip(batch, told, strict=True):
+                self._pending.popleft()
+                self._remember(ended, ranges)
+        finally:
+            self._explaining = None
+        self._go_on()
+
+    def _explained(self, entries: list[Entry]) -> list[tuple[TokenRange, ...]]:
+        return [self._explained_one(entry) for entry in entries]
+
+    def _explained_one(self, entry: Entry) -> tuple[TokenRange, ...]:
+        """A mistake here must not cost a record, nor those of the requests behind it."""
+        try:
+            return self.explainer.explain(entry)
+        except Exception:
+            log.exception("%s could not be explained", entry.name)
+            self.num_failed += 1
+            return ()
+
+    def _remember(self, ended: _Ended, ranges: tuple[TokenRange, ...]) -> None:
+        record = _record(ended.entry, ended.ending, ranges)
+        self.misses.add(ranges)
+        self._records[record.id] = record
+        self._records.move_to_end(record.id)
+        if len(self._records) > self._most:
+            self._records.popitem(last=False)
+        self._recorder.record(record)
+        if ended.record is not None and not ended.record.done():
+            ended.record.set_result(record)
+
+    def _record_session(self, entry: Entry, ending: Ending, now: float) -> None:
+        name = entry.identity.session_id
+        session = None if name is None else self._sessions.get(name)
+        if name is None or session is None or ending.state is None:
+            return
+        self._recorder.record(
+            SessionRecord(
+                name,
+                entry.identity.parent_session_id,
+                entry.identity.client,
+                entry.model,
+                ending.state,
+                session.turns,
+                session.first_seen_at,
+                now,
+                entry.prompt_tokens,
+            )
+        )
+
+
+LAST: Final = "last"
+
+
+def _record(entry: Entry, ending: Ending, ranges: tuple[TokenRange, ...]) -> RequestRecord:
+    return RequestRecord(
+        id=entry.name,
+        session=entry.identity.session_id,
+        parent=entry.identity.parent_session_id,
+        turn=entry.turn,
+        client=entry.identity.client,
+        model=entry.model,
+        worker=None if entry.sent is None else entry.sent.decision.worker,
+        arrived_at=entry.arrived_at,
+        first_token_seconds=entry.first_token_seconds,
+        total_seconds=ending.total_seconds,
+        queued_seconds=entry.queued_seconds,
+        prompt_tokens=entry.prompt_tokens,
+        cached_tokens=entry.cached_tokens,
+        completion_tokens=ending.completion_tokens,
+        outcome=ending.outcome,
+        finish=ending.finish,
+        ranges=ranges,
+        hints=given(entry.hints),
+        error=ending.error,
+    )

@@ -1,0 +1,1 @@
+"""What the box remembers over restarts, in one SQLite file."""

@@ -1,0 +1,127 @@
+"""What is remembered, read back. Everything here blocks: `Database.ask` calls it in a thread."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Final, TypeVar
+
+from sqlalchemy import Select, func, select
+from sqlalchemy.orm import InstrumentedAttribute, aliased
+
+from appliance.cache.ledger import TokenRange
+from appliance.records import (
+    ActionRecord,
+    EvictionRecord,
+    PolicyRecord,
+    RequestRecord,
+    SessionRecord,
+    SnapshotRecord,
+)
+from appliance.state import rows
+from appliance.state.engines import ReadSession
+from appliance.state.snapshots import unpack
+from appliance.state.tables import (
+    ActionRow,
+    Base,
+    EvictionRow,
+    PolicyRow,
+    RangeRow,
+    RequestRow,
+    SessionRow,
+    SnapshotRow,
+)
+
+DEFAULT_LIMIT: Final = 100
+
+Row = TypeVar("Row", bound=Base)
+
+
+class Reader:
+    """One moment of the file. Lists have the newest first, and at most `limit`; `since` and `until` are seconds since
+    1970, the latter exclusive. What does not exist is `None`, or not in the list."""
+
+    def __init__(self, session: ReadSession) -> None:
+        self._session = session
+
+    def request(self, request_id: str) -> RequestRecord | None:
+        found = self._session.scalars(select(RequestRow).where(RequestRow.id == request_id)).one_or_none()
+        return None if found is None else self._with_ranges([found])[0]
+
+    def requests(
+        self,
+        session: str | None = None,
+        since: float | None = None,
+        until: float | None = None,
+        limit: int = DEFAULT_LIMIT,
+    ) -> list[RequestRecord]:
+        wanted = _between(select(RequestRow), RequestRow.arrived_at, since, until)
+        if session is not None:
+            wanted = wanted.where(RequestRow.session == session)
+        newest = wanted.order_by(RequestRow.arrived_at.desc(), RequestRow.number.desc()).limit(limit)
+        return self._with_ranges(self._session.scalars(newest).all())
+
+    def session(self, name: str) -> SessionRecord | None:
+        found = self._session.get(SessionRow, name)
+        return None if found is None else rows.session_record(found)
+
+    def sessions(self, since: float | None = None, limit: int = DEFAULT_LIMIT) -> list[SessionRecord]:
+        """Those that were used, the last first."""
+        wanted = _between(select(SessionRow), SessionRow.last_used_at, since, None)
+        newest = wanted.order_by(SessionRow.last_used_at.desc()).limit(limit)
+        return [rows.session_record(row) for row in self._session.scalars(newest)]
+
+    def evictions(
+        self,
+        session: str | None = None,
+        since: float | None = None,
+        until: float | None = None,
+        limit: int = DEFAULT_LIMIT,
+    ) -> list[EvictionRecord]:
+        """`session`: whose blocks they were."""
+        wanted = _between(select(EvictionRow), EvictionRow.at, since, until)
+        if session is not None:
+            wanted = wanted.where(EvictionRow.owner == session)
+        newest = wanted.order_by(EvictionRow.at.desc(), EvictionRow.id.desc()).limit(limit)
+        return [rows.eviction_record(row) for row in self._session.scalars(newest)]
+
+    def actions(self, since: float | None = None, limit: int = DEFAULT_LIMIT) -> list[ActionRecord]:
+        wanted = _between(select(ActionRow), ActionRow.at, since, None)
+        newest = wanted.order_by(ActionRow.at.desc(), ActionRow.number.desc()).limit(limit)
+        return [rows.action_record(row) for row in self._session.scalars(newest)]
+
+    def policies(self, limit: int = DEFAULT_LIMIT) -> list[PolicyRecord]:
+        """As they became active, whatever the clock said: the first is the active one."""
+        newest = select(PolicyRow).order_by(PolicyRow.number.desc()).limit(limit)
+        return [rows.policy_record(row) for row in self._session.scalars(newest)]
+
+    def snapshot(self, at: float | None = None) -> SnapshotRecord | None:
+        """The last one until then; without `at` the newest. Raises `ValueError` for one that is damaged."""
+        base = aliased(SnapshotRow)
+        wanted = select(SnapshotRow, base.body).outerjoin(base, SnapshotRow.base == base.number)
+        if at is not None:
+            wanted = wanted.where(SnapshotRow.at <= at)
+        newest = wanted.order_by(SnapshotRow.at.desc(), SnapshotRow.number.desc()).limit(1)
+        found = self._session.execute(newest).first()
+        return None if found is None else SnapshotRecord(found[0].at, unpack(found[0].body, found[1]))
+
+    def counts(self) -> dict[str, int]:
+        """Rows of each table. O(rows)."""
+        tables = Base.metadata.sorted_tables
+        return {table.name: self._session.scalar(select(func.count()).select_from(table)) or 0 for table in tables}
+
+    def _with_ranges(self, found: Sequence[RequestRow]) -> list[RequestRecord]:
+        ranges: defaultdict[int, list[TokenRange]] = defaultdict(list)
+        numbers = [row.number for row in found]
+        wanted = select(RangeRow).where(RangeRow.request.in_(numbers)).order_by(RangeRow.request, RangeRow.start)
+        for row in self._session.scalars(wanted):
+            ranges[row.request].append(rows.token_range(row))
+        return [rows.request_record(row, tuple(ranges[row.number])) for row in found]
+
+
+def _between(
+    wanted: Select[Row], time: InstrumentedAttribute[float], since: float | None, until: float | None
+) -> Select[Row]:
+    if since is not None:
+        wanted = wanted.where(time >= since)
+    return wanted if until is None else wanted.where(time < until)
