@@ -76,7 +76,7 @@ def test_an_attached_box_is_opened_with_the_key_of_the_settings(
         (["--attach", "box"], 2, "box: not the URL of a box"),
         (["--attach", "http://h:1", "--interval", "0"], 2, "--interval 0: must be from 0.1"),
         (["--attach", "http://h:1", "--key", "freeze"], 2, "--key freeze: wants ID=KEY"),
-        (["--attach", "http://h:1", "--key", "consol.freeze=p"], 2, "did you mean console.freeze?"),
+        (["--attach", "http://h:1", "--key", "console.stops=p"], 2, "did you mean console.stop?"),
     ],
 )
 def test_what_is_wrong_is_said_before_the_screen_is_taken(
