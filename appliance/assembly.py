@@ -6,17 +6,18 @@ Imported late, because vLLM comes with it.
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
-from collections.abc import Awaitable, Callable, Sequence
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from appliance.api import json_scan
 from appliance.box import RunningBox
 from appliance.box_events import WorkerChanged
 from appliance.cache.arena.place import ArenaPlace
-from appliance.cache.policy_source import load_policy
 from appliance.cache.prompt_read import Brought
 from appliance.caretaker import Caretaker
 from appliance.disk_tier import DiskTier
@@ -37,10 +38,13 @@ from appliance.forecast_file import ForecastFile
 from appliance.generation import ModelCard
 from appliance.host_arena import HostArena, arena_place
 from appliance.keeper.wire import DiskPlace, KeeperSettings, RemotePlace
+from appliance.keepsake import keepsake_of
+from appliance.last_policy import start_policy
 from appliance.lost_blocks import LostBlocks
 from appliance.paths import Folders
 from appliance.pipeline import Pipeline, Reading
 from appliance.process_tree import SHARED_MEMORY
+from appliance.records import Recorder
 from appliance.request_book import RequestBook
 from appliance.retention import Retention
 from appliance.router.hashing import root_of
@@ -55,6 +59,8 @@ from appliance.settings import CacheSettings, RouterSettings, Settings
 from appliance.stabiliser.rules import select_rules
 from appliance.stabiliser.stabiliser import Stabiliser
 from appliance.waiting_room import QueueLimits
+
+log = logging.getLogger("dynamo_box")
 
 
 class Workshop(NamedTuple):
@@ -116,13 +122,15 @@ def assemble(settings: Settings, model: Model, workshop: Workshop, box: RunningB
     fleet = Fleet(workshop.workers, index, router, settings.workers, block_tokens=workshop.block_tokens, root=root)
     stabiliser = Stabiliser(select_rules(settings.stabiliser.rules))
     reading = Reading(workshop.renderer, AnswerParser, stabiliser)
-    retention = _retention(settings, workshop.keeps_thinking, router.paces)
+    retention = _retention(settings, workshop.keeps_thinking, router.paces, box)
     arena = _host_arena(workshop.arena, fleet, index, retention)
     card = ModelCard(model.served_name, workshop.renderer.context_tokens, model.created)
     fleet.on_phase = lambda member: box.events.emit(_worker_changed(member))
     pipeline = Pipeline(card, reading, router, fleet, box.accounts, retention, _limits(settings.router))
     lost = LostBlocks(fleet.last_own_hash, partial(_claimed_seconds, retention))
-    pipeline.book = _book(workshop, lost, hears_evictions=retention is not None)
+    pipeline.book = _book(workshop, lost, retention, settings.state.record_text, box.recorder)
+    if box.chronicle is not None:
+        pipeline.book.resume(reversed(box.chronicle.remembered.sessions))
     pipeline.events = box.events
     disk = _disk_tier(settings.cache, workshop, arena)
     if disk is not None:
@@ -137,11 +145,21 @@ def assemble(settings: Settings, model: Model, workshop: Workshop, box: RunningB
     return Parts(fleet, pipeline, caretaker, arena, disk)
 
 
-def _book(workshop: Workshop, lost: LostBlocks, *, hears_evictions: bool) -> RequestBook:
+def _book(
+    workshop: Workshop, lost: LostBlocks, retention: Retention | None, record_text: str, recorder: Recorder
+) -> RequestBook:
     is_cacheable = bool(workshop.workers[0].config.cache_config.enable_prefix_caching)
-    comparison = Comparison(workshop.renderer.text_of, RecordText.DIVERGENCE)
+    comparison = Comparison(workshop.renderer.text_of, RecordText(record_text))
     explainer = Explainer(workshop.block_tokens, comparison, lost, is_cacheable=is_cacheable)
-    return RequestBook(explainer, hears_evictions=hears_evictions)
+    book = RequestBook(explainer, recorder, hears_evictions=retention is not None)
+    if retention is not None:
+        book.plan_of = partial(_plan_of, retention)
+    return book
+
+
+def _plan_of(retention: Retention, session_id: str) -> Mapping[str, Any] | None:
+    subject = retention.subject(session_id)
+    return None if subject is None else keepsake_of(subject)
 
 
 def _note_evictions(
@@ -196,10 +214,19 @@ def _limits(router: RouterSettings) -> QueueLimits:
     return QueueLimits(router.queue_depth, router.queue_wait, router.make_room_after or None)
 
 
-def _retention(settings: Settings, keeps_thinking: bool | None, paces: Paces) -> Retention | None:
-    """Raises `InvalidPolicy`."""
+def _retention(settings: Settings, keeps_thinking: bool | None, paces: Paces, box: RunningBox) -> Retention | None:
+    """With what the box knew before it was started again. Raises `InvalidPolicy`."""
     if settings.cache.policy == "off":
         return None
-    policy = load_policy(settings.cache.policy)
-    forecast = SessionForecast()
-    return Retention(policy, keeps_thinking=keeps_thinking, forecast=forecast, prefill_seconds=paces.prefill_seconds)
+    history = [] if box.chronicle is None else box.chronicle.remembered.policies
+    policy, record, word = start_policy(settings.cache.policy, history, time.time())
+    if record is not None:
+        box.recorder.record(record)
+    if word is not None:
+        log.warning("%s", word)
+    retention = Retention(
+        policy, keeps_thinking=keeps_thinking, forecast=SessionForecast(), prefill_seconds=paces.prefill_seconds
+    )
+    if box.chronicle is not None and (known := box.chronicle.resume(retention)):
+        log.info("%d session(s) are known from before", known)
+    return retention

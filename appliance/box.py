@@ -27,12 +27,12 @@ from appliance.api.views import (
     RegretView,
     RemoteTierView,
     RequestsView,
+    StateView,
     WorkerView,
 )
 from appliance.audit import Audit
-from appliance.box_events import PhaseChanged, PolicyChanged
+from appliance.box_events import PhaseChanged
 from appliance.cache.ledger import Reason
-from appliance.cache.policy import Policy
 from appliance.cache_desk import CacheDesk
 from appliance.conversation import Conversation
 from appliance.errors import InvalidRequest, NotReady
@@ -43,13 +43,17 @@ from appliance.hint_desk import HintDesk
 from appliance.loop_lag import LoopLag
 from appliance.metrics import Metrics
 from appliance.pipeline import Pipeline
+from appliance.policy_book import PolicyBook, Read
+from appliance.policy_desk import PolicyDesk
 from appliance.prepared_request import PreparedRequest
+from appliance.records import NoRecorder, Recorder
 from appliance.request_book import RequestBook
 from appliance.router.history import Totals
 from appliance.routing_desk import RoutingDesk
 
 if TYPE_CHECKING:
     from appliance.caretaker import Caretaker, LeadCounts
+    from appliance.chronicle import Chronicle
     from appliance.disk_tier import DiskTier
     from appliance.fleet import Fleet, Member
     from appliance.host_arena import HostArena
@@ -80,12 +84,16 @@ class RunningBox:
         self._clock = clock
         self._started_at = clock()
         self.events = EventBus(int(self._started_at), clock=clock)
+        self.recorder: Recorder = NoRecorder()
+        """Takes what is to be remembered of this box."""
+        self.chronicle: Chronicle | None = None
         self._metrics = Metrics(self.status)
         self._pipeline: Pipeline | None = None
         self._fleet: Fleet | None = None
         self._caretaker: Caretaker | None = None
         self._arena: HostArena | None = None
         self._disk: DiskTier | None = None
+        self._policies: PolicyBook | None = None
 
     def open(
         self,
@@ -101,12 +109,19 @@ class RunningBox:
         self._pipeline = pipeline
         self._caretaker = caretaker
         self._fleet = fleet
+        if caretaker is not None:
+            self._policies = PolicyBook(caretaker.policy, self._read_so_far, self._clock)
         self._enter(Phase.RUNNING)
         self.activity = None
 
     def attach(self, fleet: Fleet) -> None:
         """Show these workers while they load."""
         self._fleet = fleet
+
+    def keep(self, chronicle: Chronicle) -> None:
+        """Remember what happens there, and show what it remembers."""
+        self.chronicle = chronicle
+        self.recorder = self.audit.recorder = chronicle.database
 
     async def drain(self) -> None:
         """Refuse new requests; return when the running ones have finished."""
@@ -133,12 +148,11 @@ class RunningBox:
     def is_ready(self) -> bool:
         return self.phase is Phase.RUNNING and self._fleet is not None and self._fleet.ready() > 0
 
-    def policy(self) -> Policy:
-        return self._care().policy
-
-    async def apply_policy(self, policy: Policy) -> None:
-        await self._care().apply(policy)
-        self.events.emit(PolicyChanged(policy.name, None, None))
+    def policies(self) -> PolicyDesk:
+        caretaker = self._care()
+        if self._policies is None:
+            raise NotReady("The box is starting.")
+        return PolicyDesk(caretaker, self._policies, self.audit, self.events.emit, clock=self._clock)
 
     def routing(self) -> RoutingDesk:
         return RoutingDesk(self._opened())
@@ -197,10 +211,15 @@ class RunningBox:
             disk=_disk_view(self._disk),
             remote=_remote_view(self._disk),
             queue=self._queue_view(),
+            state=_state_view(self.chronicle),
             speculations=dict(self.accounts.speculations),
             misses=MissesView() if self._pipeline is None else _misses_view(self._pipeline.book),
             regrets=[] if self._pipeline is None else _regret_views(self._pipeline.router.history.totals),
         )
+
+    def _read_so_far(self) -> Read:
+        rate = self.accounts.since_start()
+        return Read(rate.prompt_tokens, rate.cached_tokens)
 
     def _enter(self, phase: Phase) -> None:
         self.phase = phase
@@ -330,6 +349,20 @@ def _disk_view(disk: DiskTier | None) -> DiskTierView | None:
     told |= {"bytes": stats.slab.rows * stats.counts.row_bytes, "pid": disk.pid}
     recalls = {"asked": disk.asked, "late": disk.late, "skipped": disk.pace.skipped}
     return DiskTierView.model_validate(told | recalls | {"restarts": disk.restarts.total})
+
+
+def _state_view(chronicle: Chronicle | None) -> StateView | None:
+    if chronicle is None:
+        return None
+    facts = chronicle.database.facts()
+    return StateView(
+        bytes=facts.bytes,
+        queued=facts.queued,
+        written=dict(facts.written),
+        dropped=dict(facts.dropped),
+        refused=dict(facts.refused),
+        trouble=facts.trouble,
+    )
 
 
 def _remote_view(disk: DiskTier | None) -> RemoteTierView | None:

@@ -238,7 +238,7 @@ class HintDesk:
 
     def _tell(self, verb: str, session: str, by: str, hint: OperatorHint | None, impact: str, effect: str) -> None:
         details = {"impact": impact} | ({} if hint is None else {"after": hint.facts()})
-        self._emit(HintChanged("" if hint is None else hint.id, verb, session, "given", effect))
+        self._emit(HintChanged(None if hint is None else hint.id, verb, session, "given", effect))
         self._audit.tell(ActionRecord(self._clock(), by, f"hint {verb}", session, details, effect))
 
     def _view(self, hint: OperatorHint) -> HintView:

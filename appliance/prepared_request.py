@@ -168,7 +168,6 @@ class PreparedRequest:
                 self._pipeline.clock() - self._arrived,
             )
         )
-
         if self._worker is not None and self._hashes is not None and self._cached_tokens is not None:
             self._pipeline.tell_end(
                 EndedRequest(

@@ -6,10 +6,10 @@ import asyncio
 import logging
 import time
 from collections import Counter, OrderedDict, deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from appliance.cache.explain import unexplained_tokens
 from appliance.cache.ledger import Reason, TokenRange
@@ -100,6 +100,8 @@ class RequestBook:
         self.on_ended: list[Callable[[Entry, Ending], None]] = []
         self.explainer = explainer
         self._recorder = recorder or NoRecorder()
+        self.plan_of: Callable[[str], Mapping[str, Any] | None] = lambda _session: None
+        """What is needed to plan for a session again; goes into its record."""
         self._hears_evictions = hears_evictions
         self._clock = clock
         self._most = most
@@ -160,6 +162,12 @@ class RequestBook:
         self._record_session(entry, ending, now)
         self._pending.append(_Ended(entry, ending, now))
         self._go_on()
+
+    def resume(self, sessions: Iterable[SessionRecord]) -> None:
+        """Count on from what is remembered of them; the one used last comes last."""
+        for record in sessions:
+            self._sessions[record.name] = _Session(record.first_seen_at, record.turns or 0)
+            self._sessions.move_to_end(record.name)
 
     def heard(self, worker: int, since: float) -> None:
         """All that the worker had evicted by then is known."""
@@ -281,6 +289,7 @@ class RequestBook:
                 session.first_seen_at,
                 now,
                 entry.prompt_tokens,
+                self.plan_of(name),
             )
         )
 

@@ -74,7 +74,7 @@ def create_app(  # noqa: PLR0913 – every part of the whole API that a test may
         inference, Admission(max_requests), max_body_bytes, keep_alive_seconds, stall_seconds, clock, new_token
     )
     diagnostics, documents = Diagnostics(MAX_DIAGNOSED_ANSWERS), Documents()
-    responses = responses_of(service, store or MemoryStore(), seal, diagnostics, documents)
+    responses = responses_of(service, MemoryStore() if store is None else store, seal, diagnostics, documents)
     chat = ChatCodec(diagnostics=diagnostics, documents=documents)
     messages = MessagesCodec(inference, seal=seal, diagnostics=diagnostics, documents=documents)
     app = FastAPI(title="dynamo-box", openapi_url=None, redirect_slashes=False, lifespan=responses.runs.lifespan)

@@ -8,9 +8,17 @@ from typing import Protocol
 from appliance.api.cache_views import CacheView, Flushes, SessionCaches, TierName, Verification
 from appliance.api.eviction_page import EvictionPage
 from appliance.api.hint_views import Actions, HintAnswer, HintRequest, Hints, HintWithdrawn
+from appliance.api.policy_views import (
+    PolicyBody,
+    PolicyChange,
+    PolicyCheck,
+    PolicyDiff,
+    PolicyHistory,
+    PolicyRollback,
+    PolicyText,
+)
 from appliance.api.routing_views import DecisionView, PlacementView, Routing
 from appliance.api.views import BoxStatus
-from appliance.cache.policy import Policy
 from appliance.conversation import Conversation
 from appliance.event_bus import EventBus
 
@@ -52,6 +60,30 @@ class CacheDesk(Protocol):
         ...
 
 
+class PolicyDesk(Protocol):
+    """What is kept longest, by which rules."""
+
+    def active(self) -> PolicyBody: ...
+
+    async def check(self, asked: PolicyText) -> PolicyCheck:
+        """Raises `InvalidRequest` for what names no policy."""
+        ...
+
+    async def diff(self, asked: PolicyText) -> PolicyDiff:
+        """Against the active one. Raises `InvalidRequest` for a policy that is wrong."""
+        ...
+
+    async def apply(self, change: PolicyChange) -> PolicyBody:
+        """Make it the active one, also for what is in the cache. Raises as `diff`."""
+        ...
+
+    def history(self, most: int) -> PolicyHistory: ...
+
+    async def roll_back(self, asked: PolicyRollback) -> PolicyBody:
+        """Raises a `RequestError` where there is no such version."""
+        ...
+
+
 class HintDesk(Protocol):
     """An operator's word on sessions."""
 
@@ -67,7 +99,7 @@ class HintDesk(Protocol):
 
 
 class Box(Protocol):
-    """All but `apply_policy` answer from memory: they are called in the loop that serves tokens."""
+    """All answer from memory: they are called in the loop that serves tokens."""
 
     @property
     def events(self) -> EventBus:
@@ -84,8 +116,8 @@ class Box(Protocol):
         """Prometheus text format 0.0.4."""
         ...
 
-    def policy(self) -> Policy:
-        """The active one. Raises `NotReady`, and `InvalidRequest` for a box without retention."""
+    def policies(self) -> PolicyDesk:
+        """Raises `NotReady`, and `InvalidRequest` for a box without retention."""
         ...
 
     def routing(self) -> RoutingDesk:
@@ -97,7 +129,7 @@ class Box(Protocol):
         ...
 
     def hints(self) -> HintDesk:
-        """Raises as `policy`."""
+        """Raises as `policies`."""
         ...
 
     def actions(self, limit: int) -> Actions:
@@ -106,8 +138,4 @@ class Box(Protocol):
 
     def evictions(self, since: int | None, limit: int) -> EvictionPage:
         """At most `limit` of those remembered: the oldest with a number of at least `since`, without it the newest."""
-        ...
-
-    async def apply_policy(self, policy: Policy) -> None:
-        """Make it the active one, also for what is in the cache. Raises as `policy`."""
         ...

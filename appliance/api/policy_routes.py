@@ -1,71 +1,96 @@
-"""The active retention policy: shown to operators, and changed by those on this machine while the box runs."""
+"""The retention policy: shown to operators, checked, compared, and changed while the box runs."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from fastapi import FastAPI, Request
-from msgspec import Struct
 from starlette.responses import Response
 
 from appliance.api.box import Box
 from appliance.api.exchange import Service
 from appliance.api.fields import Fields
+from appliance.api.item_pages import number_in
 from appliance.api.json_route import answered, read_object
 from appliance.api.local import refuse_strangers
+from appliance.api.policy_views import MAX_NAME, MAX_NOTE, MAX_TEXT, PolicyChange, PolicyRollback, PolicyText
 from appliance.api.problems import openai_problem
-from appliance.cache.errors import InvalidPolicy
-from appliance.cache.policy import Policy
-from appliance.cache.policy_source import load_policy
-from appliance.cache.rule_text import rule_facts
 from appliance.errors import InvalidRequest
 
-
-class PolicyBody(Struct, frozen=True):
-    """The policy that is active now. `order` says who goes first of what is worth the same."""
-
-    name: str
-    description: str
-    order: str
-    rules: list[dict[str, Any]]
-
-
-class PolicyChange(Struct, frozen=True):
-    """`policy` is the name of a shipped policy, or the absolute path of a policy file on the box's machine."""
-
-    policy: str
+DEFAULT_LIMIT: Final = 20
+MAX_LIMIT: Final = 256
+# Files are read by their names, and what is wrong in them is told.
+READ = "policies can be read"
 
 
 def add_policy_routes(app: FastAPI, box: Box, service: Service) -> None:
     @app.get("/box/v1/policy")
     async def policy(request: Request) -> Response:
         async def shown() -> Any:
-            return policy_body(box.policy())
+            return box.policies().active()
 
         return await answered(request, openai_problem, shown)
 
     @app.put("/box/v1/policy")
     async def change(request: Request) -> Response:
         async def changed() -> Any:
-            # Files are read by their names, and what is wrong in them is told.
             refuse_strangers(request.scope, "the policy can be changed")
-            chosen = Fields((await read_object(request, service)).body).required_string("policy")
-            await box.apply_policy(_loaded(chosen))
-            return policy_body(box.policy())
+            fields = Fields((await read_object(request, service)).body)
+            text = _text(fields)
+            return await box.policies().apply(PolicyChange(text.policy, text.text, text.name, *_author(fields)))
 
         return await answered(request, openai_problem, changed)
 
+    _add_reading_routes(app, box, service)
+    _add_history_routes(app, box, service)
 
-def policy_body(policy: Policy) -> PolicyBody:
-    return PolicyBody(policy.name, policy.description, policy.order.value, [rule_facts(rule) for rule in policy.rules])
+
+def _add_reading_routes(app: FastAPI, box: Box, service: Service) -> None:
+    @app.post("/box/v1/policy/validate")
+    async def validate(request: Request) -> Response:
+        async def checked() -> Any:
+            refuse_strangers(request.scope, READ)
+            return await box.policies().check(_text(Fields((await read_object(request, service)).body)))
+
+        return await answered(request, openai_problem, checked)
+
+    @app.post("/box/v1/policy/diff")
+    async def diff(request: Request) -> Response:
+        async def compared() -> Any:
+            refuse_strangers(request.scope, READ)
+            return await box.policies().diff(_text(Fields((await read_object(request, service)).body)))
+
+        return await answered(request, openai_problem, compared)
 
 
-def _loaded(chosen: str) -> Policy:
-    is_path = "/" in chosen or chosen.endswith(".toml")
-    if is_path and not Path(chosen).is_absolute():
-        raise InvalidRequest(f"policy = {chosen!r}: the path of a policy file must be absolute", param="policy")
-    try:
-        return load_policy(chosen)
-    except InvalidPolicy as error:
-        raise InvalidRequest(error.message, param="policy", code="invalid_policy") from error
+def _add_history_routes(app: FastAPI, box: Box, service: Service) -> None:
+    @app.get("/box/v1/policy/history")
+    async def history(request: Request) -> Response:
+        async def listed() -> Any:
+            refuse_strangers(request.scope, "the history of the policy can be seen")
+            return box.policies().history(number_in(request.query_params, "limit", 1, MAX_LIMIT) or DEFAULT_LIMIT)
+
+        return await answered(request, openai_problem, listed)
+
+    @app.post("/box/v1/policy/rollback")
+    async def roll_back(request: Request) -> Response:
+        async def rolled_back() -> Any:
+            refuse_strangers(request.scope, "the policy can be changed")
+            fields = Fields((await read_object(request, service)).body)
+            return await box.policies().roll_back(PolicyRollback(fields.integer("version", 1), *_author(fields)))
+
+        return await answered(request, openai_problem, rolled_back)
+
+
+def _text(fields: Fields) -> PolicyText:
+    """Raises `InvalidRequest` unless there is one of the two."""
+    text = fields.short_string("text", MAX_TEXT)
+    if text is None:
+        return PolicyText(fields.required_string("policy"))
+    if fields.raw("policy") is not None:
+        raise InvalidRequest("policy and text exclude each other; use one of them", param="policy")
+    return PolicyText(text=text, name=fields.short_string("name", MAX_NAME))
+
+
+def _author(fields: Fields) -> tuple[str | None, str | None]:
+    return fields.short_string("author", MAX_NAME), fields.short_string("note", MAX_NOTE)

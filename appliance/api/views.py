@@ -208,6 +208,19 @@ class QueueView(View):
     set_aside: int = 0
 
 
+class StateView(View):
+    """The file that remembers over restarts. `queued` records wait to be written; the rest counts, by kind, those of
+    this box's life: `written`, `dropped` for want of room to wait, `refused` by the file. `trouble` is why nothing can
+    be written now."""
+
+    bytes: int | None
+    queued: int
+    written: dict[str, int]
+    dropped: dict[str, int]
+    refused: dict[str, int]
+    trouble: str | None
+
+
 class RegretView(View):
     """Decisions of one `reason` whose first token is there: how many, how many of these another worker would have
     answered sooner, and by how much, all together."""
@@ -234,7 +247,8 @@ class BoxStatus(View):
     """The whole box at one moment. `started_at` is in seconds since 1970; `activity` says what a start is busy with.
 
     `stabilised` counts, for each rule of the stabiliser, what it changed, `speculations` what became of prompts that
-    were prepared before anybody asked for them; `host` is `None` without a host tier. `regrets` has each reason
+    were prepared before anybody asked for them; `host` is `None` without a host tier, `state` where
+    nothing is kept. `regrets` has each reason
     for which a worker was chosen.
     """
 
@@ -258,6 +272,7 @@ class BoxStatus(View):
     disk: DiskTierView | None = None
     remote: RemoteTierView | None = None
     queue: QueueView = QueueView()
+    state: StateView | None = None
     speculations: dict[str, int] = {}
     regrets: list[RegretView] = []
     misses: MissesView = MissesView()

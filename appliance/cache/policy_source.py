@@ -17,7 +17,7 @@ from appliance.cache.rule import ANY_REGION, ANY_ROLE, ANY_STATE, HINTS, Bounds,
 from appliance.cache.session_state import SessionRole, SessionState
 from appliance.cache.tier import ALL_TIERS, TIERS, tiers_named
 from appliance.errors import nearest
-from appliance.toml_document import TomlError, parse_toml, read_toml
+from appliance.toml_document import TomlDocument, TomlError, parse_toml, read_toml
 
 SHIPPED_FOLDER: Final = Path(__file__).with_name("policies")
 TOP_KEYS: Final = ("description", "include", "order", "rule")
@@ -40,7 +40,22 @@ def load_policy(name_or_path: str) -> Policy:
     if path is None:
         raise InvalidPolicy(f"{name_or_path}: {_unknown_name(name_or_path)}")
     problems: list[str] = []
-    files = _Loader(problems).load(path)
+    return _policy(path, _Loader(problems).load(path), problems)
+
+
+def read_policy(text: str, name: str) -> Policy:
+    """The policy that a text says, which may include shipped ones only: it has no folder. Errors call it by its name.
+    Raises as `load_policy`."""
+    problems: list[str] = []
+    path = Path(f"{name.replace('/', '_')}.toml")
+    try:
+        document = parse_toml(path, text)
+    except TomlError as error:
+        raise InvalidPolicy(error.message) from error
+    return _policy(path, _Loader(problems, reads_files=False).load_document(path, document), problems)
+
+
+def _policy(path: Path, files: Sequence[_File], problems: list[str]) -> Policy:
     if not problems:
         problems += _unreachable(files)
     if problems:
@@ -80,10 +95,11 @@ class _File(NamedTuple):
 
 
 class _Loader:
-    """Reads a file and what it includes, depth first."""
+    """Reads a file and what it includes, depth first; other files than shipped ones only if it `reads_files`."""
 
-    def __init__(self, problems: list[str]) -> None:
+    def __init__(self, problems: list[str], *, reads_files: bool = True) -> None:
         self._problems = problems
+        self._reads_files = reads_files
         self._read: dict[Path, _File] = {}
         self._open: list[Path] = []
 
@@ -96,6 +112,10 @@ class _Loader:
         except TomlError as error:
             self._problems.append(f"{by}{error.message}")
             return []
+        return self.load_document(path, document, by)
+
+    def load_document(self, path: Path, document: TomlDocument, by: str = "") -> list[_File]:
+        resolved = path.resolve()
         self._open.append(resolved)
         top = PolicyFields(path, document, (), self._problems)
         top.refuse_unknown(TOP_KEYS, "a policy")
@@ -110,7 +130,11 @@ class _Loader:
         for place, name in enumerate(top.texts("include") or []):
             included = _find(name, path.parent)
             where = place if isinstance(top.raw("include"), list) else None
-            if included is None:
+            if included is not None and not (self._reads_files or _is_shipped(included)):
+                top.refuse(
+                    "include", f"a text includes shipped policies only: {', '.join(shipped_policies())}", place=where
+                )
+            elif included is None:
                 top.refuse("include", _unknown_name(name), place=where)
             elif included.resolve() in self._open:
                 top.refuse("include", f"a cycle: {self._cycle(included)}; leave this one out", place=where)
@@ -138,6 +162,10 @@ def _find(name_or_path: str, folder: Path) -> Path | None:
         return folder / Path(name_or_path).expanduser()
     path = SHIPPED_FOLDER / f"{name_or_path}.toml"
     return path if path.is_file() else None
+
+
+def _is_shipped(path: Path) -> bool:
+    return path.resolve().is_relative_to(SHIPPED_FOLDER.resolve())
 
 
 def _unknown_name(name: str) -> str:

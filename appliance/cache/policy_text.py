@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from appliance.cache.policy import Policy
-from appliance.cache.rule import Rule
+from appliance.cache.reachability import covering
+from appliance.cache.rule import Condition, Rule
 from appliance.cache.rule_text import condition_facts
 from appliance.cache.tier import ALL_TIERS, tier_names
 from appliance.units import format_duration
@@ -20,6 +22,17 @@ def policy_text(policy: Policy) -> str:
         f"order = {_value(policy.order.value)}"
     ]
     return "\n".join([*head, *(line for rule in policy.rules for line in _rule_lines(rule))]) + "\n"
+
+
+def editable_text(policy: Policy) -> str:
+    """As `policy_text`, without rules that earlier ones leave nothing to: in one file `read_policy` refuses them."""
+    before: list[Condition] = []
+    kept: list[Rule] = []
+    for rule in policy.rules:
+        if covering(rule.condition, before) is None:
+            kept.append(rule)
+        before.append(rule.condition)
+    return policy_text(replace(policy, rules=tuple(kept)))
 
 
 def _rule_lines(rule: Rule) -> Iterator[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import getpass
 import json
 import time
 from collections.abc import Sequence
@@ -12,6 +11,7 @@ from urllib.parse import quote, urlencode
 
 from appliance.commands.columns import columns
 from appliance.commands.context import read_context
+from appliance.commands.who import who
 from appliance.control import Control
 from appliance.errors import BoxError, SettingsError
 from appliance.units import parse_duration
@@ -57,7 +57,7 @@ def _history(control: Control, options: argparse.Namespace) -> int:
 
 
 def _withdraw(control: Control, options: argparse.Namespace) -> int:
-    told = control.delete(f"{ROUTE}/{quote(options.hint, safe='')}?{urlencode({'by': _who()})}")
+    told = control.delete(f"{ROUTE}/{quote(options.hint, safe='')}?{urlencode({'by': who()})}")
     _show(told, options, [f"withdrawn: {told['hint']['verb']} {told['hint']['session']}", told["effect"]])
     return 0
 
@@ -66,7 +66,7 @@ def _ask(control: Control, options: argparse.Namespace) -> int:
     asked = {
         "verb": "turn_finished" if options.action == "finish" else options.action,
         "session": _session(control, options.session),
-        "by": _who(),
+        "by": who(),
         "token_start": getattr(options, "start", None),
         "token_end": getattr(options, "end", None),
         "priority": getattr(options, "level", None),
@@ -118,13 +118,6 @@ def _time(seconds: float) -> str:
         if seconds >= 2 * size:
             return f"{seconds / size:.0f} {unit}"
     return f"{seconds:.0f} s"
-
-
-def _who() -> str:
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):
-        return "operator"
 
 
 def _show(document: Any, options: argparse.Namespace, lines: Sequence[str]) -> None:

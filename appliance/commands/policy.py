@@ -1,13 +1,14 @@
-"""`dynamo-box policy`: which retention policies there are, what they say and give a request, and a change of them."""
+"""`dynamo-box policy`: which retention policies there are, what they say and give a request. Changing the
+running box's is in `policy_change.py`."""
 
 from __future__ import annotations
 
 import argparse
 import json
-from pathlib import Path
 
 from appliance.cache.policy_source import load_policy, shipped_policies
 from appliance.cache.rule_text import condition_text, rule_facts, tiers_text, worth_text
+from appliance.commands import policy_change
 from appliance.commands.columns import columns
 from appliance.commands.context import read_context
 from appliance.commands.policy_explain import explain_request
@@ -15,8 +16,14 @@ from appliance.commands.request_body import read_body
 
 
 def run(options: argparse.Namespace) -> int:
-    actions = {"list": _list, "validate": _validate, "show": _show, "explain": _explain, "apply": _apply}
-    return actions[options.action](options)
+    here = {"list": _list, "validate": _validate, "show": _show, "explain": _explain}
+    there = {
+        "apply": policy_change.apply,
+        "diff": policy_change.diff,
+        "history": policy_change.history,
+        "rollback": policy_change.roll_back,
+    }
+    return (here | there)[options.action](options)
 
 
 def _list(options: argparse.Namespace) -> int:
@@ -35,7 +42,7 @@ def _validate(options: argparse.Namespace) -> int:
     if options.json:
         _print_json({"policy": _chosen(options), "valid": True, "rules": len(policy.rules)})
     else:
-        _print(f"{_chosen(options)}: valid, {_rules(len(policy.rules))}")
+        _print(f"{_chosen(options)}: valid, {policy_change.rules(len(policy.rules))}")
     return 0
 
 
@@ -61,22 +68,6 @@ def _show(options: argparse.Namespace) -> int:
     return 0
 
 
-def _apply(options: argparse.Namespace) -> int:
-    """The file is read here first, so that what is wrong with it is told as `validate` tells it."""
-    policy = load_policy(options.policy)
-    context = read_context(options)
-    context.running()
-    # Whatever is no name is a path, and the box has another working folder.
-    is_name = options.policy in shipped_policies()
-    chosen = options.policy if is_name else str(Path(options.policy).expanduser().resolve())
-    active = context.control.put("/box/v1/policy", {"policy": chosen})
-    if options.json:
-        _print_json(active)
-    else:
-        _print(f"active: {policy.name}, {_rules(len(active['rules']))}; until the box ends")
-    return 0
-
-
 def _explain(options: argparse.Namespace) -> int:
     policy = load_policy(_chosen(options))
     explained = explain_request(read_body(options.prompt), policy, options)
@@ -85,10 +76,6 @@ def _explain(options: argparse.Namespace) -> int:
     else:
         _print(*explained.lines())
     return 0
-
-
-def _rules(count: int) -> str:
-    return f"{count} rule{'' if count == 1 else 's'}"
 
 
 def _chosen(options: argparse.Namespace) -> str:

@@ -41,13 +41,13 @@ class Promotions:
         `Tier` each. What another promotion brings is waited for."""
         was_near = self._near.arena.rows_of(keys) != MISS
         parents = np.concatenate([np.zeros((1, KEY_WORDS), np.uint64), keys[:-1]])
-        known = was_near | self._known(keys)
         deadline = self._remote.deadline() if self._remote is not None else 0.0
         at, probe = 0, FIRST_ASKED
         while at < len(keys):
-            count = leading(known[at : at + BATCH])
+            ahead = slice(at, at + BATCH)
+            count = leading(was_near[ahead] | self._known(keys[ahead]))
             if not count:
-                if not self._may_ask(len(keys) - at, deadline):
+                if not self._may_ask(len(keys) - at, deadline, is_first=probe == FIRST_ASKED):
                     return
                 count, probe = min(probe, BATCH, len(keys) - at), 4 * probe
             part = slice(at, at + count)
@@ -64,9 +64,10 @@ class Promotions:
         known = np.array([key.tobytes() in self._under_way for key in keys], np.bool_)
         return known if self._disk is None else known | ~self._disk.lacks(keys)
 
-    def _may_ask(self, num_missing: int, deadline: float) -> bool:
-        remote = self._remote
-        return remote is not None and num_missing >= LEAST_ASKED and remote.may_be_asked(deadline)
+    def _may_ask(self, num_missing: int, deadline: float, *, is_first: bool) -> bool:
+        if self._remote is None or (is_first and num_missing < LEAST_ASKED):
+            return False
+        return self._remote.may_be_asked(deadline)
 
     async def _bring(self, keys: Keys, parents: Keys, deadline: float) -> TierOf:
         """Where each of these was, NO_TIER for what is not in the arena now."""
@@ -83,10 +84,11 @@ class Promotions:
     async def _others(self, keys: Keys) -> TierOf:
         """Which of them other promotions have brought, when these have ended."""
         tiers = np.full(len(keys), NO_TIER, np.uint8)
-        for place, key in enumerate(keys):
-            if (waited := self._under_way.get(key.tobytes())) is not None:
-                await asyncio.wait({waited})
-                tiers[place] = waited.result()
+        waited = {at: found for at, key in enumerate(keys) if (found := self._under_way.get(key.tobytes())) is not None}
+        if waited:
+            await asyncio.wait(set(waited.values()))
+        for at, found in waited.items():
+            tiers[at] = found.result()
         return tiers
 
     async def _take(self, tier: Tier, bring: Bring, keys: Keys, parents: Keys, tiers: TierOf) -> None:

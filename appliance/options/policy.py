@@ -20,6 +20,14 @@ def add(commands: Commands, common: argparse.ArgumentParser) -> None:
         actions, "apply", "make a policy the active one of the running box, also for what is cached", [common]
     )
     apply.add_argument("policy", metavar="FILE|NAME", help="a policy file or a shipped policy")
+    apply.add_argument("--note", metavar="TEXT", help="why; shown in the history")
+    diff = add_command(actions, "diff", "what a policy gives that the active one of the running box does not", [common])
+    diff.add_argument("policy", metavar="FILE|NAME", help="a policy file or a shipped policy")
+    history = add_command(actions, "history", "the policies that were active, and what each realised", [common])
+    history.add_argument("--limit", metavar="N", type=int, default=20, help="default 20")
+    rollback = add_command(actions, "rollback", "make an earlier policy the active one again", [common])
+    rollback.add_argument("version", metavar="N", type=int, nargs="?", help="default: the one before the active one")
+    rollback.add_argument("--note", metavar="TEXT", help="why; shown in the history")
     explain = add_command(
         actions, "explain", "each region of a request, the rule that matches, and what it gets", [common]
     )

@@ -52,10 +52,11 @@ class Numbers:
 
 
 class Batches:
-    """Writes batches of records to one file. After a transaction that failed `restart` is due."""
+    """Writes batches of records to one file, each in a transaction of the caller, who says when it is `committed`."""
 
     def __init__(self, session: WriteSession) -> None:
         self._numbers = Numbers(session)
+        self._is_open = False
         self._packer = SnapshotPacker()
         self._base: int | None = None
         self._writers: dict[type[Entry], Callable[[WriteSession, list[Any]], None]] = {
@@ -68,11 +69,16 @@ class Batches:
             StoredChange: self._stored,
         }
 
-    def restart(self, session: WriteSession) -> None:
-        self._numbers = Numbers(session)
-        self._packer.restart()
+    def committed(self) -> None:
+        """What was written last is in the file."""
+        self._is_open = False
 
     def write(self, session: WriteSession, entries: Sequence[Entry]) -> None:
+        if self._is_open:
+            # The last transaction failed: its numbers are free again, and nothing may lean on its snapshots.
+            self._numbers = Numbers(session)
+            self._packer.restart()
+        self._is_open = True
         by_kind: defaultdict[type[Entry], list[Any]] = defaultdict(list)
         for entry in entries:
             by_kind[type(entry)].append(entry)

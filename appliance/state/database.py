@@ -217,8 +217,6 @@ class Database:
             with WriteSession(file.writing) as session, session.begin():
                 batches.write(session, entries)
         except Exception as error:
-            with WriteSession(file.writing) as session, session.begin():
-                batches.restart(session)
             if fault_of(error) is not Fault.REFUSED:
                 raise
             if len(entries) > 1:
@@ -229,6 +227,7 @@ class Database:
             self._refused[KINDS[type(entries[0])].name] += 1
             log.warning("a record is not written: %s", error)
         else:
+            batches.committed()
             self._written.update(KINDS[type(entry)].name for entry in entries)
         self._backlog.done(entries)
 
@@ -249,8 +248,10 @@ class Database:
         if self._is_damaged:
             self._wake.set()
             return
-        # After an error of the disk, SQLite wants the connection closed.
-        self._close()
+        self._trimming = iter(())
+        if self._file is not None and fault is not Fault.LOCKED:
+            # After an error of the disk the connection is not to be trusted; another is made with the next try.
+            self._file.writing.dispose()
         self._in_trouble(f"{self.path} cannot be written: {fault.value}")
 
     def _in_trouble(self, trouble: str) -> None:

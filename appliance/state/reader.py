@@ -30,6 +30,8 @@ from appliance.state.tables import (
     RequestRow,
     SessionRow,
     SnapshotRow,
+    StoredEntryRow,
+    StoredItemRow,
 )
 
 DEFAULT_LIMIT: Final = 100
@@ -104,6 +106,16 @@ class Reader:
         newest = wanted.order_by(SnapshotRow.at.desc(), SnapshotRow.number.desc()).limit(1)
         found = self._session.execute(newest).first()
         return None if found is None else SnapshotRecord(found[0].at, unpack(found[0].body, found[1]))
+
+    def stored_items(self) -> dict[str, bytes]:
+        """By id."""
+        found = self._session.execute(select(StoredItemRow.id, StoredItemRow.body))
+        return {item_id: body for item_id, body in found}  # noqa: C416 – rows are not typed as pairs by every SQLAlchemy
+
+    def stored_entries(self) -> list[tuple[str, bytes]]:
+        """Ids and bodies, the one that was changed last at the end."""
+        wanted = select(StoredEntryRow.id, StoredEntryRow.body).order_by(StoredEntryRow.number)
+        return [(entry_id, body) for entry_id, body in self._session.execute(wanted)]
 
     def counts(self) -> dict[str, int]:
         """Rows of each table. O(rows)."""

@@ -9,9 +9,9 @@ import pytest
 from msgspec.structs import asdict, astuple
 
 from appliance.api.eviction_page import EvictionPage
+from appliance.api.policy_views import PolicyChange
 from appliance.box import Phase, RunningBox
-from appliance.box_events import PhaseChanged
-from appliance.cache.policy_source import load_policy
+from appliance.box_events import PhaseChanged, PolicyChanged
 from appliance.cache.region import Region
 from appliance.caretaker import Caretaker
 from appliance.engine.retention.eviction import Eviction
@@ -167,11 +167,11 @@ async def test_an_open_box_tells_how_its_requests_were_routed() -> None:
 async def test_a_box_without_a_caretaker_keeps_no_policy_and_says_why() -> None:
     box = new_box()
     with pytest.raises(NotReady):
-        box.policy()
+        box.policies()
     async with ScriptedBox(ScriptedWorker(0)) as parts:
         box.open(parts.pipeline, parts.fleet)
         with pytest.raises(InvalidRequest, match=r'cache\.policy = "off"'):
-            await box.apply_policy(load_policy("chat"))
+            box.policies()
 
 
 async def test_the_policy_is_the_caretakers() -> None:
@@ -180,9 +180,10 @@ async def test_the_policy_is_the_caretakers() -> None:
         retention = parts.pipeline.retention
         assert retention is not None
         box.open(parts.pipeline, parts.fleet, Caretaker(retention, (), box.accounts.evictions))
-        assert box.policy().name == "coding-agent"
-        await box.apply_policy(load_policy("chat"))
-        assert box.policy().name == retention.policy.name == "chat"
+        assert box.policies().active().name == "coding-agent"
+        await box.policies().apply(PolicyChange("chat", author="me"))
+        assert box.policies().active().name == retention.policy.name == "chat"
+        assert box.events.after(0).events[-1].event == PolicyChanged("chat", 2, "me")
 
 
 async def test_the_status_tells_who_waits_and_how_long_others_did() -> None:

@@ -13,13 +13,14 @@ import psutil
 import pytest
 
 from appliance import disk_tier as module
+from appliance.box import _disk_view, _remote_view
 from appliance.cache.arena.index import ArenaIndex
 from appliance.cache.arena.place import ArenaPlace
 from appliance.cache.arena.tables import mapped
 from appliance.cache.ledger import Source, TokenRange
 from appliance.disk_tier import DiskTier
 from appliance.host_arena import HostArena
-from appliance.keeper.wire import Counted, DiskPlace, KeeperSettings
+from appliance.keeper.wire import Counted, DiskPlace, KeeperSettings, RemotePlace
 from appliance.restarts import RestartBudget
 from appliance.router.index import PrefixIndex, Tier
 from appliance.router.shared_tier import SharedTier
@@ -30,13 +31,15 @@ ROWS, SECONDS = 8, 30.0
 
 
 class Box:
-    def __init__(self, folder: Path, path: Path, restarts: int = 5) -> None:
+    def __init__(self, folder: Path, path: Path | None, restarts: int = 5, store: Path | None = None) -> None:
         place = ArenaPlace(folder / "memory", folder / "locks")
         self.arena = HostArena(place, SharedTier(PrefixIndex(), Tier.HOST, []))
         self.engine: ArenaIndex = opened(folder, ROWS, b"e" * 16)
         self.arena.open()
         self.memory = mapped(place.rows_file, ROWS * ROW_BYTES)
-        settings = KeeperSettings(str(place.memory), str(place.locks), DiskPlace(str(path), 2**20))
+        disk = DiskPlace(str(path), 2**20) if path is not None else None
+        remote = RemotePlace(f"file://{store}", timeout_seconds=5.0, connections=4) if store is not None else None
+        settings = KeeperSettings(str(place.memory), str(place.locks), disk, remote)
         self.disk = DiskTier(settings, self.arena, RestartBudget(restarts, 600, 0.01, 0.01))
 
     def store(self, *numbers: int) -> None:
@@ -74,6 +77,36 @@ async def test_a_prompt_that_only_the_disk_has_is_there_when_the_wait_is_over(bo
     assert brought.ranges(16) == (TokenRange(0, 48, Source.DISK),)
     assert box.contents(1, 2, 3) == [1, 2, 3]
     assert (box.disk.asked, box.disk.late) == (1, 0)
+
+
+async def test_without_a_disk_prompts_come_from_the_remote_store(tmp_path: Path) -> None:
+    far = tmp_path / "far"
+    far.mkdir()
+    box = Box(tmp_path, None, store=far)
+    box.disk.start()
+    numbers = tuple(range(1, 7))
+    box.store(*numbers)
+    async with asyncio.timeout(SECONDS):
+        while (view := _remote_view(box.disk)) is None or view.written < len(numbers):
+            await asyncio.sleep(0.01)
+    assert _disk_view(box.disk) is None
+    assert not box.disk.is_empty
+    box.engine.flush()
+    brought = await box.disk.recall(keys(*numbers))
+    assert brought.ranges(16) == (TokenRange(0, 96, Source.REMOTE),)
+    assert box.contents(*numbers) == list(numbers)
+    await box.disk.stop()
+    assert box.disk.is_empty
+
+
+async def test_the_status_tells_what_the_keeper_counts(box: Box) -> None:
+    box.store(1, 2)
+    await box.holds(2)
+    view = _disk_view(box.disk)
+    assert view is not None
+    assert (view.used, view.written, view.pid, view.row_bytes) == (2, 2, box.disk.pid, ROW_BYTES)
+    assert view.bytes == view.rows * ROW_BYTES
+    assert _remote_view(box.disk) is None
 
 
 async def test_nobody_is_asked_for_what_the_arena_holds(box: Box) -> None:

@@ -13,6 +13,7 @@ from appliance.api.views import (
     QueueView,
     RateView,
     RegretView,
+    RemoteTierView,
     RequestsView,
     WorkerView,
 )
@@ -187,6 +188,19 @@ def test_evictions_are_counted_by_cause_rule_and_region() -> None:
     assert samples["dynamo_box_evicted_blocks_total", (("cause", "unnamed"), ("region", ""), ("rule", ""))] == 2
     assert samples["dynamo_box_evicted_awaited_blocks_total", ()] == 1
     assert samples["dynamo_box_evictions_dropped_total", ()] == 4
+
+
+def test_the_remote_store_tells_what_it_gave_and_whether_it_is_asked() -> None:
+    counts = {name: number for number, name in enumerate(RemoteTierView.model_fields, 1)}
+    told = counts | {"url": "redis://host/0", "reading": "closed", "writing": "open"}
+    remote = RemoteTierView.model_validate(told)
+    found = scrape(box_status().model_copy(update={"remote": remote}))
+    assert found["dynamo_box_remote_up", (("direction", "reading"),)] == 1
+    assert found["dynamo_box_remote_up", (("direction", "writing"),)] == 0
+    assert found["dynamo_box_remote_promoted_blocks_total", ()] == remote.promoted
+    assert found["dynamo_box_remote_failures_total", ()] == remote.failures
+    assert found["dynamo_box_remote_dropped_blocks_total", (("reason", "gone"),)] == remote.dropped_gone
+    assert not any(name.startswith("dynamo_box_remote") for name, _ in scrape(box_status()))
 
 
 def test_the_disk_tier_tells_what_it_holds_and_what_it_could_not_do() -> None:

@@ -32,7 +32,16 @@ from appliance.api.openapi.responses import (
     NewMetadata,
     ResponsesRequest,
 )
-from appliance.api.policy_routes import PolicyBody, PolicyChange
+from appliance.api.policy_routes import MAX_LIMIT as MAX_POLICIES
+from appliance.api.policy_views import (
+    PolicyBody,
+    PolicyChange,
+    PolicyCheck,
+    PolicyDiff,
+    PolicyHistory,
+    PolicyRollback,
+    PolicyText,
+)
 from appliance.api.problems import OpenAIError
 from appliance.api.responses_bodies import ResponseBody
 from appliance.api.responses_compact import CompactedBody
@@ -94,6 +103,34 @@ BOX_OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
         PolicyBody,
         takes=PolicyChange,
         errors=(400, 403, 413, 503),
+    ),
+    ("POST", "/box/v1/policy/validate"): Operation(
+        Group.BOX,
+        "What is wrong with a policy, with line and key",
+        PolicyCheck,
+        takes=PolicyText,
+        errors=(400, 403, 413, 503),
+    ),
+    ("POST", "/box/v1/policy/diff"): Operation(
+        Group.BOX,
+        "What a policy gives that the active one does not",
+        PolicyDiff,
+        takes=PolicyText,
+        errors=(400, 403, 413, 503),
+    ),
+    ("GET", "/box/v1/policy/history"): Operation(
+        Group.BOX,
+        "The policies that were active, the newest first, and what each realised",
+        PolicyHistory,
+        parameters=(Parameter("limit", {"type": "integer", "minimum": 1, "maximum": MAX_POLICIES}),),
+        errors=(400, 403, 503),
+    ),
+    ("POST", "/box/v1/policy/rollback"): Operation(
+        Group.BOX,
+        "Make an earlier policy the active one again",
+        PolicyBody,
+        takes=PolicyRollback,
+        errors=(400, 403, 404, 413, 503),
     ),
     ("GET", "/box/v1/routing"): Operation(
         Group.BOX,

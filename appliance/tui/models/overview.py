@@ -148,6 +148,7 @@ def _tiers(frame: Frame, status: BoxStatus, samples: list[Sample]) -> list[TierF
                 frame.cache.block_tokens,
             )
             for one in frame.cache.tiers
+            if one.used is not None
         ]
     gpus = [
         TierFill("gpu", worker.id, worker.kv_blocks_total, worker.kv_blocks_indexed, None, None)

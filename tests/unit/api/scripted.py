@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import httpx
 import msgspec
@@ -57,10 +57,16 @@ from appliance.api.views import (
     WorkerPhase,
     WorkerView,
 )
+from appliance.audit import Audit
 from appliance.cache.policy import Policy
 from appliance.conversation import Conversation
 from appliance.event_bus import EventBus
 from appliance.generation import Delta, Event, Finished, FinishReason, ModelCard, Started, Usage
+from appliance.policy_book import PolicyBook
+from appliance.policy_desk import PolicyDesk
+
+if TYPE_CHECKING:
+    from appliance.caretaker import Caretaker
 
 USAGE = Usage(prompt_tokens=40, cached_tokens=32, completion_tokens=7, reasoning_tokens=3)
 STARTED = Started(prompt_tokens=40, cached_tokens=32, worker=0)
@@ -188,6 +194,22 @@ class ScriptedCache:
         return Flushes([Flushed(tier, worker, 7)])
 
 
+class ScriptedCare:
+    """In the place of a caretaker, and of its retention."""
+
+    keeps_thinking = None
+
+    def __init__(self, policy: Policy) -> None:
+        self.policy = policy
+
+    @property
+    def retention(self) -> ScriptedCare:
+        return self
+
+    async def apply(self, policy: Policy) -> None:
+        self.policy = policy
+
+
 class ScriptedHints:
     """One session, called s; hints are named h1, h2, …"""
 
@@ -221,7 +243,8 @@ class ScriptedBox:
     def __init__(
         self, *, is_ready: bool = True, phase: BoxPhase = "running", worker_phases: Sequence[WorkerPhase] = ("running",)
     ) -> None:
-        self.active_policy = Policy("mine", ())
+        self.care = ScriptedCare(Policy("mine", ()))
+        self.policy_book = PolicyBook(self.care.policy, clock=lambda: 5.0)
         self.desk = ScriptedDesk()
         self.cache_desk = ScriptedCache()
         self.hint_desk = ScriptedHints()
@@ -268,14 +291,12 @@ class ScriptedBox:
     def actions(self, limit: int) -> Actions:
         return Actions([ActionView(5.0, "me", "hint pin", "s", {"impact": "none"}, None)] * min(limit, 2))
 
-    def policy(self) -> Policy:
-        return self.active_policy
+    def policies(self) -> PolicyDesk:
+        care = cast("Caretaker", self.care)
+        return PolicyDesk(care, self.policy_book, Audit(), lambda _event: None, clock=lambda: 5.0)
 
     def routing(self) -> ScriptedDesk:
         return self.desk
-
-    async def apply_policy(self, policy: Policy) -> None:
-        self.active_policy = policy
 
     def metrics(self) -> bytes:
         return b"dynamo_box_up 1\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -12,12 +13,14 @@ from hypothesis import strategies as st
 from appliance.cache.errors import InvalidPolicy
 from appliance.cache.eviction_facts import Order
 from appliance.cache.policy import Policy
-from appliance.cache.policy_source import load_policy, parse_policy, shipped_policies
-from appliance.cache.policy_text import policy_text
+from appliance.cache.policy_source import load_policy, parse_policy, read_policy, shipped_policies
+from appliance.cache.policy_text import editable_text, policy_text
 from appliance.cache.region import Region
 from appliance.cache.rule import HINTS, Bounds, Condition, Rule
+from appliance.cache.session_context import SessionContext
 from appliance.cache.session_state import SessionRole, SessionState
 from appliance.cache.tier import ALL_TIERS, Tier
+from appliance.conversation import Hints
 
 
 def without_places(policy: Policy) -> Policy:
@@ -88,3 +91,44 @@ def test_a_text_that_is_wrong_is_refused_with_its_line(text: str, told: str) -> 
     with pytest.raises(InvalidPolicy) as refused:
         parse_policy("mine", text)
     assert told in str(refused.value)
+
+
+def given_by(policy: Policy, region: Region, context: SessionContext) -> tuple[object, ...] | None:
+    rule = policy.match(region, context)
+    return None if rule is None else (rule.priority, rule.duration_seconds, rule.tiers, rule.caps_rest)
+
+
+@given(policies)
+def test_a_text_to_edit_is_accepted_and_gives_the_same(policy: Policy) -> None:
+    again = read_policy(editable_text(policy), "mine")
+    for region, state, role, flag in product(Region, SessionState, SessionRole, (None, True, False)):
+        for client, hints in ((None, Hints()), ("claude-cli", Hints(priority=2, output_tokens=1))):
+            context = SessionContext(state, role, client, "Qwen3", keeps_thinking=flag, shared=flag, hints=hints)
+            assert given_by(again, region, context) == given_by(policy, region, context)
+
+
+def test_what_an_included_rule_no_longer_decides_is_left_out_of_it(tmp_path: Path) -> None:
+    (tmp_path / "base.toml").write_text('[[rule]]\nregion = "user"\npriority = 1\n\n[[rule]]\npriority = 2')
+    (tmp_path / "mine.toml").write_text('include = "base.toml"\n[[rule]]\nregion = ["user", "image"]\npriority = 9')
+    policy = load_policy(str(tmp_path / "mine.toml"))
+    assert [rule.priority for rule in parse_policy("m", policy_text(policy)).rules] == [9, 1, 2]
+    assert [rule.priority for rule in read_policy(editable_text(policy), "m").rules] == [9, 2]
+
+
+def test_a_text_may_include_shipped_policies() -> None:
+    policy = read_policy('include = "chat"\n[[rule]]\nregion = "image"\npriority = 1', "mine")
+    assert policy.rules[0].label == "mine.toml:2"
+    assert len(policy.rules) == 1 + len(load_policy("chat").rules)
+
+
+@pytest.mark.parametrize("path", ["other.toml", "/etc/hosts.toml", "../x.toml"])
+def test_a_text_includes_no_other_files(path: str) -> None:
+    with pytest.raises(InvalidPolicy, match=r"mine\.toml:1: include = .*: a text includes shipped policies only"):
+        read_policy(f'include = "{path}"\n[[rule]]\npriority = 1', "mine")
+
+
+def test_what_is_wrong_in_a_text_is_told_with_its_line() -> None:
+    with pytest.raises(InvalidPolicy, match=r"mine\.toml:2: priority = 101"):
+        read_policy("[[rule]]\npriority = 101", "mine")
+    with pytest.raises(InvalidPolicy, match=r"mine\.toml:1: not valid TOML"):
+        read_policy("[[rule]", "mine")

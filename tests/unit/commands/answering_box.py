@@ -31,7 +31,7 @@ def status() -> BoxStatus:
 
 def documents() -> dict[str, Any]:
     warmed = {"POST /box/v1/warm": lambda sent: {"prompt_tokens": 1200, "cached_tokens": 32, "worker": 1, "sent": sent}}
-    applied = {"PUT /box/v1/policy": lambda sent: {"name": sent["policy"], "rules": [{}, {}]}}
+    applied = {"PUT /box/v1/policy": lambda sent: {"name": sent["policy"], "rules": [{}, {}], "version": 2}}
     return {"/box/v1/status": status().model_dump(), "/v1/models": MODELS, **applied, **warmed}
 
 

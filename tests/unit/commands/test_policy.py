@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from appliance import cli
 from appliance.cache.session_state import SessionRole, SessionState
 from appliance.options import policy
 from appliance.runtime import Runtime
+from tests.unit.commands.answering_box import documents, running_box
 from tests.unit.commands.conftest import Place
 
 MARK = {"type": "ephemeral", "ttl": "1h"}
@@ -192,7 +194,7 @@ def test_apply_tells_the_running_box_the_name_or_the_whole_path(
     path = write(place, "[[rule]]\npriority = 1", "mine.toml")
     monkeypatch.chdir(place.home)
     assert place.command("policy", "apply", "mine.toml", "--json").json["name"] == path
-    assert place.command("policy", "apply", "mine.toml").out == "active: mine, 2 rules; until the box ends\n"
+    assert place.command("policy", "apply", "mine.toml").out == "active: mine, version 2, 2 rules; until the box ends\n"
 
 
 def test_apply_refuses_a_wrong_policy_before_it_asks_the_box(place: Place, box: Runtime) -> None:
@@ -204,3 +206,55 @@ def test_apply_refuses_a_wrong_policy_before_it_asks_the_box(place: Place, box: 
 
 def test_apply_needs_a_running_box(place: Place) -> None:
     assert place.command("policy", "apply", "chat").code == 3
+
+
+VERSION: dict[str, Any] = {
+    "version": 2,
+    "name": "chat",
+    "author": "me",
+    "note": "try it",
+    "activated_at": 5.0,
+    "active": True,
+    "rolls_back_to": None,
+    "predicted": {"hit_rate": 0.75, "active_hit_rate": 0.5, "of_seconds": 60.0},
+    "prompt_tokens": 100,
+    "cached_tokens": 70,
+    "hit_rate": 0.7,
+    "toml": "",
+}
+CHANGE = {"regions": ["user", "image"], "state": "idle", "role": "lead", "shared": False, "before": "35", "after": "50"}
+
+
+def changing(place: Place, text: str = "--- a") -> AbstractContextManager[Runtime]:
+    """A box whose answers are those of the operator API; what was sent comes back as the policy's name."""
+    answers = {
+        "POST /box/v1/policy/diff": {"active": "a", "name": "chat", "text": text, "changes": [CHANGE]},
+        "/box/v1/policy/history?limit=20": {"versions": [VERSION, VERSION | {"active": False, "predicted": None}]},
+        "POST /box/v1/policy/rollback": lambda sent: {"name": sent.get("version", "before"), "rules": [], "version": 3},
+    }
+    return running_box(place.runtime, documents() | answers)
+
+
+def test_a_diff_tells_what_each_region_gets_before_and_after(place: Place) -> None:
+    with changing(place):
+        lines = place.command("policy", "diff", "chat").out.splitlines()
+    assert lines[0] == "--- a"
+    assert lines[-1].split() == ["user,", "image", "idle", "lead", "its", "own", "35", "50"]
+
+
+def test_a_diff_of_what_says_the_same_says_so(place: Place) -> None:
+    with changing(place, text=""):
+        assert place.command("policy", "diff", "chat").out == "chat says the same as a, which is active\n"
+
+
+def test_the_history_shows_predicted_beside_realised(place: Place) -> None:
+    with changing(place):
+        first, second = [line.split() for line in place.command("policy", "history").out.splitlines()[1:]]
+    assert (first[:2], first[4:]) == (["2", "*"], ["chat", "me", "70.0", "%", "75.0", "%", "try", "it"])
+    assert second[5:8] == ["70.0", "%", "—"]
+
+
+def test_a_rollback_goes_to_the_version_that_is_named_or_to_the_one_before(place: Place) -> None:
+    with changing(place):
+        assert place.command("policy", "rollback", "--json").json["name"] == "before"
+        assert place.command("policy", "rollback", "1", "--note", "no better").out.startswith("active: 1, version 3")

@@ -1,0 +1,96 @@
+"""The policies that were active in this box, one after another."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+from appliance.cache.policy import Policy
+
+MOST_VERSIONS: Final = 256
+
+
+class Read(NamedTuple):
+    """Prompt tokens so far, and how many of them were read from a cache."""
+
+    prompt_tokens: int
+    cached_tokens: int
+
+
+class Predicted(NamedTuple):
+    """What a replay of the live record said of a policy before it became active. `of_seconds` is how long that was."""
+
+    hit_rate: float
+    active_hit_rate: float
+    of_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyVersion:
+    """`number` counts from 1; 1 is what the box was started with. `activated_at` is in seconds since 1970, `read` what
+    had been read until then. `rolls_back_to` is the version that it repeats."""
+
+    number: int
+    policy: Policy
+    author: str
+    note: str | None
+    activated_at: float
+    read: Read
+    rolls_back_to: int | None = None
+    predicted: Predicted | None = None
+
+
+class PolicyBook:
+    """The newest `MOST_VERSIONS`. `read_so_far` tells what was read since the box started."""
+
+    def __init__(
+        self,
+        policy: Policy,
+        read_so_far: Callable[[], Read] = lambda: Read(0, 0),
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._read_so_far = read_so_far
+        self._clock = clock
+        self._versions: list[PolicyVersion] = []
+        self.activate(policy, "settings", None)
+
+    @property
+    def active(self) -> PolicyVersion:
+        return self._versions[-1]
+
+    def activate(
+        self,
+        policy: Policy,
+        author: str,
+        note: str | None,
+        *,
+        rolls_back_to: int | None = None,
+        predicted: Predicted | None = None,
+    ) -> PolicyVersion:
+        number = self._versions[-1].number + 1 if self._versions else 1
+        version = PolicyVersion(
+            number, policy, author, note, self._clock(), self._read_so_far(), rolls_back_to, predicted
+        )
+        self._versions = [*self._versions[1 - MOST_VERSIONS :], version]
+        return version
+
+    def newest(self, most: int) -> list[PolicyVersion]:
+        """The newest comes first."""
+        return self._versions[: -most - 1 : -1]
+
+    def get(self, number: int) -> PolicyVersion | None:
+        """`None` for one that is not remembered, or never was."""
+        return next((version for version in self._versions if version.number == number), None)
+
+    def before_active(self) -> PolicyVersion | None:
+        """The newest that says something else than the active one."""
+        now = self.active.policy
+        return next((version for version in reversed(self._versions) if version.policy != now), None)
+
+    def realised(self, version: PolicyVersion) -> Read:
+        """What was read while it was active."""
+        later = next((each.read for each in self._versions if each.number == version.number + 1), None)
+        end = self._read_so_far() if later is None else later
+        return Read(end.prompt_tokens - version.read.prompt_tokens, end.cached_tokens - version.read.cached_tokens)
