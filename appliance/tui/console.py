@@ -19,6 +19,7 @@ from appliance.tui import keymap
 from appliance.tui.banners import Banner, banners
 from appliance.tui.chrome import Chrome, footer_line, title_line
 from appliance.tui.ending import Ending
+from appliance.tui.errands import Errands
 from appliance.tui.filters import FilterError
 from appliance.tui.frame import Feed, Frame
 from appliance.tui.line import wrapped
@@ -61,13 +62,13 @@ class Console(App[Ending]):
     #filter { height: 1; border: none; padding: 0 1; display: none; background: ansi_default; }
     """
 
-    def __init__(self, source: Source, stance: Stance, *, is_polling: bool = True) -> None:
+    def __init__(self, source: Source, errands: Errands, stance: Stance, *, is_polling: bool = True) -> None:
         super().__init__()
         self.theme = stance.theme
         if stance.is_ascii:
             self._filters.append(AsciiFilter())
         self.set_keymap(dict(stance.keys))
-        self.source = source
+        self.errands = errands
         self.stance = stance
         self.is_frozen = False
         self.trail = Trail()
@@ -95,6 +96,7 @@ class Console(App[Ending]):
     async def on_unmount(self) -> None:
         if self._polling is not None:
             self._polling.cancel()
+        self.errands.close()
 
     def take(self, frame: Frame) -> None:
         """A new frame: kept, and shown unless the display is frozen."""
@@ -105,13 +107,13 @@ class Console(App[Ending]):
         elif not self.is_frozen:
             self._show(frame)
         else:
-            self._show_chrome()
+            self.show_chrome()
 
     def _show(self, frame: Frame) -> None:
         self._shown = frame
         if self._page is not None:
             self._page.show(self.moment)
-        self._show_chrome()
+        self.show_chrome()
 
     @property
     def moment(self) -> Moment:
@@ -121,7 +123,8 @@ class Console(App[Ending]):
     def _feeds(self) -> frozenset[Feed]:
         return frozenset() if self._page is None else self._page.feeds
 
-    def _show_chrome(self) -> None:
+    def show_chrome(self) -> None:
+        """Title, banners and footer, as they are now."""
         chrome = Chrome(
             frame=self._shown,
             page_key=self._page_key,
@@ -176,21 +179,21 @@ class Console(App[Ending]):
         page.show(self.moment)
         page.focus_list()
         self._show_filter(page.filter_text)
-        self._show_chrome()
+        self.show_chrome()
         self.poller.hurry()
 
     def action_freeze(self) -> None:
         """The display, not the collection."""
         self.is_frozen = not self.is_frozen
-        self._show_chrome() if self.is_frozen else self._show(self.frame)
+        self.show_chrome() if self.is_frozen else self._show(self.frame)
 
     def action_slower(self) -> None:
         self.poller.slower()
-        self._show_chrome()
+        self.show_chrome()
 
     def action_faster(self) -> None:
         self.poller.faster()
-        self._show_chrome()
+        self.show_chrome()
 
     def action_expand(self) -> None:
         if self.screen.maximized is not None:

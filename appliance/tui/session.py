@@ -15,9 +15,11 @@ def show_console(where: Path | str, stance: Stance, key: str | None = None, inte
     link = Link(where, key)
     # Textual takes a fifth of a second to import: what is wrong above is said before.
     from appliance.tui.console import Console
+    from appliance.tui.errands import LinkErrands
     from appliance.tui.machine import Machine
     from appliance.tui.source import BoxSource
 
-    console = Console(BoxSource(link, Machine() if link.is_local else None), stance)
+    source = BoxSource(link, Machine() if link.is_local else None)
+    console = Console(source, LinkErrands(Link(where, key)), stance)
     console.poller.interval_seconds = interval_seconds
     return console.run() or Ending.LEAVE

@@ -7,12 +7,13 @@ from statistics import median
 from msgspec import Struct
 
 from appliance.api.cache_views import SessionCache
+from appliance.tui import figures
 from appliance.tui.frame import Frame
 
 
 class SessionLine(Struct, frozen=True):
     """Tokens of the session's last prompt that it was the last to use, by tier; `lacking` are in none. `depth` counts
-    its leads."""
+    its leads, `hints` are those that hold now, with the time that they have left."""
 
     session: str
     depth: int
@@ -22,6 +23,7 @@ class SessionLine(Struct, frozen=True):
     workers: list[int]
     host_tokens: int
     lacking_tokens: int
+    hints: list[str]
 
 
 class Sessions(Struct, frozen=True):
@@ -42,6 +44,7 @@ def session_tree(frame: Frame) -> Sessions | None:
     children: dict[str | None, list[SessionCache]] = {}
     for one in listed:
         children.setdefault(one.parent if one.parent in names else None, []).append(one)
+    hints = _hints(frame)
     lines: list[SessionLine] = []
     # Who names himself or his own subagent as his lead is reached from nobody, and stands at the top.
     for top in [*children.get(None, []), *listed]:
@@ -50,12 +53,19 @@ def session_tree(frame: Frame) -> Sessions | None:
             one, depth = pending.pop()
             if one.session in names:
                 names.discard(one.session)
-                lines.append(_line(one, depth))
+                lines.append(_line(one, depth, hints.get(one.session, [])))
                 pending += [(child, depth + 1) for child in reversed(children.get(one.session, []))]
     return Sessions(frame.sessions.total, lines, _warm(frame, lines))
 
 
-def _line(one: SessionCache, depth: int) -> SessionLine:
+def _hints(frame: Frame) -> dict[str, list[str]]:
+    told: dict[str, list[str]] = {}
+    for hint in frame.hints or ():
+        told.setdefault(hint.session, []).append(f"{hint.verb} {figures.seconds(hint.remaining_seconds)}")
+    return told
+
+
+def _line(one: SessionCache, depth: int, hints: list[str]) -> SessionLine:
     gpu = sum(one.gpu_tokens.values())
     # The host tier may hold copies of what GPUs hold; what is nowhere is at least this much.
     held = max(max(one.gpu_tokens.values(), default=0), one.host_tokens)
@@ -68,6 +78,7 @@ def _line(one: SessionCache, depth: int) -> SessionLine:
         sorted(int(worker) for worker, tokens in one.gpu_tokens.items() if tokens),
         one.host_tokens,
         max(one.prompt_tokens - held, 0),
+        hints,
     )
 
 

@@ -9,6 +9,8 @@ from typing import Any
 from appliance import __version__
 from appliance.api.cache_views import CacheView, SessionCache, SessionCaches, TierView
 from appliance.api.eviction_page import EvictedBlock
+from appliance.api.hint_views import HintView
+from appliance.api.policy_views import PolicyBody, PolicyPrediction, PolicyVersionView
 from appliance.api.routing_views import (
     CandidateView,
     CostView,
@@ -36,7 +38,6 @@ from appliance.api.views import (
 from appliance.tui.event_feed import ToldEvent
 from appliance.tui.frame import Frame
 from appliance.tui.machine import Load
-from appliance.tui.policy_text import ActivePolicy, PolicyRule
 
 NOW = 1_790_000_000.0
 STARTED_AT = NOW - 8_000
@@ -224,15 +225,66 @@ def events(number: int = 30) -> tuple[ToldEvent, ...]:
     return (*told, ToldEvent(number, NOW - 3, named), ToldEvent(number + 1, NOW - 2, {"type": "new_kind", "what": 3}))
 
 
-def policy() -> ActivePolicy:
-    rules = [
-        PolicyRule("coding-agent.toml:8", {"region": ["system", "tools"]}, 90, None, ["gpu", "host", "disk"], False),
-        PolicyRule("coding-agent.toml:12", {"state": ["finished"]}, 5, 30.0, ["gpu"], True),
-        PolicyRule("coding-agent.toml:17", {}, 35, None, ["gpu", "host", "disk"], False),
+def policy() -> PolicyBody:
+    everywhere = ["gpu", "host", "disk", "remote"]
+    facts = [
+        ("coding-agent.toml:8", {"region": ["system", "tools"]}, 90, None, everywhere, False),
+        ("coding-agent.toml:12", {"state": ["finished"]}, 5, 30.0, ["gpu"], True),
+        ("coding-agent.toml:17", {}, 35, None, everywhere, False),
     ]
-    return ActivePolicy(
-        "coding-agent", "For coding agents: prompts that come back every few seconds", "forecast", rules
+    names = ("rule", "when", "priority", "duration_seconds", "tiers", "caps_rest")
+    rules = [dict(zip(names, each, strict=True)) for each in facts]
+    return PolicyBody("coding-agent", "For agents whose prompts come back", "forecast", rules, 3, TOML)
+
+
+TOML = """\
+description = "For agents whose prompts come back"
+
+[[rule]]
+region = ["system", "tools"]
+priority = 90
+
+[[rule]]
+state = "finished"
+priority = 5
+duration = "30s"
+tiers = ["gpu"]
+caps_rest = true
+
+[[rule]]
+priority = 35
+"""
+
+
+def versions() -> tuple[PolicyVersionView, ...]:
+    """The newest first: what it was predicted to do, and what it did."""
+    said = [
+        (3, "coding-agent", "operator", "longer tails", 0.931, 0.2),
+        (2, "lru", "operator", None, 0.801, 4),
+        (1, "coding-agent", "settings", None, 0.912, 9),
+    ]
+    return tuple(
+        PolicyVersionView(
+            version=number,
+            name=name,
+            author=author,
+            note=note,
+            activated_at=NOW - 900 * hours,
+            active=number == 3,
+            rolls_back_to=None,
+            predicted=PolicyPrediction(0.93, 0.80, 1_800.0) if number == 3 else None,
+            prompt_tokens=1_000_000,
+            cached_tokens=round(rate * 1_000_000),
+            hit_rate=rate,
+            toml=TOML,
+        )
+        for number, name, author, note, rate, hours in said
     )
+
+
+def hints() -> tuple[HintView, ...]:
+    pin = HintView("hint-1", "pin", "claude-7f3a", "console", NOW - 600, NOW + 3_000, 3_000.0, 0, None, 100, None)
+    return (pin,)
 
 
 def frame(second: int = 0, **changes: Any) -> Frame:
@@ -248,6 +300,8 @@ def frame(second: int = 0, **changes: Any) -> Frame:
         evictions=evictions(),
         events=events(),
         policy=policy(),
+        versions=versions(),
+        hints=hints(),
         loads={0: Load(0.42, 5 * 2**30), 1: Load(0.38, 5 * 2**30)},
     )
     return dataclasses.replace(whole, **changes)

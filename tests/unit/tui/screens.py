@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
+import msgspec
 from rich.segment import Segment
 from textual.pilot import Pilot
 
 from appliance.tui.console import Console
 from appliance.tui.ending import Ending
+from appliance.tui.errands import Errands
 from appliance.tui.frame import Feed, Frame
 from appliance.tui.line import text_of
 from appliance.tui.picture import picture
@@ -39,13 +41,38 @@ class StillSource:
         self.is_closed = True
 
 
+class ScriptedErrands:
+    """Answers by method and route, in turn where there are several, or raises them; notes what was sent."""
+
+    def __init__(self, answers: Mapping[str, Any]) -> None:
+        self._answers = {route: list(said) if isinstance(said, list) else [said] for route, said in answers.items()}
+        self.sent: list[tuple[str, Any]] = []
+        self.is_closed = False
+
+    async def send(self, method: str, route: str, body: Any) -> bytes:
+        self.sent.append((f"{method} {route}", body))
+        said = self._answers[f"{method} {route}"]
+        answer = said.pop(0) if len(said) > 1 else said[0]
+        if isinstance(answer, Exception):
+            raise answer
+        return msgspec.json.encode(answer)
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
 @asynccontextmanager
 async def console(
-    size: tuple[int, int] = (80, 24), *, frame: Frame | None = None, past: int = 0, **stance: Any
+    size: tuple[int, int] = (80, 24),
+    *,
+    frame: Frame | None = None,
+    past: int = 0,
+    errands: Errands | None = None,
+    **stance: Any,
 ) -> AsyncIterator[tuple[Console, Pilot[Ending]]]:
     """One that has seen so many seconds of `example_box`, and shows its frame of now, or another."""
     shown = example_box.frame() if frame is None else frame
-    app = Console(StillSource(shown), Stance(**stance), is_polling=False)
+    app = Console(StillSource(shown), errands or ScriptedErrands({}), Stance(**stance), is_polling=False)
     async with app.run_test(size=size) as pilot:
         for second in range(-past, 0):
             app.trail.add(example_box.frame(second))

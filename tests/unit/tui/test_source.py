@@ -36,6 +36,8 @@ def documents() -> dict[str, Any]:
         "/box/v1/cache": msgspec.json.encode(example_box.cache()),
         SESSIONS: msgspec.json.encode(example_box.sessions()),
         "/box/v1/routing?limit=200": msgspec.json.encode(example_box.routing()),
+        "/box/v1/policy/history": msgspec.json.encode({"versions": example_box.versions()}),
+        "/box/v1/hints": msgspec.json.encode({"hints": example_box.hints()}),
         "/box/v1/policy": msgspec.json.encode(example_box.policy()),
         "/box/v1/evictions?limit=1000": msgspec.json.encode(evictions),
         "/box/v1/evictions?limit=1000&since=40": b'{"evictions": [], "next": 41, "missed": 1}',
