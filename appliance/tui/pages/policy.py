@@ -92,8 +92,15 @@ class PolicyPage(SteeringPage):
             area.load_text(model.toml)
         self._active = model
         self.query_one(Table).show(rows(model))
-        self.query_one("#head", Drawing).draw(lambda _width, _height: [self._head(model)])
-        self._show_told()
+        self._show_state()
+
+    def _show_state(self) -> None:
+        """What is edited, and what was said of it."""
+        if self._active is not None:
+            head = self._head(self._active)
+            self.query_one("#head", Drawing).draw(lambda _width, _height: [head])
+        self.query_one("#told", Drawing).draw(partial(_below, self._told, self._versions))
+        self.console_app.show_chrome()
 
     def _head(self, model: ActivePolicy) -> Line:
         state: str | tuple[str, Any] = ""
@@ -134,7 +141,7 @@ class PolicyPage(SteeringPage):
         area.read_only = not is_writing
         self._arrange(self.size.width)
         area.focus() if is_writing else self.focus_list()
-        self.console_app.show_chrome()
+        self._show_state()
 
     def action_edit(self) -> None:
         if self._active is not None and self.may_change():
@@ -146,8 +153,7 @@ class PolicyPage(SteeringPage):
         if self._active is not None:
             self._edited_from = self._told = None
             self.query_one(TextArea).load_text(self._active.toml)
-            self._show_told()
-            self.console_app.show_chrome()
+            self._show_state()
 
     def on_text_area_changed(self) -> None:
         if self.is_edited:
@@ -167,7 +173,7 @@ class PolicyPage(SteeringPage):
             if check.valid
             else [words(("✗ ", ink.BAD), clean(problem_text(one))) for one in check.problems]
         )
-        self._show_told()
+        self._show_state()
 
     def _asked(self) -> dict[str, Any]:
         return {"text": self.text, "name": self._active.name if self._active is not None else "edited"}
@@ -177,7 +183,7 @@ class PolicyPage(SteeringPage):
         diff = await self._compared()
         if diff is not None:
             self._told = [_diff_line(line) for line in diff_lines(diff)]
-            self._show_told()
+            self._show_state()
 
     async def _compared(self) -> PolicyDiff | None:
         return await self.ask("POST", "/box/v1/policy/diff", self._asked(), PolicyDiff)
@@ -192,6 +198,7 @@ class PolicyPage(SteeringPage):
         applied = await self.ask("PUT", "/box/v1/policy", self._asked() | {"author": "console"}, PolicyBody)
         if applied is not None:
             self._edited_from = self._told = None
+            self._show_state()
             self.tell(f"{applied.name} is active, version {applied.version}; u goes back")
 
     @work(exclusive=True)
@@ -208,9 +215,6 @@ class PolicyPage(SteeringPage):
             if applied is not None:
                 self.action_reset()
                 self.tell(f"{applied.name} is active again, as version {applied.version}")
-
-    def _show_told(self) -> None:
-        self.query_one("#told", Drawing).draw(partial(_below, self._told, self._versions))
 
 
 def rows(model: ActivePolicy) -> list[Row]:
