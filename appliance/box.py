@@ -49,6 +49,7 @@ from appliance.policy_desk import PolicyDesk
 from appliance.prepared_request import PreparedRequest
 from appliance.records import NoRecorder, Recorder
 from appliance.request_book import RequestBook
+from appliance.request_desk import RequestDesk
 from appliance.router.history import Totals
 from appliance.routing_desk import RoutingDesk
 
@@ -170,6 +171,12 @@ class RunningBox:
         if fleet is None:
             raise NotReady("The box is starting.")
         return CacheDesk(fleet, pipeline.router.block_tokens, pipeline.retention, self._arena, self._disk)
+
+    def requests(self) -> RequestDesk:
+        pipeline = self._opened()
+        database = None if self.chronicle is None else self.chronicle.database
+        rules, has_host_tier = pipeline.stabiliser.rules, self._arena is not None
+        return RequestDesk(pipeline, rules, has_host_tier=has_host_tier, database=database)
 
     def hints(self) -> HintDesk:
         pipeline, caretaker = self._opened(), self._care()

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from appliance.api.cache_views import CacheView, Flushes, SessionCaches, TierName, Verification
+from appliance.api.cache_views import CacheView, Flushes, Resized, SessionCaches, TierName, Verification
 from appliance.api.eviction_page import EvictionPage
 from appliance.api.hint_views import Actions, HintAnswer, HintRequest, Hints, HintWithdrawn
 from appliance.api.history_views import EvictionHistory, SessionList, Snapshot
+from appliance.api.lint_views import Lint
 from appliance.api.policy_views import (
     PolicyBody,
     PolicyChange,
@@ -18,6 +19,7 @@ from appliance.api.policy_views import (
     PolicyRollback,
     PolicyText,
 )
+from appliance.api.request_views import RequestList, RequestView, Why
 from appliance.api.routing_views import DecisionView, PlacementView, Routing
 from appliance.api.views import BoxStatus
 from appliance.conversation import Conversation
@@ -56,8 +58,32 @@ class CacheDesk(Protocol):
 
     async def verify(self) -> Verification: ...
 
+    async def resize(self, tier: TierName, num_bytes: int) -> Resized:
+        """Raises `InvalidRequest` for a tier that is not there, or has one size for all its life."""
+        ...
+
     async def flush(self, tier: TierName, worker: int | None) -> Flushes:
         """Raises `InvalidRequest` for a tier or a worker that is not there."""
+        ...
+
+
+class RequestDesk(Protocol):
+    """Requests that have ended. `name` is an answer's id, or `last`; one that ended a moment ago is waited for."""
+
+    async def newest(self, limit: int, session: str | None, since: float | None) -> RequestList:
+        """At most so many, the last to end first; `since` (seconds since 1970) is the earliest arrival."""
+        ...
+
+    async def find(self, name: str) -> RequestView | None:
+        """`None` for one that is not known, or not any more."""
+        ...
+
+    async def why(self, name: str) -> Why | None:
+        """As `find`."""
+        ...
+
+    async def lint(self, seconds: float) -> Lint:
+        """What clients changed from turn to turn in the requests that came in the last `seconds`."""
         ...
 
 
@@ -144,6 +170,10 @@ class Box(Protocol):
         ...
 
     def cache(self) -> CacheDesk:
+        """Raises `NotReady`."""
+        ...
+
+    def requests(self) -> RequestDesk:
         """Raises `NotReady`."""
         ...
 

@@ -20,6 +20,7 @@ from appliance.api.history_routes import LATEST_SECONDS
 from appliance.api.history_views import MAX_LISTED as MAX_REMEMBERED
 from appliance.api.history_views import EvictionHistory, SessionList, Snapshot
 from appliance.api.item_pages import MAX_LIMIT, ORDERS, ItemPage
+from appliance.api.lint_views import MAX_SECONDS, Lint
 from appliance.api.messages_bodies import EventBody, MessageBody, TokenCount
 from appliance.api.model_list import MAX_LIMIT as MAX_MODELS
 from appliance.api.model_list import ModelBody, ModelPage, OpenAIModel, OpenAIModels
@@ -46,6 +47,8 @@ from appliance.api.policy_views import (
     PolicyText,
 )
 from appliance.api.problems import OpenAIError
+from appliance.api.request_views import MAX_LISTED as MAX_REQUESTS
+from appliance.api.request_views import MAX_TIME, RequestList, RequestView, Why
 from appliance.api.responses_bodies import ResponseBody
 from appliance.api.responses_compact import CompactedBody
 from appliance.api.responses_events import EVENT_KINDS
@@ -201,6 +204,38 @@ BOX_OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
         stream=Stream(BoxEvent),
         parameters=EVENT_STREAM,
         errors=(400, 403, 503),
+    ),
+    ("GET", "/box/v1/requests"): Operation(
+        Group.BOX,
+        "The requests that ended last, and what of them was read from which tier; for the box's own machine",
+        RequestList,
+        parameters=(
+            Parameter("limit", {"type": "integer", "minimum": 1, "maximum": MAX_REQUESTS}),
+            Parameter("session", {"type": "string"}),
+            Parameter("since", {"type": "number", "minimum": 0, "exclusiveMaximum": MAX_TIME}),
+        ),
+        errors=(400, 403, 503),
+    ),
+    ("GET", "/box/v1/requests/{request_id}"): Operation(
+        Group.BOX,
+        "One request by the id of its answer, or `last`; for the box's own machine",
+        RequestView,
+        parameters=_in_path("request_id"),
+        errors=(403, 404, 503),
+    ),
+    ("GET", "/box/v1/lint"): Operation(
+        Group.BOX,
+        "What clients change from turn to turn, what it costs, and which rule is for it; for the box's own machine",
+        Lint,
+        parameters=(Parameter("last", {"type": "integer", "minimum": 1, "maximum": MAX_SECONDS}),),
+        errors=(400, 403, 503),
+    ),
+    ("GET", "/box/v1/requests/{request_id}/why"): Operation(
+        Group.BOX,
+        "Why tokens of a request were computed, in plain words, and what to do about it; for the box's own machine",
+        Why,
+        parameters=_in_path("request_id"),
+        errors=(403, 404, 503),
     ),
     ("GET", "/box/v1/hints"): Operation(
         Group.BOX, "What operators have said about sessions and still holds", Hints, errors=(400, 403, 503)

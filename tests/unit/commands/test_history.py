@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -17,6 +16,7 @@ from appliance.commands.moments import age, ago
 from tests.unit.commands.answering_box import documents, running_box
 from tests.unit.commands.conftest import Place
 
+NOW = 1_800_000_000.0
 SESSION = {
     "session": "s1",
     "parent": "lead",
@@ -26,7 +26,7 @@ SESSION = {
     "is_live": True,
     "turns": 12,
     "first_seen_at": 1.0,
-    "last_used_at": time.time() - 600,
+    "last_used_at": NOW - 600,
     "prompt_tokens": 20480,
 }
 UNKNOWN = SESSION | {"session": "s2", "is_live": False, "turns": None, "prompt_tokens": None, "client": None}
@@ -62,7 +62,7 @@ def remembering(place: Place, **answers: Any) -> Iterator[None]:
 
 
 def test_sessions_are_a_line_each(place: Place) -> None:
-    with remembering(place):
+    with remembering(place), mock.patch("time.time", return_value=NOW):
         lines = place.command("sessions").out.splitlines()
         assert lines[1].split() == ["s1", "tool_wait", "12", "20,480", "10", "min", "ago", "claude-code", "of", "lead"]
         assert lines[2].split() == ["s2", "gone", "—", "—", "10", "min", "ago", "—", "of", "lead"]
