@@ -18,7 +18,7 @@ from appliance.records import (
     SnapshotRecord,
 )
 from appliance.state import rows, statements
-from appliance.state.backlog import Entry
+from appliance.state.backlog import Entry, ManyEvictions
 from appliance.state.engines import WriteSession
 from appliance.state.snapshots import SnapshotPacker
 from appliance.state.statements import table_of
@@ -57,6 +57,7 @@ class Batches:
             SessionRecord: self._sessions,
             RequestRecord: self._requests,
             EvictionRecord: self._evictions,
+            ManyEvictions: self._many_evictions,
             ActionRecord: self._actions,
             PolicyRecord: self._policies,
             SnapshotRecord: self._snapshots,
@@ -94,6 +95,10 @@ class Batches:
         _insert(session, statements.RANGE, ranges, lambda one: rows.range_row(*one))
 
     def _evictions(self, session: WriteSession, records: list[EvictionRecord]) -> None:
+        _insert(session, statements.EVICTION, records, rows.eviction_row)
+
+    def _many_evictions(self, session: WriteSession, batches: list[ManyEvictions]) -> None:
+        records = (record for batch in batches for record in batch.make())
         _insert(session, statements.EVICTION, records, rows.eviction_row)
 
     def _actions(self, session: WriteSession, records: list[ActionRecord]) -> None:
