@@ -39,3 +39,17 @@ def refresh(idle: Idle, edges_seconds: Floats, now_seconds: float) -> None:
         idle.kept[session] = math.inf if is_busy else idle.curves[session, age_bin]
         next_edge = edges_seconds[age_bin + 1] if age_bin + 1 < len(edges_seconds) else math.inf
         idle.until_seconds[session] = ended + next_edge - _ROUNDING_SECONDS
+
+
+@entry
+def count_gap(
+    returns: Floats, exposure_seconds: Floats, edges_seconds: Floats, away_seconds: float, returned: bool
+) -> None:
+    """Adds to a row's counts a session that came back after so long, or was given up."""
+    for age_bin in range(len(returns)):
+        spent = away_seconds - edges_seconds[age_bin]
+        if spent < 0:
+            break
+        exposure_seconds[age_bin] += min(spent, edges_seconds[age_bin + 1] - edges_seconds[age_bin])
+        if returned and edges_seconds[age_bin] <= away_seconds < edges_seconds[age_bin + 1]:
+            returns[age_bin] += 1
