@@ -143,7 +143,7 @@ class SimulatedPool:
     def _evict(self, count: int, now_seconds: float) -> None:
         """Makes so many slots spare. Raises `NotEnoughBlocks`."""
         if self._contender.is_forecast:
-            self._core.set_keeps(self.forecast.keeps(self._core.num_sessions, now_seconds))
+            self.forecast.tell(self._core, now_seconds)
         self._core.expire(_milliseconds(now_seconds))
         freed = self._spare[self._num_spare : self._num_spare + count]
         if not simulation_kernels.evict(self._core.header, self._memory, count, self.evictions_by_region, freed):
