@@ -42,7 +42,8 @@ class SimulatedPool:
         self, trace: Trace, contender: Contender, capacity_blocks: int, forecast: Forecast | None = None
     ) -> None:
         self._trace = trace
-        self._contender = contender
+        self._rows = _Rows(trace, uses_hints=contender.uses_hints)
+        self._is_forecast = contender.is_forecast
         self.forecast = Forecast() if forecast is None else forecast
         order = Order.FORECAST if contender.is_forecast else Order.LRU
         self._plans = None if contender.policy is None else PlanBook(contender.policy)
@@ -90,21 +91,23 @@ class SimulatedPool:
 
     def arrive(self, request: int, now_seconds: float) -> None:
         """The request is there: its session is not idle any more."""
-        if self._contender.is_forecast:
-            self.forecast.request_arrived(int(self._trace.session[request]), now_seconds)
+        if self._is_forecast:
+            self.forecast.request_arrived(self._rows.session[request], now_seconds)
 
     def begin(self, request: int, now_seconds: float) -> Placement:
         """Looks up the prompt, evicts what must go for the rest, and holds all of it until `end`. What finds no room
         because everything else is held is left out."""
-        blocks = self._trace.blocks_of(request)
-        session, now_ms = int(self._trace.session[request]), _milliseconds(now_seconds)
+        blocks = self._blocks_of(request)
+        session, now_ms = self._rows.session[request], _milliseconds(now_seconds)
         self._core.expire(now_ms)
-        hit_blocks, num_missing, slots, missing = simulation_kernels.find(
-            self._core.header, self._memory, blocks, self._num_spare, session
+        slots = np.empty(len(blocks), np.int64)
+        hit_blocks, placed, num_missing = simulation_kernels.find(
+            self._core.header, self._slot_of, blocks, self._num_spare, session, slots
         )
+        slots = slots[:placed]
         if num_missing > self._num_spare:
             self._evict(num_missing - self._num_spare, now_seconds)
-        self._put(request, slots, missing)
+        self._put(request, slots, num_missing)
         self._held[request] = slots
         if self._plans is not None:
             self._readers.read(request)
@@ -142,7 +145,7 @@ class SimulatedPool:
 
     def _evict(self, count: int, now_seconds: float) -> None:
         """Makes so many slots spare. Raises `NotEnoughBlocks`."""
-        if self._contender.is_forecast:
+        if self._is_forecast:
             self.forecast.tell(self._core, now_seconds)
         self._core.expire(_milliseconds(now_seconds))
         freed = self._spare[self._num_spare : self._num_spare + count]
@@ -150,19 +153,19 @@ class SimulatedPool:
             raise NotEnoughBlocks(f"{count} blocks asked for, {self._core.num_candidates} are candidates")
         self._num_spare += count
 
-    def _put(self, request: int, slots: Slots, missing: Numbers) -> None:
+    def _put(self, request: int, slots: Slots, num_missing: int) -> None:
         """Puts the prompt's missing blocks into spare slots, which `slots` tells from now on."""
-        start, session = self._trace.offsets[request], int(self._trace.session[request])
-        first = self._num_spare - len(missing)
+        if not num_missing:
+            return
+        start, first = self._rows.offsets[request], self._num_spare - num_missing
         refused = simulation_kernels.put(
             self._core.header,
             self._memory,
-            self._trace.blocks_of(request),
+            self._blocks_of(request),
             self._trace.regions[start : start + len(slots)],
             slots,
-            missing,
             self._spare[first : self._num_spare],
-            session,
+            self._rows.session[request],
         )
         if refused != DONE:
             raise IntegrityError(f"simulated pool: slot {refused} of a prompt cannot be filled")
@@ -172,38 +175,47 @@ class SimulatedPool:
         slots = self._held[request]
         if len(slots) == 0:
             return
-        start = self._trace.offsets[request]
+        start = self._rows.offsets[request]
         claims = plans.claims(self._trace.regions[start : start + len(slots)], context)
-        self._core.claim(int(self._trace.session[request]), slots, *claims, now_ms)
+        self._core.claim(self._rows.session[request], slots, *claims, now_ms)
 
     def _context(self, request: int, state: SessionState) -> SessionContext:
-        hints = Hints(tool_wait_seconds=self._tool_wait_seconds(request) if state is SessionState.TOOL_WAIT else None)
+        hints = Hints(tool_wait_seconds=self._rows.tool_wait_seconds[request] if state is SessionState.TOOL_WAIT else None)
         return SessionContext(state=state, shared=self._readers.are_several(request), hints=hints)
 
     def _foretell(self, request: int, ended_seconds: float) -> None:
-        if not self._contender.is_forecast:
+        if not self._is_forecast:
             return
-        tool_seconds = self._tool_wait_seconds(request)
+        tool_seconds = self._rows.tool_wait_seconds[request]
         self.forecast.response_ended(
-            int(self._trace.session[request]),
+            self._rows.session[request],
             ended_seconds,
-            waits_for_tool=bool(self._trace.waits_for_tool[request]),
+            waits_for_tool=self._rows.waits_for_tool[request],
             hint=None if tool_seconds is None else ExpectedDuration(tool_seconds),
-            is_final=self._is_final(request),
+            is_final=self._rows.is_final[request],
         )
 
-    def _tool_wait_seconds(self, request: int) -> float | None:
-        seconds = float(self._trace.tool_wait_seconds[request])
-        is_told = self._contender.uses_hints and self._trace.waits_for_tool[request] and not np.isnan(seconds)
-        return seconds if is_told else None
-
-    def _is_final(self, request: int) -> bool:
-        return self._contender.uses_hints and bool(self._trace.is_final[request])
+    def _blocks_of(self, request: int) -> NDArray[np.int32]:
+        return self._trace.blocks[self._rows.offsets[request] : self._rows.offsets[request + 1]]
 
     def _state_after(self, request: int) -> SessionState:
-        if self._is_final(request):
+        if self._rows.is_final[request]:
             return SessionState.FINISHED
-        return SessionState.TOOL_WAIT if self._trace.waits_for_tool[request] else SessionState.IDLE
+        return SessionState.TOOL_WAIT if self._rows.waits_for_tool[request] else SessionState.IDLE
+
+
+class _Rows:
+    """What a trace says of each request, as lists: one number of an array costs as much as ten of a list. Hints that
+    are not believed are not there."""
+
+    def __init__(self, trace: Trace, *, uses_hints: bool) -> None:
+        self.offsets: list[int] = trace.offsets.tolist()
+        self.session: list[int] = trace.session.tolist()
+        self.waits_for_tool: list[bool] = trace.waits_for_tool.tolist()
+        self.is_final: list[bool] = (trace.is_final & uses_hints).tolist()
+        is_told = uses_hints & trace.waits_for_tool & ~np.isnan(trace.tool_wait_seconds)
+        tool_wait = zip(is_told.tolist(), trace.tool_wait_seconds.tolist(), strict=True)
+        self.tool_wait_seconds = [seconds if told else None for told, seconds in tool_wait]
 
 
 def _prefix_length(is_there: NDArray[np.bool_]) -> int:
