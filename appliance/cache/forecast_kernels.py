@@ -77,3 +77,16 @@ def count_gap(
         exposure_seconds[age_bin] += min(spent, edges_seconds[age_bin + 1] - edges_seconds[age_bin])
         if returned and edges_seconds[age_bin] <= away_seconds < edges_seconds[age_bin + 1]:
             returns[age_bin] += 1
+
+
+@entry
+def posterior(
+    prior_returns: Floats, prior_exposure: Floats, prior_hazards: Floats, returns: Floats, exposure: Floats
+) -> Floats:
+    """Hazards, from what was known before and what was seen; as before where nobody was exposed."""
+    hazards = prior_hazards.copy()
+    for age_bin in range(len(hazards)):
+        exposed = prior_exposure[age_bin] + exposure[age_bin]
+        if exposed > 0:
+            hazards[age_bin] = (prior_returns[age_bin] + returns[age_bin]) / exposed
+    return hazards

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from appliance.cache.errors import IntegrityError, InvalidForecast
-from appliance.cache.forecast_kernels import count_gap
+from appliance.cache.forecast_kernels import count_gap, posterior
 from appliance.cache.hint import Hint
 from appliance.cache.residual_life import (
     exposure_seconds,
@@ -124,10 +124,8 @@ class ReturnTable:
 
     def hazards(self, row: int) -> Floats:
         """Returns per second in each age bin."""
-        returns = self._prior_returns[row] + self._returns[row]
-        exposure = self._prior_exposure_seconds[row] + self._exposure_seconds[row]
-        prior = self.prior.hazards_per_second[row]
-        return np.asarray(np.divide(returns, exposure, out=prior.copy(), where=exposure > 0))
+        prior = self._prior_returns[row], self._prior_exposure_seconds[row], self.prior.hazards_per_second[row]
+        return posterior(*prior, self._returns[row], self._exposure_seconds[row])
 
     def to_dict(self) -> dict[str, Any]:
         """What was seen, as plain lists: JSON can hold it."""

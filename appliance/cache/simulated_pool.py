@@ -17,7 +17,8 @@ from appliance.cache.forecast import Forecast
 from appliance.cache.head_readers import HeadReaders
 from appliance.cache.hint import ExpectedDuration
 from appliance.cache.kernel import Numbers
-from appliance.cache.plan_book import PlanBook
+from appliance.cache.plan_book import PlanPage
+from appliance.cache.policy import Policy
 from appliance.cache.session_context import SessionContext
 from appliance.cache.session_state import SessionState
 from appliance.cache.simulation_kernels import ABSENT, Memory
@@ -46,7 +47,8 @@ class SimulatedPool:
         self._is_forecast = contender.is_forecast
         self.forecast = Forecast() if forecast is None else forecast
         order = Order.FORECAST if contender.is_forecast else Order.LRU
-        self._plans = None if contender.policy is None else PlanBook(contender.policy)
+        self._policy = contender.policy
+        self._pages: dict[tuple[SessionState, bool, float | None], PlanPage] = {}
         self._core = EvictionCore(capacity_blocks, num_sessions=len(trace.session_names), order=order)
         self._slot_of = np.full(trace.block_count, ABSENT, dtype=np.int32)
         self._memory = Memory(
@@ -109,9 +111,9 @@ class SimulatedPool:
             self._evict(num_missing - self._num_spare, now_seconds)
         self._put(request, slots, num_missing)
         self._held[request] = slots
-        if self._plans is not None:
+        if self._policy is not None:
             self._readers.read(request)
-            self._claim(self._plans, request, self._context(request, SessionState.RUNNING), now_ms)
+            self._claim(request, self._page(self._policy, request, SessionState.RUNNING), now_ms)
         return Placement(hit_blocks, len(blocks) - len(slots))
 
     def end(self, request: int, now_seconds: float, ended_seconds: float | None = None) -> None:
@@ -119,12 +121,11 @@ class SimulatedPool:
         response really ends, if the request is decided in one instant before that."""
         now_ms = _milliseconds(now_seconds)
         self._foretell(request, now_seconds if ended_seconds is None else ended_seconds)
-        if self._plans is not None:
-            before, after = (
-                self._context(request, each) for each in (SessionState.RUNNING, self._state_after(request))
-            )
-            if self._plans.differ(before, after):
-                self._claim(self._plans, request, after, now_ms)
+        if self._policy is not None:
+            before = self._page(self._policy, request, SessionState.RUNNING)
+            after = self._page(self._policy, request, self._state_after(request))
+            if before.rules != after.rules:
+                self._claim(request, after, now_ms)
         self._core.release(self._held.pop(request), now_ms)
 
     def trim(self, idle_blocks: int, now_seconds: float) -> None:
@@ -171,17 +172,26 @@ class SimulatedPool:
             raise IntegrityError(f"simulated pool: slot {refused} of a prompt cannot be filled")
         self._num_spare = first
 
-    def _claim(self, plans: PlanBook, request: int, context: SessionContext, now_ms: int) -> None:
+    def _claim(self, request: int, page: PlanPage, now_ms: int) -> None:
         slots = self._held[request]
         if len(slots) == 0:
             return
-        start = self._rows.offsets[request]
-        claims = plans.claims(self._trace.regions[start : start + len(slots)], context)
-        self._core.claim(self._rows.session[request], slots, *claims, now_ms)
+        self._core.expire(now_ms)
+        start, session = self._rows.offsets[request], self._rows.session[request]
+        claims = page.claims(self._trace.regions[start : start + len(slots)])
+        refused = simulation_kernels.claim_runs(self._core.header, session, slots, *claims)
+        if refused != DONE:
+            raise IntegrityError(f"simulated pool: slot {refused} of a prompt cannot be claimed")
 
-    def _context(self, request: int, state: SessionState) -> SessionContext:
-        hints = Hints(tool_wait_seconds=self._rows.tool_wait_seconds[request] if state is SessionState.TOOL_WAIT else None)
-        return SessionContext(state=state, shared=self._readers.are_several(request), hints=hints)
+    def _page(self, policy: Policy, request: int, state: SessionState) -> PlanPage:
+        is_shared = self._readers.are_several(request)
+        tool_wait_seconds = self._rows.tool_wait_seconds[request] if state is SessionState.TOOL_WAIT else None
+        key = state, is_shared, tool_wait_seconds
+        page = self._pages.get(key)
+        if page is None:
+            hints = Hints(tool_wait_seconds=tool_wait_seconds)
+            page = self._pages[key] = PlanPage(policy, SessionContext(state=state, shared=is_shared, hints=hints))
+        return page
 
     def _foretell(self, request: int, ended_seconds: float) -> None:
         if not self._is_forecast:

@@ -7,10 +7,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from appliance.cache import take_kernels, use_kernels
+from appliance.cache import claim_kernels, take_kernels, use_kernels
 from appliance.cache.eviction_facts import Victims
 from appliance.cache.kernel import Numbers, entry, kernel
-from appliance.cache.layout import NO_BLOCK, Rows
+from appliance.cache.layout import NO_BLOCK, NO_RULE, Rows
 from appliance.cache.rows import address_of, state_at
 
 ABSENT = -1
@@ -98,3 +98,30 @@ def put(
         memory.region_of[block] = regions[place]
         number += 1
     return int(use_kernels.fill(header, spare, parents, session))
+
+
+@entry
+def find_runs(alike: Regions, regions: Regions, codes: Regions, ends: Numbers) -> int:
+    """Writes what each run of equal neighbours is, and the place behind it; how many there are. Regions that `alike`
+    calls the same are equal."""
+    count = 0
+    for place in range(len(regions)):
+        code = alike[regions[place]]
+        if count == 0 or code != codes[count - 1]:
+            codes[count] = code
+            count += 1
+        ends[count - 1] = place + 1
+    return count
+
+
+@entry
+def claim_runs(
+    header: Rows, session: int, slots: Numbers, ends: Numbers, priorities: Numbers, durations_ms: Numbers
+) -> int:
+    """Claims slots of which each run gets the same. Returns like `claim`."""
+    worths = np.empty((3, len(slots)), np.int64)
+    run = 0
+    for place in range(len(slots)):
+        run += place == ends[run]
+        worths[0, place], worths[1, place], worths[2, place] = priorities[run], durations_ms[run], NO_RULE
+    return int(claim_kernels.claim(header, session, slots, worths[0], worths[1], worths[2]))
