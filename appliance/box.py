@@ -131,6 +131,12 @@ class RunningBox:
             self._pipeline.refuse("The box is shutting down.")
             await self._pipeline.idle()
 
+    async def settle(self) -> None:
+        """Have every request that has ended explained and recorded, with what is known now."""
+        if self._pipeline is not None:
+            await self._pipeline.book.settle()
+            self._pipeline.book.close()
+
     def close(self) -> None:
         """Tell those who still wait for a worker, or for news, that there will be none."""
         if self._pipeline is not None:

@@ -68,7 +68,8 @@ class Explainer:
             read=entry.read,
             worker=decision.worker,
             session=entry.identity.session_id,
-            known_blocks=sent.seen.blocks,
+            # What a session asked before a restart is known by its length alone.
+            known_blocks=max(sent.seen.blocks, entry.remembered_tokens // self._block_tokens),
             here_gpu_blocks=here[0],
             here_blocks=here[-1],
             elsewhere={

@@ -66,13 +66,16 @@ class Misses:
 class _Session:
     first_seen_at: float
     turns: int = 0
+    remembered_tokens: int = 0
+    """Of its last prompt, when that was before this box was started."""
 
 
 @dataclass(slots=True, eq=False)
 class _Ended:
     entry: Entry
     ending: Ending
-    at: float
+    until: float
+    """When it waits no longer, whatever has been heard; by the monotonic clock."""
     record: asyncio.Future[RequestRecord] | None = None
     """For somebody who waits for it."""
 
@@ -81,7 +84,8 @@ class RequestBook:
     """The newest `most` records; each goes to the `recorder` too. A request is explained a moment after it has ended:
     when the engines have told what they have evicted meanwhile (`heard`), where they do (`hears_evictions`).
 
-    `on_ended` is called with each entry in the loop, before it is explained. `clock` tells seconds since 1970.
+    `on_ended` is called with each entry in the loop, before it is explained. `clock` tells seconds since 1970, and may
+    jump; `monotonic` never does.
     """
 
     def __init__(
@@ -91,6 +95,7 @@ class RequestBook:
         *,
         hears_evictions: bool = False,
         clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
         most: int = MOST_RECORDS,
     ) -> None:
         self.misses = Misses()
@@ -104,6 +109,7 @@ class RequestBook:
         """What is needed to plan for a session again; goes into its record."""
         self._hears_evictions = hears_evictions
         self._clock = clock
+        self._monotonic = monotonic
         self._most = most
         self._numbers = 0
         self._records: OrderedDict[str, RequestRecord] = OrderedDict()
@@ -136,6 +142,7 @@ class RequestBook:
         self._sessions.move_to_end(session_id)
         session.turns += 1
         entry.turn = session.turns
+        entry.remembered_tokens, session.remembered_tokens = session.remembered_tokens, 0
         if len(self._sessions) > MOST_SESSIONS:
             self._sessions.popitem(last=False)
             self.forgotten_sessions += 1
@@ -160,13 +167,14 @@ class RequestBook:
         for observe in self.on_ended:
             observe(entry, ending)
         self._record_session(entry, ending, now)
-        self._pending.append(_Ended(entry, ending, now))
+        self._pending.append(_Ended(entry, ending, self._monotonic() + PATIENCE_SECONDS))
         self._go_on()
 
     def resume(self, sessions: Iterable[SessionRecord]) -> None:
         """Count on from what is remembered of them; the one used last comes last."""
         for record in sessions:
-            self._sessions[record.name] = _Session(record.first_seen_at, record.turns or 0)
+            turns, tokens = record.turns or 0, record.prompt_tokens or 0
+            self._sessions[record.name] = _Session(record.first_seen_at, turns, tokens)
             self._sessions.move_to_end(record.name)
 
     def heard(self, worker: int, since: float) -> None:
@@ -233,7 +241,7 @@ class RequestBook:
         # Of all workers: what its own has not, another may have had and lost.
         workers = (prospect.worker for prospect, _ in sent.decision.candidates)
         is_heard = all(self._heard_at.get(worker, 0.0) >= read_at for worker in workers)
-        return is_heard or self._clock() >= ended.at + PATIENCE_SECONDS
+        return is_heard or self._monotonic() >= ended.until
 
     def _try_again(self) -> None:
         self._retry = None
