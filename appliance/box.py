@@ -40,6 +40,7 @@ from appliance.event_bus import EventBus
 from appliance.eviction_log import Evicted, EvictionLog, cause_of
 from appliance.generation import ModelCard
 from appliance.hint_desk import HintDesk
+from appliance.history_desk import HistoryDesk
 from appliance.loop_lag import LoopLag
 from appliance.metrics import Metrics
 from appliance.pipeline import Pipeline
@@ -185,6 +186,12 @@ class RunningBox:
     def actions(self, limit: int) -> Actions:
         newest = self.audit.newest(limit)
         return Actions([ActionView(*(getattr(one, name) for name in ACTION_FIELDS)) for one in newest])
+
+    def history(self) -> HistoryDesk:
+        if self.chronicle is None:
+            raise NotReady("this box remembers nothing")
+        retention = None if self._pipeline is None else self._pipeline.retention
+        return HistoryDesk(self.chronicle.database, retention)
 
     def evictions(self, since: int | None, limit: int) -> EvictionPage:
         found = self.accounts.evictions.remembered(since, limit)

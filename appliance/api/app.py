@@ -26,6 +26,7 @@ from appliance.api.eviction_routes import add_eviction_routes
 from appliance.api.exchange import Service
 from appliance.api.guard import Guard, request_id_of
 from appliance.api.hint_routes import add_hint_routes
+from appliance.api.history_routes import add_history_routes
 from appliance.api.keys import Keys
 from appliance.api.messages import MessagesCodec
 from appliance.api.messages_routes import add_messages_routes
@@ -84,6 +85,7 @@ def create_app(  # noqa: PLR0913 – every part of the whole API that a test may
     add_policy_routes(app, box, service)
     add_routing_routes(app, box, service, {"chat": chat, "messages": messages, "responses": responses.codec})
     add_eviction_routes(app, box)
+    add_history_routes(app, box)
     add_event_routes(app, box, service)
     add_hint_routes(app, box, service)
     add_cache_routes(app, box, service)

@@ -32,8 +32,13 @@ class Kind(NamedTuple):
 GPU: Final = Kind("gpu", "█", ink.GPU)
 HOST: Final = Kind("host", "▓", ink.HOST)
 DISK: Final = Kind("disk", "▒", ink.DISK)
+REMOTE: Final = Kind("remote", "▞", ink.REMOTE)
 COMPUTED: Final = Kind("computed", "░", ink.COMPUTED)
-KINDS: Final = {kind.name: kind for kind in (GPU, HOST, DISK, COMPUTED)}
+KINDS: Final = (GPU, HOST, DISK, REMOTE, COMPUTED)
+
+
+def kind_of(tier: str) -> Kind:
+    return next((kind for kind in KINDS if kind.name == tier), GPU)
 
 
 def stacked(parts: Sequence[Part], width: int, total: float | None = None) -> Line:

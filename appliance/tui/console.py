@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from enum import Enum
+from collections.abc import Iterable, Iterator
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 from rich.segment import Segment
 from textual.app import App, ComposeResult, SystemCommand
@@ -18,40 +16,27 @@ from textual.screen import Screen
 from textual.widgets import Input
 
 from appliance.tui import keymap
-from appliance.tui.banners import banners
+from appliance.tui.banners import Banner, banners
 from appliance.tui.chrome import Chrome, footer_line, title_line
+from appliance.tui.ending import Ending
+from appliance.tui.errands import Errands
 from appliance.tui.filters import FilterError
 from appliance.tui.frame import Feed, Frame
+from appliance.tui.line import wrapped
 from appliance.tui.moment import Moment
 from appliance.tui.pages.catalogue import PAGES, page_of
 from appliance.tui.pages.page import Page
 from appliance.tui.plain_screen import AsciiFilter
 from appliance.tui.poller import Poller
 from appliance.tui.source import Source
+from appliance.tui.stance import Stance
 from appliance.tui.trail import Trail
 from appliance.tui.widgets.dialogs import Confirm, Help
 from appliance.tui.widgets.drawing import Drawing
 
-
-class Ending(Enum):
-    LEAVE = "leave"
-    STOP = "stop"
-    BOX_ENDED = "box ended"
-
-
-@dataclass(frozen=True, slots=True)
-class Stance:
-    """How a console stands to its box. `can_stop`: the user started it from here, and may end it. `is_alive` tells
-    whether a box that does not answer is there at all; without it there is no end to waiting. `keys`: other keys by the
-    ids of bindings."""
-
-    is_local: bool = True
-    is_read_only: bool = False
-    can_stop: bool = False
-    is_alive: Callable[[], bool] | None = None
-    is_ascii: bool = False
-    theme: str = "ansi-dark"
-    keys: Mapping[str, str] = field(default_factory=dict)
+MOST_BANNERS: Final = 4
+"""Lines of them."""
+MOST_FOOTER_ITEMS: Final = 7
 
 
 class Console(App[Ending]):
@@ -59,6 +44,8 @@ class Console(App[Ending]):
 
     TITLE = "dynamo-box"
     ENABLE_COMMAND_PALETTE = True
+    # Each page says what keys go to; a dialog that closes must not give them to the filter's line.
+    AUTO_FOCUS = None
     BINDINGS: ClassVar[list[Any]] = [
         *keymap.CONSOLE,
         *(
@@ -75,13 +62,13 @@ class Console(App[Ending]):
     #filter { height: 1; border: none; padding: 0 1; display: none; background: ansi_default; }
     """
 
-    def __init__(self, source: Source, stance: Stance, *, is_polling: bool = True) -> None:
+    def __init__(self, source: Source, errands: Errands, stance: Stance, *, is_polling: bool = True) -> None:
         super().__init__()
         self.theme = stance.theme
         if stance.is_ascii:
             self._filters.append(AsciiFilter())
         self.set_keymap(dict(stance.keys))
-        self.source = source
+        self.errands = errands
         self.stance = stance
         self.is_frozen = False
         self.trail = Trail()
@@ -109,6 +96,7 @@ class Console(App[Ending]):
     async def on_unmount(self) -> None:
         if self._polling is not None:
             self._polling.cancel()
+        self.errands.close()
 
     def take(self, frame: Frame) -> None:
         """A new frame: kept, and shown unless the display is frozen."""
@@ -119,13 +107,13 @@ class Console(App[Ending]):
         elif not self.is_frozen:
             self._show(frame)
         else:
-            self._show_chrome()
+            self.show_chrome()
 
     def _show(self, frame: Frame) -> None:
         self._shown = frame
         if self._page is not None:
             self._page.show(self.moment)
-        self._show_chrome()
+        self.show_chrome()
 
     @property
     def moment(self) -> Moment:
@@ -135,7 +123,8 @@ class Console(App[Ending]):
     def _feeds(self) -> frozenset[Feed]:
         return frozenset() if self._page is None else self._page.feeds
 
-    def _show_chrome(self) -> None:
+    def show_chrome(self) -> None:
+        """Title, banners and footer, as they are now."""
         chrome = Chrome(
             frame=self._shown,
             page_key=self._page_key,
@@ -147,11 +136,16 @@ class Console(App[Ending]):
         told = banners(
             self.frame, is_read_only=self.stance.is_read_only, is_local=self.stance.is_local, retry_seconds=retry
         )
-        strip = self.query_one("#banners", Drawing)
-        strip.styles.height = min(len(told), 4)
-        strip.draw(lambda _width, _height: [[Segment(f" {text} ", style)] for text, style in told])
-        keys = list(self._footer())[:7]
+        self._show_banners(told)
+        keys = list(self._footer())[:MOST_FOOTER_ITEMS]
         self.query_one("#footer", Drawing).draw(lambda width, _height: [footer_line(keys, width)])
+
+    def _show_banners(self, told: list[Banner]) -> None:
+        width = max(self.size.width - 4, 1)
+        lines = [[Segment(f" {part} ", style)] for text, style in told for part in wrapped(text, width)][:MOST_BANNERS]
+        drawing = self.query_one("#banners", Drawing)
+        drawing.styles.height = len(lines)
+        drawing.draw(lambda _width, _height: lines)
 
     def _footer(self) -> Iterator[tuple[str, str, str]]:
         """Key, word and action, the most useful now first."""
@@ -185,21 +179,21 @@ class Console(App[Ending]):
         page.show(self.moment)
         page.focus_list()
         self._show_filter(page.filter_text)
-        self._show_chrome()
+        self.show_chrome()
         self.poller.hurry()
 
     def action_freeze(self) -> None:
         """The display, not the collection."""
         self.is_frozen = not self.is_frozen
-        self._show_chrome() if self.is_frozen else self._show(self.frame)
+        self.show_chrome() if self.is_frozen else self._show(self.frame)
 
     def action_slower(self) -> None:
         self.poller.slower()
-        self._show_chrome()
+        self.show_chrome()
 
     def action_faster(self) -> None:
         self.poller.faster()
-        self._show_chrome()
+        self.show_chrome()
 
     def action_expand(self) -> None:
         if self.screen.maximized is not None:
@@ -247,23 +241,24 @@ class Console(App[Ending]):
     def action_help(self) -> None:
         if self._page is None:
             return
-        keys = [(self.get_key_display(one), one.description, one.id or "") for one in self._bindings_now()]
+        bindings = self._bindings_of(self.screen)
+        keys = [(self.get_key_display(one), one.description, one.id or "") for one in bindings]
         self.push_screen(Help(self._page.title, type(self._page).__doc__ or "", keys))
 
-    def _bindings_now(self) -> Iterator[Binding]:
-        """Of the focused widget, its page and the console, each once."""
+    def _bindings_of(self, screen: Screen[Any]) -> Iterator[Binding]:
+        """Of its focused widget and of the console, each once."""
         seen = set()
-        for _, binding, _enabled, _tooltip in self.screen.active_bindings.values():
+        for _, binding, _enabled, _tooltip in screen.active_bindings.values():
             if binding.id and binding.id not in seen:
                 seen.add(binding.id)
                 yield binding
 
-    def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:  # noqa: ARG002 – its base says so
+    def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
         for key, page in PAGES.items():
             yield SystemCommand(
                 f"{page.title} ({key})", (page.__doc__ or "").partition("\n")[0], partial(self._go, key)
             )
-        for binding in self._bindings_now():
+        for binding in self._bindings_of(screen):
             if not (binding.id or "").startswith("page."):
                 name = f"{binding.description} ({self.get_key_display(binding)})"
                 yield SystemCommand(name.capitalize(), binding.id or "", partial(self.run_action, binding.action))
@@ -289,7 +284,7 @@ class Console(App[Ending]):
         status = self.frame.status
         active = 0 if status is None else status.requests.active
         first = f"{active} running requests are let finish." if active else "No request is running."
-        kept = " What is on disk is kept." if status is not None and status.disk is not None else ""
+        kept = "\nWhat is on disk is kept." if status is not None and status.disk is not None else ""
         return f"{first}\nWhat is in the memory of GPUs and of this machine is lost.{kept}"
 
     def _stop(self, agreed: bool | None) -> None:

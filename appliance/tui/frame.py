@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from appliance.api.cache_views import CacheView, SessionCaches
     from appliance.api.eviction_page import EvictedBlock
+    from appliance.api.hint_views import HintView
+    from appliance.api.policy_views import PolicyBody, PolicyVersionView
     from appliance.api.routing_views import Routing
     from appliance.api.views import BoxStatus
+    from appliance.tui.event_feed import ToldEvent
     from appliance.tui.machine import Load
-    from appliance.tui.policy_text import ActivePolicy
 
 
 class Feed(StrEnum):
@@ -24,6 +26,9 @@ class Feed(StrEnum):
     ROUTING = "routing"
     EVICTIONS = "evictions"
     POLICY = "policy"
+    VERSIONS = "versions"
+    HINTS = "hints"
+    EVENTS = "events"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +45,11 @@ class Frame:
     sessions: SessionCaches | None = None
     routing: Routing | None = None
     evictions: tuple[EvictedBlock, ...] | None = None
-    policy: ActivePolicy | None = None
+    policy: PolicyBody | None = None
+    versions: tuple[PolicyVersionView, ...] | None = None
+    hints: tuple[HintView, ...] | None = None
+    events: tuple[ToldEvent, ...] | None = None
+    """Those that this console has heard, the oldest first."""
     missed_evictions: int = 0
     """Those that were forgotten before they could be asked for."""
     loads: Mapping[int, Load] = field(default_factory=dict)

@@ -22,6 +22,8 @@ class Sample(NamedTuple):
     prompt_tokens: int
     cached_tokens: int
     host_tokens: int
+    disk_tokens: int
+    remote_tokens: int
     completion_tokens: int
     requests: int
     evicted: int
@@ -123,6 +125,8 @@ def _sample(at: float, status: BoxStatus) -> Sample:
         prompt_tokens=status.cache_since_start.prompt_tokens,
         cached_tokens=status.cache_since_start.cached_tokens,
         host_tokens=status.cache_since_start.host_tokens,
+        disk_tokens=status.cache_since_start.disk_tokens,
+        remote_tokens=status.cache_since_start.remote_tokens,
         completion_tokens=status.completion_tokens,
         requests=requests.finished + requests.failed + requests.aborted,
         evicted=sum(kind.blocks for kind in status.evictions.by_kind),

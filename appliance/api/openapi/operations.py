@@ -16,6 +16,9 @@ from appliance.api.eviction_page import EvictionPage
 from appliance.api.eviction_routes import MAX_LIMIT as MAX_EVICTIONS
 from appliance.api.hint_routes import MAX_LIMIT as MAX_ACTIONS
 from appliance.api.hint_views import MAX_NAME, Actions, HintAnswer, HintRequest, Hints, HintWithdrawn
+from appliance.api.history_routes import LATEST_SECONDS
+from appliance.api.history_views import MAX_LISTED as MAX_REMEMBERED
+from appliance.api.history_views import EvictionHistory, SessionList, Snapshot
 from appliance.api.item_pages import MAX_LIMIT, ORDERS, ItemPage
 from appliance.api.lint_views import MAX_SECONDS, Lint
 from appliance.api.messages_bodies import EventBody, MessageBody, TokenCount
@@ -83,6 +86,14 @@ MODEL_PAGE: Final = (
     Parameter("after_id", {"type": "string"}),
     Parameter("before_id", {"type": "string"}),
 )
+
+
+LISTED: Final = Parameter("limit", {"type": "integer", "minimum": 1, "maximum": MAX_REMEMBERED})
+
+
+def _time(name: str) -> Parameter:
+    """Seconds since 1970."""
+    return Parameter(name, {"type": "number", "minimum": 0, "maximum": LATEST_SECONDS})
 
 
 def _in_path(*names: str) -> tuple[Parameter, ...]:
@@ -165,6 +176,27 @@ BOX_OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
         EvictionPage,
         parameters=EVICTION_PAGE,
         errors=(400, 403),
+    ),
+    ("GET", "/box/v1/evictions/history"): Operation(
+        Group.BOX,
+        "Blocks that had to go, also before the box was started again; from the box's own machine only",
+        EvictionHistory,
+        parameters=(Parameter("session", {"type": "string"}), _time("since"), _time("until"), LISTED),
+        errors=(400, 403, 503),
+    ),
+    ("GET", "/box/v1/sessions"): Operation(
+        Group.BOX,
+        "Sessions, also from before the box was started again; from the box's own machine only",
+        SessionList,
+        parameters=(_time("since"), LISTED),
+        errors=(400, 403, 503),
+    ),
+    ("GET", "/box/v1/snapshot"): Operation(
+        Group.BOX,
+        "The whole box in any second that it remembers; from the box's own machine only",
+        Snapshot,
+        parameters=(_time("at"),),
+        errors=(400, 403, 404, 503),
     ),
     ("GET", "/box/v1/events"): Operation(
         Group.BOX,

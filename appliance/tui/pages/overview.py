@@ -21,6 +21,7 @@ from appliance.tui.trail import Sample, growths, hit_rates
 STEP_SECONDS: Final = 2.0
 WIDE: Final = 110
 LEAST_BAR: Final = 12
+HIGHEST_CURVE: Final = 14
 _SIGNS: Final = {
     Level.GOOD: ("●", ink.GOOD),
     Level.IDLE: ("○", ink.QUIET),
@@ -53,7 +54,7 @@ def overview_lines(model: Overview, samples: list[Sample], width: int, height: i
     else:
         upper = [*_reads(model, width), *_pace(model, width), *tiers]
     left = height - len(head) - len(upper) - len(workers) - 1
-    curves = _curves(samples, width, min(left, 24)) if left >= 3 else []
+    curves = _curves(samples, width, min(left, HIGHEST_CURVE)) if left >= 3 else []
     return [*head, *upper, *([[]] if left >= 1 else []), *curves, *workers]
 
 
@@ -66,11 +67,12 @@ def _reads(model: Overview, width: int) -> list[Line]:
     lines = [heading("prompt tokens read from cache", width), *(_read(one, width) for one in model.reads)]
     legend = [
         piece
-        for kind in (bars.GPU, bars.HOST, bars.COMPUTED)
-        for piece in words((f"{kind.pattern} ", kind.style), (f"{kind.name}  ", ink.QUIET))
+        for kind in bars.KINDS
+        if kind is not bars.REMOTE or any(rate.remote_tokens for rate in model.reads)
+        for piece in words((kind.pattern, kind.style), (f" {kind.name}  ", ink.QUIET))
     ]
     reuse = "—" if model.reuse is None else f"{model.reuse:.1f}"
-    return [*lines, [*words(" " * 12), *legend, *words((f" {reuse} read for each one computed", ink.QUIET))]]
+    return [*lines, [*words(" " * 12), *legend, *words((f" {reuse} read per computed", ink.QUIET))]]
 
 
 def _read(rate: ReadRate, width: int) -> Line:
@@ -81,11 +83,7 @@ def _read(rate: ReadRate, width: int) -> Line:
         cell(amounts, 18, right=True),
         "  ",
     )
-    parts = [
-        bars.Part(rate.gpu_tokens or 0, *bars.GPU[1:]),
-        bars.Part(rate.host_tokens or 0, *bars.HOST[1:]),
-        bars.Part(rate.computed_tokens or 0, *bars.COMPUTED[1:]),
-    ]
+    parts = [bars.Part(getattr(rate, f"{kind.name}_tokens") or 0, kind.pattern, kind.style) for kind in bars.KINDS]
     return [*line, *bars.stacked(parts, max(width - width_of(line), 0))]
 
 
@@ -118,17 +116,17 @@ def _tiers(tiers: list[TierFill], width: int) -> list[Line]:
 
 def _tier(tier: TierFill, width: int) -> Line:
     name = tier.tier if tier.worker is None else f"{tier.tier} {tier.worker}"
-    share = tier.used / tier.blocks if tier.blocks else None
+    share = tier.used / tier.blocks if tier.blocks and tier.used is not None else None
     line = words((cell(name, 8), ink.QUIET), cell(figures.share(share), 6, right=True), " ")
     room = width - width_of(line)
     tail = ""
     for part in _tier_parts(tier):
         tail += part if len(tail) + len(part) <= room - LEAST_BAR else ""
     room -= len(tail)
-    kind = bars.KINDS.get(tier.tier, bars.GPU)
+    kind = bars.kind_of(tier.tier)
     return [
         *line,
-        *bars.fill(tier.used, tier.held or 0, tier.blocks or 0, room, kind),
+        *bars.fill(tier.used or 0, tier.held or 0, tier.blocks or 0, room, kind),
         *words(tail),
     ]
 

@@ -16,6 +16,7 @@ from appliance.api.cache_views import (
     CacheView,
     Flushed,
     Flushes,
+    Resized,
     SessionCache,
     SessionCaches,
     TierName,
@@ -35,6 +36,7 @@ from appliance.api.hint_views import (
     HintView,
     HintWithdrawn,
 )
+from appliance.api.history_views import EvictionHistory, PastEviction, SessionEntry, SessionList, Snapshot
 from appliance.api.lint_views import BusterView, Lint
 from appliance.api.problems import NothingOfThisName
 from appliance.api.request_views import BlameView, Finding, RangeView, RequestList, RequestView, Why
@@ -177,10 +179,11 @@ class ScriptedDesk:
 
 
 class ScriptedCache:
-    """`flushed` are the tiers that were, and of which worker."""
+    """`flushed` are the tiers that were, and of which worker, `resized` those that were, and to how many bytes."""
 
     def __init__(self) -> None:
         self.flushed: list[tuple[str, int | None]] = []
+        self.resized: list[tuple[str, int]] = []
 
     def tiers(self) -> CacheView:
         return CacheView(16, [TierView("gpu", 0, 100, 60, 10, None), TierView("host", None, 500, 200, 0, 1 << 20)])
@@ -190,6 +193,10 @@ class ScriptedCache:
 
     async def verify(self) -> Verification:
         return Verification(False, [Verified("gpu", 0, "two blocks are one"), Verified("host", None, None)])
+
+    async def resize(self, tier: TierName, num_bytes: int) -> Resized:
+        self.resized.append((tier, num_bytes))
+        return Resized("disk" if tier == "disk" else "host", 7, num_bytes)
 
     async def flush(self, tier: TierName, worker: int | None) -> Flushes:
         self.flushed.append((tier, worker))
@@ -295,6 +302,28 @@ class ScriptedHints:
         return HintWithdrawn(self.held.pop(hint_id), f"withdrawn by {by}")
 
 
+class ScriptedHistory:
+    """Two sessions, one eviction, and a snapshot of every second from 100 on."""
+
+    def __init__(self) -> None:
+        self.asked: list[object] = []
+
+    async def sessions(self, since: float | None, limit: int) -> SessionList:
+        self.asked = [since, limit]
+        names = ["s2", "s1"][:limit]
+        return SessionList([SessionEntry(name, None, None, "small", "idle", False, 2, 1.0, 2.0, 9) for name in names])
+
+    async def evictions(
+        self, session: str | None, since: float | None, until: float | None, limit: int
+    ) -> EvictionHistory:
+        self.asked = [session, since, until, limit]
+        one = PastEviction(1.0, 0, 5.0, 0, "01ff", 32, "system", "s1", 1.5, 90, "mine.toml:9", False, "s2", "r")
+        return EvictionHistory([one])
+
+    async def snapshot(self, at: float | None) -> Snapshot | None:
+        return None if at is not None and at < 100 else Snapshot(float(int(at or 200)), {"phase": "running"})
+
+
 class ScriptedBox:
     def __init__(
         self, *, is_ready: bool = True, phase: BoxPhase = "running", worker_phases: Sequence[WorkerPhase] = ("running",)
@@ -305,6 +334,7 @@ class ScriptedBox:
         self.cache_desk = ScriptedCache()
         self.request_desk = ScriptedRequests()
         self.hint_desk = ScriptedHints()
+        self.history_desk = ScriptedHistory()
         self.evicted: list[EvictedBlock] = []
         self.events = EventBus()
         self.events.close()
@@ -341,6 +371,9 @@ class ScriptedBox:
 
     def cache(self) -> ScriptedCache:
         return self.cache_desk
+
+    def history(self) -> ScriptedHistory:
+        return self.history_desk
 
     def requests(self) -> ScriptedRequests:
         return self.request_desk
