@@ -32,7 +32,7 @@ from appliance.api.views import (
 )
 from appliance.audit import Audit
 from appliance.box_events import PhaseChanged
-from appliance.cache.ledger import Reason
+from appliance.cache.ledger import Emptied, Reason
 from appliance.cache_desk import CacheDesk
 from appliance.conversation import Conversation
 from appliance.errors import InvalidRequest, NotReady
@@ -169,7 +169,9 @@ class RunningBox:
         pipeline, fleet = self._opened(), self._fleet
         if fleet is None:
             raise NotReady("The box is starting.")
-        return CacheDesk(fleet, pipeline.router.block_tokens, pipeline.retention, self._arena, self._disk)
+        desk = CacheDesk(fleet, pipeline.router.block_tokens, pipeline.retention, self._arena, self._disk)
+        desk.on_flush = lambda worker: pipeline.book.emptied(worker, Emptied.FLUSHED)
+        return desk
 
     def requests(self) -> RequestDesk:
         pipeline = self._opened()

@@ -12,7 +12,7 @@ from itertools import islice
 from typing import Any, Final, NamedTuple
 
 from appliance.cache.explain import unexplained_tokens
-from appliance.cache.ledger import Reason, TokenRange
+from appliance.cache.ledger import Emptied, Reason, TokenRange
 from appliance.cache.region_map import RegionMap
 from appliance.conversation import Conversation
 from appliance.explainer import Explainer
@@ -115,6 +115,7 @@ class RequestBook:
         self._records: OrderedDict[str, RequestRecord] = OrderedDict()
         self._sessions: OrderedDict[str, _Session] = OrderedDict()
         self._pending: deque[_Ended] = deque()
+        self._resumed_at: float | None = None
         self._heard_at: dict[int, float] = {}
         self._explaining: asyncio.Task[None] | None = None
         self._retry: asyncio.TimerHandle | None = None
@@ -142,7 +143,9 @@ class RequestBook:
         self._sessions.move_to_end(session_id)
         session.turns += 1
         entry.turn = session.turns
-        entry.remembered_tokens, session.remembered_tokens = session.remembered_tokens, 0
+        if session.remembered_tokens:
+            entry.remembered_tokens, entry.remembered_at = session.remembered_tokens, self._resumed_at
+            session.remembered_tokens = 0
         if len(self._sessions) > MOST_SESSIONS:
             self._sessions.popitem(last=False)
             self.forgotten_sessions += 1
@@ -172,6 +175,7 @@ class RequestBook:
 
     def resume(self, sessions: Iterable[SessionRecord]) -> None:
         """Count on from what is remembered of them; the one used last comes last."""
+        self._resumed_at = self._clock()
         for record in sessions:
             turns, tokens = record.turns or 0, record.prompt_tokens or 0
             self._sessions[record.name] = _Session(record.first_seen_at, turns, tokens)
@@ -181,6 +185,10 @@ class RequestBook:
         """All that the worker had evicted by then is known."""
         self._heard_at[worker] = since
         self._go_on()
+
+    def emptied(self, worker: int, why: Emptied) -> None:
+        """All that the worker had is gone."""
+        self.explainer.lost.emptied(worker, why, self._clock())
 
     def newest(self, limit: int, session: str | None = None, since: float | None = None) -> list[RequestRecord]:
         """At most so many, the one that ended last first; `since` is when they arrived at the earliest."""

@@ -20,6 +20,13 @@ class Loss(NamedTuple):
     is_expired: bool
 
 
+class Gone(NamedTuple):
+    """All that a worker had; `None` for all workers."""
+
+    blame: Blame
+    worker: int | None
+
+
 def nothing_lost(_block: int) -> Loss | None:
     """Nobody has told of evictions."""
     return None
@@ -32,7 +39,8 @@ class Facts:
     Of its leading full blocks somebody had asked for `known_blocks` when it was sent; then its worker had
     `here_gpu_blocks` on the GPU and `here_blocks` in any tier, as its events said, and the others `elsewhere`.
     `lost` tells of one that somebody had asked for, by its place, what became of it. The nearest earlier prompt begins
-    with the same `shared_tokens` and, where there is a `divergence`, had others from there to `differs_until`.
+    with the same `shared_tokens` and, where there is a `divergence`, had others from there to `differs_until`. `gone`
+    is what took all since then that its worker had; `None`: nothing did.
     """
 
     prompt_tokens: int
@@ -45,6 +53,7 @@ class Facts:
     here_blocks: int = 0
     elsewhere: Mapping[int, int] = field(default_factory=dict)
     lost: Callable[[int], Loss | None] = nothing_lost
+    gone: Gone | None = None
     shared_tokens: int = 0
     differs_until: int = 0
     divergence: Divergence | None = None
@@ -129,7 +138,9 @@ def _cause_of(facts: Facts, block: int, before: _Cause | None) -> _Cause:
         return _TIER_FAILED if block >= facts.here_gpu_blocks else _GONE
     if loss is not None:
         return _lost(facts, loss)
-    return before if before is not None and before.reason in _HEREDITARY else _GONE
+    if before is not None and before.reason in _HEREDITARY:
+        return before
+    return _GONE if facts.gone is None else _Cause(Reason.EVICTED, *facts.gone)
 
 
 def _lost(facts: Facts, loss: Loss) -> _Cause:

@@ -30,7 +30,9 @@ def words(token_ids: Sequence[int]) -> str:
 
 def prompt(tokens: Sequence[int], request: str = "r", tools: tuple[str, ...] = ("Read", "Write")) -> PastPrompt:
     hashes = np.zeros(0, np.uint64)
-    return PastPrompt(1, request, "s", None, np.array(tokens, np.uint32), hashes, len(tokens), 80, tools)
+    return PastPrompt(
+        1, request, "s", None, np.array(tokens, np.uint32), hashes, len(tokens), head_tokens=80, tool_names=tools
+    )
 
 
 def changed(token: int) -> list[int]:

@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 
 from appliance.cache.explain import unexplained_tokens
-from appliance.cache.ledger import Reason, Source, TokenRange
+from appliance.cache.ledger import Emptied, Reason, Source, TokenRange
 from appliance.cache.region import Region
 from appliance.conversation import Conversation, Hints, Identity, Message, Role, Text
 from appliance.engine.retention.eviction import Eviction
@@ -220,6 +220,22 @@ async def test_a_session_goes_on_after_a_restart_and_what_it_had_is_gone() -> No
         record = await held.ask("hello world", "s")
         assert (record.turn, held.recorded.sessions()[-1].first_seen_at) == (7, 50.0)
         assert told(record) == [(0, 8, "evicted"), (8, 10, "first_request"), (10, 11, "below_block_boundary")]
+        blame = record.ranges[0].blame
+        assert blame is not None
+        assert (blame.rule, blame.at, held.book.misses.unexplained) == ("box ended", 100.0, 0)
+
+
+async def test_what_a_worker_had_before_it_ended_is_gone_with_it() -> None:
+    async with booked(answer(), answer(), answer()) as held:
+        await held.ask("hello world", "s")
+        held.now += 1
+        held.book.emptied(0, Emptied.WORKER_ENDED)
+        held.now += 1
+        lost = (await held.ask("hello world", "s")).ranges[0]
+        assert lost.blame is not None
+        assert (lost.tokens, lost.blame.rule, lost.blame.at, lost.worker) == (10, "worker ended", 101.0, 0)
+        again = (await held.ask("hello world", "s")).ranges[0]
+        assert (again.reason, again.blame) == (Reason.EVICTED, None)
 
 
 async def test_those_who_watch_are_told_before_anything_is_explained() -> None:

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from appliance.cache.explain import Facts, Loss, explain, unexplained_tokens
+from appliance.cache.explain import Facts, Gone, Loss, explain, nothing_lost, unexplained_tokens
 from appliance.cache.ledger import Blame, Divergence, Reason, Source, TokenRange
 from tests.examples import examples
 
@@ -84,6 +85,16 @@ def test_a_known_block_that_nobody_told_of_is_evicted_by_nobody() -> None:
     assert unexplained_tokens(explain(facts)) == 12
 
 
+def test_what_went_with_a_whole_worker_says_so_where_nothing_else_was_told() -> None:
+    gone = Gone(Blame(None, None, "worker ended", 0, 9.0, 0.0), 1)
+    facts = Facts(22, 4, (), 0, known_blocks=4, lost={0: loss()}.get, gone=gone)
+    told = explain(facts)[0]
+    assert (told.end, told.blame and told.blame.rule, told.worker) == (16, "rule:1", None)
+    told = explain(replace(facts, lost=nothing_lost))[0]
+    assert (told.end, told.blame, told.worker) == (16, gone.blame, 1)
+    assert unexplained_tokens(explain(replace(facts, lost=nothing_lost))) == 0
+
+
 def test_an_expired_claim_is_told_apart() -> None:
     facts = Facts(22, 4, (), 0, known_blocks=2, lost={0: loss(expired=True), 1: loss()}.get)
     assert reasons(facts)[:2] == [(0, 4, "expired"), (4, 8, "evicted")]
@@ -151,6 +162,7 @@ def facts_of(draw: st.DrawFn) -> Facts:
         here_blocks=here,
         elsewhere=draw(st.dictionaries(st.integers(1, 3), blocks)),
         lost=draw(st.dictionaries(blocks, losses)).get,
+        gone=draw(st.sampled_from([None, Gone(Blame(None, None, "worker ended", 0, 3.0, 0.0), 1)])),
         shared_tokens=shared,
         differs_until=draw(st.integers(0, prompt_tokens)),
         divergence=draw(st.sampled_from([None, Divergence(shared, None)])),
@@ -178,7 +190,8 @@ def told_of(facts: Facts, block: int) -> tuple[str, object] | None:
             return "preempted", lost.blame
         return ("expired" if lost.is_expired else "evicted"), lost.blame
     before = told_of(facts, block - 1) if block > first else None
-    return before if before is not None and before[0] in ("evicted", "expired", "preempted") else ("evicted", None)
+    is_hereditary = before is not None and before[0] in ("evicted", "expired", "preempted")
+    return before if is_hereditary else ("evicted", None if facts.gone is None else facts.gone.blame)
 
 
 def told_of_token(facts: Facts, token: int) -> tuple[str, object]:
@@ -212,7 +225,7 @@ def test_ranges_say_of_each_token_what_the_definitions_say(facts: Facts) -> None
     for (_, one), (_, fact) in zip(told, wanted, strict=True):
         if isinstance(fact, Blame):
             assert one.blame is not None
-            assert one.blame.request == fact.request
+            assert (one.blame.request, one.blame.rule) == (fact.request, fact.rule)
         else:
             assert (one.worker, one.blame) == (fact, None)
     assert sum(one.divergence is not None for one in ranges) == any(one.reason is Reason.DIVERGED for one in ranges)
