@@ -123,7 +123,7 @@ def assemble(settings: Settings, model: Model, workshop: Workshop, box: RunningB
     stabiliser = Stabiliser(select_rules(settings.stabiliser.rules))
     reading = Reading(workshop.renderer, AnswerParser, stabiliser)
     retention = _retention(settings, workshop.keeps_thinking, router.paces, box)
-    arena = _host_arena(workshop.arena, fleet, index, retention)
+    arena = _host_arena(workshop, fleet, index, retention)
     card = ModelCard(model.served_name, workshop.renderer.context_tokens, model.created)
     fleet.on_phase = lambda member: box.events.emit(_worker_changed(member))
     pipeline = Pipeline(card, reading, router, fleet, box.accounts, retention, _limits(settings.router))
@@ -151,6 +151,7 @@ def _book(
     is_cacheable = bool(workshop.workers[0].config.cache_config.enable_prefix_caching)
     comparison = Comparison(workshop.renderer.text_of, RecordText(record_text))
     explainer = Explainer(workshop.block_tokens, comparison, lost, is_cacheable=is_cacheable)
+    explainer.seen.warm_up()
     book = RequestBook(explainer, recorder, hears_evictions=retention is not None)
     if retention is not None:
         book.plan_of = partial(_plan_of, retention)
@@ -179,15 +180,12 @@ def _worker_changed(member: Member) -> WorkerChanged:
     return WorkerChanged(member.id, member.phase.value, member.budget.total, member.last_error)
 
 
-def _host_arena(
-    place: ArenaPlace | None, fleet: Fleet, index: PrefixIndex, retention: Retention | None
-) -> HostArena | None:
-    if place is None:
+def _host_arena(workshop: Workshop, fleet: Fleet, index: PrefixIndex, retention: Retention | None) -> HostArena | None:
+    if workshop.arena is None:
         return None
-    mirrors = [member.mirror for member in fleet.members.values()]
-    return HostArena(
-        place, SharedTier(index, Tier.HOST, mirrors), retention.forecast if retention is not None else None
-    )
+    tier = SharedTier(index, Tier.HOST, [member.mirror for member in fleet.members.values()])
+    forecast = retention.forecast if retention is not None else None
+    return HostArena(workshop.arena, tier, forecast, is_pinned=any(worker.plan.gpus for worker in workshop.workers))
 
 
 def _disk_tier(settings: CacheSettings, workshop: Workshop, arena: HostArena | None) -> DiskTier | None:

@@ -40,6 +40,7 @@ from appliance.event_bus import EventBus
 from appliance.eviction_log import Evicted, EvictionLog, cause_of
 from appliance.generation import ModelCard
 from appliance.hint_desk import HintDesk
+from appliance.history_desk import HistoryDesk
 from appliance.loop_lag import LoopLag
 from appliance.metrics import Metrics
 from appliance.pipeline import Pipeline
@@ -48,6 +49,7 @@ from appliance.policy_desk import PolicyDesk
 from appliance.prepared_request import PreparedRequest
 from appliance.records import NoRecorder, Recorder
 from appliance.request_book import RequestBook
+from appliance.request_desk import RequestDesk
 from appliance.router.history import Totals
 from appliance.routing_desk import RoutingDesk
 
@@ -163,6 +165,12 @@ class RunningBox:
             raise NotReady("The box is starting.")
         return CacheDesk(fleet, pipeline.router.block_tokens, pipeline.retention, self._arena, self._disk)
 
+    def requests(self) -> RequestDesk:
+        pipeline = self._opened()
+        database = None if self.chronicle is None else self.chronicle.database
+        rules, has_host_tier = pipeline.stabiliser.rules, self._arena is not None
+        return RequestDesk(pipeline, rules, has_host_tier=has_host_tier, database=database)
+
     def hints(self) -> HintDesk:
         pipeline, caretaker = self._opened(), self._care()
         if self._fleet is None:
@@ -172,6 +180,12 @@ class RunningBox:
     def actions(self, limit: int) -> Actions:
         newest = self.audit.newest(limit)
         return Actions([ActionView(*(getattr(one, name) for name in ACTION_FIELDS)) for one in newest])
+
+    def history(self) -> HistoryDesk:
+        if self.chronicle is None:
+            raise NotReady("this box remembers nothing")
+        retention = None if self._pipeline is None else self._pipeline.retention
+        return HistoryDesk(self.chronicle.database, retention)
 
     def evictions(self, since: int | None, limit: int) -> EvictionPage:
         found = self.accounts.evictions.remembered(since, limit)

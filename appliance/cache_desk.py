@@ -9,6 +9,7 @@ from appliance.api.cache_views import (
     CacheView,
     Flushed,
     Flushes,
+    Resized,
     SessionCache,
     SessionCaches,
     TierName,
@@ -84,15 +85,38 @@ class CacheDesk:
     async def flush(self, tier: TierName, worker: int | None) -> Flushes:
         """Drop all that nobody is using. Raises `InvalidRequest` for a tier or a worker that is not there."""
         if tier == "host":
-            if self._arena is None:
-                raise InvalidRequest("this box has no host tier: cache.host.bytes is 0", param="tier")
-            return Flushes([Flushed("host", None, self._arena.flush())])
+            return Flushes([Flushed("host", None, self._host().flush())])
         if tier == "disk":
-            if self._disk is None or not self._disk.has_disk:
-                raise InvalidRequest("this box has no disk tier: cache.disk.bytes is 0", param="tier")
-            counted = await self._disk.flush()
+            counted = await self._slab().flush()
             return Flushes([Flushed("disk", None, counted.blocks if counted else 0, None if counted else NO_KEEPER)])
         return Flushes(list(await asyncio.gather(*(_flushed(member) for member in self._chosen(worker)))))
+
+    async def resize(self, tier: TierName, num_bytes: int) -> Resized:
+        """While it is in use. Raises `InvalidRequest` for a tier that is not there, or has one size for good."""
+        if tier == "host":
+            arena = self._host()
+            error = await arena.resize(num_bytes)
+            rows = arena.stats.rows if arena.stats is not None else 0
+            return Resized("host", rows, rows * arena.row_bytes, error)
+        if tier == "disk":
+            disk = self._slab()
+            error = await disk.resize(num_bytes)
+            told = disk.on_disk
+            rows, row_bytes = (told.slab.rows, told.counts.row_bytes) if told is not None else (0, 0)
+            return Resized("disk", rows, rows * row_bytes, error)
+        raise InvalidRequest(
+            "an engine takes its memory when it starts: set cache.gpu.bytes and start the box again", param="tier"
+        )
+
+    def _host(self) -> HostArena:
+        if self._arena is None:
+            raise InvalidRequest("this box has no host tier: cache.host.bytes is 0", param="tier")
+        return self._arena
+
+    def _slab(self) -> DiskTier:
+        if self._disk is None or not self._disk.has_disk:
+            raise InvalidRequest("this box has no disk tier: cache.disk.bytes is 0", param="tier")
+        return self._disk
 
     def _chosen(self, worker: int | None) -> list[Member]:
         members = self._fleet.members

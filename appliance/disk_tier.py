@@ -8,19 +8,23 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import shutil
 import sys
 import time
-from typing import Final
+from pathlib import Path
+from typing import Final, NamedTuple
 
 import msgspec
 
 from appliance.cache.arena.tables import Keys
 from appliance.cache.prompt_read import Brought
+from appliance.cache.slab.layout import Shape
 from appliance.host_arena import HostArena
 from appliance.keeper.remote.breaker import State
 from appliance.keeper.wire import (
     MAX_FRAME,
     Counted,
+    DiskPlace,
     DiskStats,
     Flush,
     KeeperSettings,
@@ -35,6 +39,7 @@ from appliance.keeper.wire import (
 )
 from appliance.recall_pace import RecallPace
 from appliance.restarts import RestartBudget
+from appliance.units import format_bytes
 
 RECALL_SECONDS: Final = 1.0
 """So long a request waits for the disk at least; longer only while computing would take longer still. What comes later
@@ -46,11 +51,24 @@ MAX_OVERDUE: Final = 4
 UPKEEP_SECONDS: Final = 3600.0
 """A slab of terabytes is read at the speed of its disk."""
 STOP_SECONDS: Final = 5.0
+RESIZE_SECONDS: Final = 600.0
+"""The headers of a slab of terabytes are read meanwhile."""
 PROGRESS_SECONDS: Final = 2.0
 _KEY_BYTES: Final = 32
 _MAX_KEYS: Final = MAX_FRAME // 2 // _KEY_BYTES
 
 log = logging.getLogger("dynamo_box.disk_tier")
+
+
+class _Resize(NamedTuple):
+    """What the keeper was told before, and whether one has opened the slab in its new size."""
+
+    before: KeeperSettings
+    is_open: asyncio.Future[bool]
+
+    def tell(self, *, is_open: bool) -> None:
+        if not self.is_open.done():
+            self.is_open.set_result(is_open)
 
 
 class DiskTier:
@@ -72,6 +90,7 @@ class DiskTier:
         self._began: dict[int, float] = {}
         """Of those that wait or are overdue."""
         self._counting: dict[int, asyncio.Future[Counted | None]] = {}
+        self._resize: _Resize | None = None
         self._next = 0
         self._next_progress = 0.0
         self._task: asyncio.Task[None] | None = None
@@ -154,6 +173,32 @@ class DiskTier:
         """Drop every block; `None` as for `verify`."""
         return await self._count(Flush)
 
+    async def resize(self, num_bytes: int) -> str | None:
+        """Have the slab made larger or smaller: the keeper ends, and the next one opens it so; requests do without the
+        disk meanwhile. Why it was not done, if it was not: it then has its old size.
+
+        Of a smaller slab the blocks in the part that is cut off are gone, whatever they were worth.
+        """
+        old, told = self._settings, self.on_disk
+        if old.disk is None or told is None or self._process is None:
+            return "its keeper is not there"
+        if self._resize is not None:
+            return "it is being resized already"
+        if problem := _lack_of_room(old.disk, num_bytes, told.counts.row_bytes):
+            return problem
+        self._settings = msgspec.structs.replace(old, disk=msgspec.structs.replace(old.disk, num_bytes=num_bytes))
+        self._resize = _Resize(old, asyncio.get_running_loop().create_future())
+        try:
+            if self._process.stdin is not None:
+                self._process.stdin.close()
+            async with asyncio.timeout(RESIZE_SECONDS):
+                is_open = await self._resize.is_open
+        except TimeoutError:
+            return f"the keeper has not opened it within {RESIZE_SECONDS:g} s; it goes on trying"
+        finally:
+            self._resize = None
+        return None if is_open else "the keeper could not open it so, see the log; it has its old size"
+
     async def _count(self, ask: type[Verify | Flush]) -> Counted | None:
         number, self._next = self._next, self._next + 1
         answer: asyncio.Future[Counted | None] = asyncio.get_running_loop().create_future()
@@ -198,6 +243,8 @@ class DiskTier:
                 await self._live()
             except OSError as error:
                 log.warning("the keeper cannot be started: %s", error)
+            if self._resize is not None:
+                continue
             delay = self.restarts.take()
             if delay is None:
                 log.error("the keeper ended too often; the disk tier is off until the box starts again")
@@ -207,12 +254,16 @@ class DiskTier:
 
     async def _live(self) -> None:
         """One keeper's life."""
+        resize = self._resize
         process = self._process = await self._started()
         try:
             self._say(self._settings)
             while process.stdout is not None and (told := await read_frame(process.stdout, Told)) is not None:
                 self._hear(told)
         finally:
+            if resize is not None and self.stats is None:
+                self._settings = resize.before
+                resize.tell(is_open=False)
             self._process = self.stats = None
             for number in [*self._waiting, *self._overdue]:
                 self._end(number)
@@ -256,6 +307,8 @@ class DiskTier:
             case KeeperStats():
                 if self.stats is None:
                     _report(told, self.remote_url)
+                    if self._resize is not None:
+                        self._resize.tell(is_open=True)
                 self.stats = told
 
 
@@ -264,6 +317,16 @@ def _report(stats: KeeperStats, url: str | None) -> None:
         log.info("%s; %d blocks in it", disk.counts.opened, disk.slab.used)
     if url is not None:
         log.info("the remote store is %s", url)
+
+
+def _lack_of_room(place: DiskPlace, num_bytes: int, row_bytes: int) -> str | None:
+    if not Shape.rows_in(num_bytes, row_bytes):
+        return f"{format_bytes(num_bytes)} have no room for a block of {format_bytes(row_bytes)}"
+    more = num_bytes - place.num_bytes
+    free = shutil.disk_usage(Path(place.path).parent).free
+    if more > free:
+        return f"{format_bytes(more)} more are wanted, and {place.path} has {format_bytes(free)} free beside it"
+    return None
 
 
 async def _ended(process: asyncio.subprocess.Process) -> None:

@@ -27,7 +27,7 @@ MOST_PENDING: Final = 1024
 """Requests that have ended and wait to be explained; what comes on top is explained with what is known by then."""
 MOST_AT_ONCE: Final = 32
 PATIENCE_SECONDS: Final = 3.0
-"""How long a request that has ended waits for what its engine has evicted, which is asked for once a second."""
+"""How long a request that has ended waits for what engines have evicted, which they are asked once a second."""
 
 log = logging.getLogger(__name__)
 
@@ -79,7 +79,7 @@ class _Ended:
 
 class RequestBook:
     """The newest `most` records; each goes to the `recorder` too. A request is explained a moment after it has ended:
-    when its engine has told what it has evicted meanwhile (`heard`), where one does (`hears_evictions`).
+    when the engines have told what they have evicted meanwhile (`heard`), where they do (`hears_evictions`).
 
     `on_ended` is called with each entry in the loop, before it is explained. `clock` tells seconds since 1970.
     """
@@ -230,7 +230,10 @@ class RequestBook:
         read_at, sent = ended.entry.read_at, ended.entry.sent
         if not self._hears_evictions or read_at is None or sent is None or len(self._pending) > MOST_PENDING:
             return True
-        return self._heard_at.get(sent.decision.worker, 0.0) >= read_at or self._clock() >= ended.at + PATIENCE_SECONDS
+        # Of all workers: what its own has not, another may have had and lost.
+        workers = (prospect.worker for prospect, _ in sent.decision.candidates)
+        is_heard = all(self._heard_at.get(worker, 0.0) >= read_at for worker in workers)
+        return is_heard or self._clock() >= ended.at + PATIENCE_SECONDS
 
     def _try_again(self) -> None:
         self._retry = None

@@ -274,7 +274,7 @@ def _chronicle(settings: StateSettings, folders: Folders) -> Chronicle:
     from appliance.state.keeping import SECONDS_A_DAY, Keeping
 
     keeping = Keeping(settings.keep_days * SECONDS_A_DAY, settings.max_bytes)
-    return Chronicle(Database(settings.path or folders.data / "state.db", keeping))
+    return Chronicle(Database(folders.state_file(settings.path), keeping))
 
 
 def keep_what_stands() -> None:

@@ -80,3 +80,12 @@ class Flushed(Struct, frozen=True):
 
 class Flushes(Struct, frozen=True):
     flushed: list[Flushed]
+
+
+class Resized(Struct, frozen=True):
+    """The tier as it is now. `error` says what is not as it was asked for, and what would help."""
+
+    tier: Literal["host", "disk"]
+    blocks: int
+    bytes: int
+    error: str | None = None

@@ -99,9 +99,12 @@ def _pieces(facts: Facts, start: int) -> Iterator[_Piece]:
         return
     block_tokens = facts.block_tokens
     last_block = max(facts.prompt_tokens - 1, 0) // block_tokens
+    holder = max(facts.elsewhere, key=lambda worker: (facts.elsewhere[worker], -worker), default=None)
+    elsewhere = 0 if holder is None else facts.elsewhere[holder]
+    routed = _Cause(Reason.ROUTED_ELSEWHERE, worker=holder)
     cause: _Cause | None = None
     for block in range(start // block_tokens, last_block):
-        cause = _cause_of(facts, block, cause)
+        cause = routed if facts.here_blocks <= block < elsewhere else _cause_of(facts, block, cause)
         end = (block + 1) * block_tokens
         if cause is None:
             yield from _unknown_pieces(facts, max(start, block * block_tokens), end)
@@ -111,15 +114,13 @@ def _pieces(facts: Facts, start: int) -> Iterator[_Piece]:
 
 
 def _cause_of(facts: Facts, block: int, before: _Cause | None) -> _Cause | None:
-    """Of a block somebody has had; `None` for one that nobody had. `before` is that of the missing block before it."""
+    """Of a block that no other worker has; `None` for one that nobody had. `before` is that of the missing block before
+    it."""
     loss = facts.lost(block)
     if block < facts.here_blocks:
         if loss is not None and loss.worker == facts.worker and loss.blame.at >= facts.sent_at:
             return _lost(facts, loss)
         return _TIER_FAILED if block >= facts.here_gpu_blocks else _GONE
-    holder = max(facts.elsewhere, key=lambda worker: (facts.elsewhere[worker], -worker), default=None)
-    if holder is not None and block < facts.elsewhere[holder]:
-        return _Cause(Reason.ROUTED_ELSEWHERE, worker=holder)
     if loss is not None:
         return _lost(facts, loss)
     if block >= facts.known_blocks:

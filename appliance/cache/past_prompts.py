@@ -144,8 +144,8 @@ def shared_tokens(one: PastPrompt, other: PastPrompt, block_tokens: int) -> int:
     if differs.size:
         return int(start + differs[0])
     # Two blocks of the same tokens differ by something else: a salt, a picture.
-    is_other_block = low < min(one.hashes.size, other.hashes.size)
-    return start if is_other_block else int(end)
+    is_whole = end - start == block_tokens and low < min(one.hashes.size, other.hashes.size)
+    return int(start if is_whole else end)
 
 
 def is_alike(one: PastPrompt, other: PastPrompt, shared: int) -> bool:

@@ -21,7 +21,7 @@ def run(options: argparse.Namespace) -> int:
         return cache_warm.run(options)
     context = read_context(options)
     context.running()
-    actions = {"stats": _stats, "ls": _ls, "verify": _verify, "flush": _flush}
+    actions = {"stats": _stats, "ls": _ls, "verify": _verify, "flush": _flush, "resize": _resize}
     return actions[options.action](context.control, options)
 
 
@@ -75,6 +75,13 @@ def _flush(control: Control, options: argparse.Namespace) -> int:
     rows = [(_name(one), one["error"] or f"{one['blocks']:,} blocks dropped") for one in told["flushed"]]
     _show(told, options, columns(rows))
     return EXIT_ERROR if any(one["error"] for one in told["flushed"]) else 0
+
+
+def _resize(control: Control, options: argparse.Namespace) -> int:
+    told = control.post("/box/v1/cache/resize", {"tier": options.tier, "bytes": options.size}, PATIENCE_SECONDS)
+    lines = [f"{told['tier']}  {told['blocks']:,} blocks, {told['bytes'] / 2**30:.2f} GiB"]
+    _show(told, options, [*lines, *filter(None, [told["error"]])])
+    return EXIT_ERROR if told["error"] else 0
 
 
 def _show(told: Any, options: argparse.Namespace, lines: list[str]) -> None:

@@ -111,7 +111,14 @@ def _blame(row: RangeRow) -> Blame | None:
 def _divergence(row: RangeRow) -> Divergence | None:
     if row.divergence_token is None:
         return None
-    return Divergence(row.divergence_token, row.divergence_place, row.divergence_before, row.divergence_now)
+    return Divergence(
+        row.divergence_token,
+        row.divergence_place,
+        row.divergence_before,
+        row.divergence_now,
+        row.divergence_against,
+        row.divergence_rule,
+    )
 
 
 def session_row(record: SessionRecord) -> Row:

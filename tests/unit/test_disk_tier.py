@@ -18,6 +18,7 @@ from appliance.cache.arena.index import ArenaIndex
 from appliance.cache.arena.place import ArenaPlace
 from appliance.cache.arena.tables import mapped
 from appliance.cache.ledger import Source, TokenRange
+from appliance.cache.slab.layout import Shape
 from appliance.disk_tier import DiskTier
 from appliance.host_arena import HostArena
 from appliance.keeper.wire import Counted, DiskPlace, KeeperSettings, RemotePlace
@@ -51,6 +52,11 @@ class Box:
     async def holds(self, count: int) -> None:
         async with asyncio.timeout(SECONDS):
             while (disk := self.disk.on_disk) is None or disk.slab.used < count or disk.writing.queued:
+                await asyncio.sleep(0.01)
+
+    async def gone_and_back(self) -> None:
+        async with asyncio.timeout(SECONDS):
+            while self.disk.stats is None:
                 await asyncio.sleep(0.01)
 
     async def gone(self) -> None:
@@ -169,6 +175,46 @@ async def test_who_waits_when_the_keeper_dies_goes_on_at_once_and_the_next_keepe
     assert box.disk.restarts.total == 1
     await box.disk.recall(keys(1))
     assert box.contents(1) == [1]
+
+
+async def test_a_slab_is_made_larger_and_smaller_while_the_box_runs(box: Box) -> None:
+    box.store(1, 2, 3)
+    await box.holds(3)
+    before = box.disk.on_disk
+    assert before is not None
+    assert await box.disk.resize(2**19) is None
+    after = box.disk.on_disk
+    assert after is not None
+    assert after.slab.rows == Shape.rows_in(2**19, ROW_BYTES) < before.slab.rows
+    assert after.slab.used == 3
+    assert await box.disk.resize(2**21) is None
+    assert box.disk.restarts.total == 0, "nothing has gone wrong"
+    box.store(*range(10, 18))
+    await box.holds(11)
+    await box.disk.recall(keys(1, 2, 3))
+    assert box.contents(1, 2, 3) == [1, 2, 3]
+
+
+async def test_a_slab_for_which_there_is_no_room_keeps_its_size(box: Box, tmp_path: Path) -> None:
+    await box.holds(0)
+    pid = box.disk.pid
+    assert "no room for a block" in (await box.disk.resize(5000) or "")
+    assert "free beside it" in (await box.disk.resize(2**60) or "")
+    assert box.disk.pid == pid
+
+
+async def test_a_keeper_that_cannot_open_the_new_size_goes_on_with_the_old_one(
+    box: Box, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await box.holds(0)
+    before = box.disk.on_disk
+    monkeypatch.setattr(module, "_lack_of_room", lambda *_: None)
+    assert "old size" in (await box.disk.resize(5000) or "")
+    await box.gone_and_back()
+    after = box.disk.on_disk
+    assert before is not None
+    assert after is not None
+    assert after.slab.rows == before.slab.rows
 
 
 async def test_operators_are_told_what_was_checked_and_what_was_dropped(box: Box) -> None:

@@ -40,6 +40,7 @@ from appliance.cache.arena.tables import (
     REAPED_LEASES,
     REAPED_ROWS,
     REBUILDS,
+    RETIRED,
     STATE,
     STORED,
     WRITER,
@@ -54,7 +55,7 @@ from appliance.cache.arena.tables import (
     tables_in,
 )
 from appliance.cache.errors import CacheError, IntegrityError, LayoutMismatch
-from appliance.cache.eviction import NO_BLOCK, NO_RULE, EvictionCore
+from appliance.cache.eviction import NO_BLOCK, NO_RULE, EvictionCore, Shares
 
 ANONYMOUS: Final = 0
 """The slot of what no session is named for."""
@@ -259,6 +260,29 @@ class ArenaIndex:
             self._core.release(rows, now_ms)
         return len(dropped)
 
+    def retire(self, count: int) -> Numbers:
+        """Take so many rows out of use, those that would go next, as far as nobody holds them; which. What they held is
+        gone."""
+        with self._change():
+            victims = self._core.take_columns(min(count, self._core.num_candidates), _now_ms())
+            rows: Numbers = victims[0]
+            kernels.evict(self._tables, rows[victims[1] != 0])
+            self._tables.rows[rows, STATE] = RETIRED
+            self._keep_shares()
+        return rows
+
+    def reinstate(self, rows: Numbers) -> None:
+        """These retired rows are in use again."""
+        with self._change():
+            self._tables.rows[rows, STATE] = EMPTY
+            self._core.release(rows, _now_ms())
+            self._keep_shares()
+
+    def retired(self) -> Numbers:
+        """The rows that are out of use."""
+        rows: Numbers = np.flatnonzero(self._tables.rows[:, STATE] == RETIRED)
+        return rows
+
     @property
     def namespace(self) -> bytes:
         """What this box's engines mix into their keys; zeros until one has said so."""
@@ -299,9 +323,10 @@ class ArenaIndex:
     @property
     def stats(self) -> ArenaStats:
         header, states = self._header, self._tables.rows[:, STATE]
-        held = self.geometry.num_rows - self._core.num_candidates
+        num_rows = self.geometry.num_rows - int((states == RETIRED).sum())
+        held = num_rows - self._core.num_candidates
         counted = (int(header[one]) for one in (STORED, EVICTED, DROPPED_STORES, REAPED_ROWS, REAPED_LEASES, REBUILDS))
-        return ArenaStats(self.geometry.num_rows, int((states == READY).sum()), held, *counted)
+        return ArenaStats(num_rows, int((states == READY).sum()), held, *counted)
 
     def check_integrity(self) -> None:
         """Raises `IntegrityError`. Takes the lock, and time linear in the rows."""
@@ -313,6 +338,11 @@ class ArenaIndex:
         """This process is in the arena no more; what it holds is its owner's as long as another process of it lives."""
         self._owners.leave()
         self._lock.close()
+
+    def _keep_shares(self) -> None:
+        """Of the rows in use."""
+        used, whole = 1 - len(self.retired()) / self.geometry.num_rows, Shares()
+        self._core.set_shares(Shares(used * whole.session, used * whole.total))
 
     def _change(self) -> AbstractContextManager[None]:
         return self._lock.changing(self._header, self._mend)
@@ -375,11 +405,11 @@ class ArenaIndex:
         kernels.enter_all(t)
         states = t.rows[:, STATE]
         t.leases[states == EMPTY] = 0
-        t.leases[states == QUARANTINED] = 0
+        t.leases[_is_out_of_reach(states)] = 0
         is_written = np.flatnonzero(states == WRITING)
         t.leases[is_written] = 0
         t.leases[is_written, t.rows[is_written, WRITER]] = 1
-        holders = t.leases.sum(axis=1) + (states == QUARANTINED)
+        holders = t.leases.sum(axis=1) + _is_out_of_reach(states)
         self._core.restore(states == READY, holders, _now_ms())
         self._header[REBUILDS] += 1
         self._header[BUSY] = 0
@@ -389,8 +419,14 @@ class ArenaIndex:
         lost = kernels.first_lost(t)
         if lost != MISS:
             raise IntegrityError(f"arena: row {lost}, in state {states[lost]}, and the table disagree")
-        holders = t.leases.sum(axis=1) + (states == QUARANTINED)
+        holders = t.leases.sum(axis=1) + _is_out_of_reach(states)
         self._core.check_facts(states == READY, holders)
+
+
+def _is_out_of_reach(states: Numbers) -> NDArray[np.bool_]:
+    """Rows that stay held although nobody has a lease on them."""
+    is_out: NDArray[np.bool_] = (states == QUARANTINED) | (states == RETIRED)
+    return is_out
 
 
 def _found_or_made(place: ArenaPlace, wanted: Geometry | None) -> Geometry:

@@ -24,8 +24,9 @@ Keys = NDArray[np.uint64]
 """A row of four words a key: 32 bytes that stand for a block, its prefix and everything that makes its bytes differ."""
 Numbers = NDArray[np.int64]
 
-EMPTY, WRITING, READY, QUARANTINED = range(4)
-"""States of a row. A quarantined one may still be written by a process that was told to stop."""
+EMPTY, WRITING, READY, QUARANTINED, RETIRED = range(5)
+"""States of a row. A quarantined one may still be written by a process that was told to stop; a retired one is out of
+use until it is reinstated."""
 STATE, WRITER, CHECK, FREE_AT_MS = range(4)
 """Columns of `rows`: WRITER and FREE_AT_MS mean something to WRITING and QUARANTINED rows only, CHECK tells whether the
 key was written whole."""

@@ -31,6 +31,10 @@ def holding(place: Place, **answers: Any) -> Iterator[list[Any]]:
         sent.append(body)
         return {"flushed": [{"tier": "gpu", "worker": 1, "blocks": 640, "error": answers.get("refusal")}]}
 
+    def resize(body: Any) -> Any:
+        sent.append(body)
+        return {"tier": "host", "blocks": 512, "bytes": 2**29, "error": answers.get("refusal")}
+
     error = answers.get("error")
     cache = {
         "/box/v1/cache": {"block_tokens": 32, "tiers": [GPU, HOST]},
@@ -40,6 +44,7 @@ def holding(place: Place, **answers: Any) -> Iterator[list[Any]]:
             "checks": [GPU | {"error": error}, HOST | {"error": None}],
         },
         "POST /box/v1/cache/flush": flush,
+        "POST /box/v1/cache/resize": resize,
     }
     with running_box(place.runtime, documents() | cache):
         yield sent
@@ -77,6 +82,23 @@ def test_flush_sends_the_tier_and_the_worker_and_tells_what_was_dropped(place: P
         assert sent == [{"tier": "gpu", "worker": 1}]
     with holding(place, refusal="requests run there"):
         assert place.command("cache", "flush", "gpu").code == EXIT_ERROR
+
+
+def test_resize_sends_tier_and_size_and_tells_what_the_tier_is_now(place: Place) -> None:
+    with holding(place) as sent:
+        answer = place.command("cache", "resize", "host", "512MiB")
+        assert (answer.code, answer.out) == (0, "host  512 blocks, 0.50 GiB\n")
+        assert sent == [{"tier": "host", "bytes": 2**29}]
+        assert place.command("cache", "resize", "host", "512MiB", "--json").json["blocks"] == 512
+    with holding(place, refusal="it cannot be larger"):
+        answer = place.command("cache", "resize", "host", "1TiB")
+        assert (answer.code, answer.out.splitlines()[1]) == (EXIT_ERROR, "it cannot be larger")
+
+
+def test_a_size_that_is_none_is_refused(place: Place) -> None:
+    with pytest.raises(SystemExit, match=str(EXIT_USAGE)):
+        place.command("cache", "resize", "host", "large")
+    assert "'large' is not" in place.capture.readouterr().err
 
 
 def test_an_unknown_tier_is_refused_with_the_nearest_one(place: Place) -> None:

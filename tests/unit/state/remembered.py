@@ -20,7 +20,9 @@ from appliance.records import (
 RANGES = (
     TokenRange(0, 64, Source.GPU),
     TokenRange(64, 96, Source.RECOMPUTED, Reason.EVICTED, Blame("s2", "r2", "coding-agent:3", 35, 90.0, 4.5)),
-    TokenRange(96, 100, Source.RECOMPUTED, Reason.DIVERGED, divergence=Divergence(96, "system", "old", "new")),
+    TokenRange(
+        96, 100, Source.RECOMPUTED, Reason.DIVERGED, divergence=Divergence(96, "system", "old", "new", "r0", "dates")
+    ),
 )
 
 
