@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from appliance.api.eviction_page import EvictedBlock
     from appliance.api.hint_views import HintView
     from appliance.api.policy_views import PolicyBody, PolicyVersionView
+    from appliance.api.request_views import RequestView
     from appliance.api.routing_views import Routing
     from appliance.api.views import BoxStatus
     from appliance.tui.event_feed import ToldEvent
@@ -28,6 +29,7 @@ class Feed(StrEnum):
     POLICY = "policy"
     VERSIONS = "versions"
     HINTS = "hints"
+    REQUESTS = "requests"
     EVENTS = "events"
 
 
@@ -48,6 +50,7 @@ class Frame:
     policy: PolicyBody | None = None
     versions: tuple[PolicyVersionView, ...] | None = None
     hints: tuple[HintView, ...] | None = None
+    requests: tuple[RequestView, ...] | None = None
     events: tuple[ToldEvent, ...] | None = None
     """Those that this console has heard, the oldest first."""
     missed_evictions: int = 0

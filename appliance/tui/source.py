@@ -15,6 +15,7 @@ from appliance.api.cache_views import CacheView, SessionCaches
 from appliance.api.eviction_page import EvictedBlock, EvictionPage
 from appliance.api.hint_views import Hints
 from appliance.api.policy_views import PolicyBody, PolicyHistory
+from appliance.api.request_views import RequestList
 from appliance.api.routing_views import Routing
 from appliance.api.views import BoxStatus
 from appliance.tui.event_feed import EventFeed
@@ -24,6 +25,7 @@ from appliance.tui.machine import Machine
 
 LISTED_SESSIONS: Final = 500
 LISTED_DECISIONS: Final = 200
+LISTED_REQUESTS: Final = 200
 EVICTIONS_AT_ONCE: Final = 1000
 KEPT_EVICTIONS: Final = 2000
 
@@ -42,6 +44,7 @@ DOCUMENTS: Final = {
     Feed.ROUTING: Document(f"/box/v1/routing?limit={LISTED_DECISIONS}", Routing),
     Feed.POLICY: Document("/box/v1/policy", PolicyBody),
     Feed.VERSIONS: Document("/box/v1/policy/history", PolicyHistory, "versions"),
+    Feed.REQUESTS: Document(f"/box/v1/requests?limit={LISTED_REQUESTS}", RequestList, "requests"),
     Feed.HINTS: Document("/box/v1/hints", Hints, "hints"),
 }
 

@@ -9,12 +9,14 @@ from appliance.tui.pages.events import EventsPage
 from appliance.tui.pages.overview import OverviewPage
 from appliance.tui.pages.page import Page
 from appliance.tui.pages.policy import PolicyPage
+from appliance.tui.pages.requests import RequestsPage
 from appliance.tui.pages.router import RouterPage
 from appliance.tui.pages.sessions import SessionsPage
 
 PAGES: Final[dict[str, type[Page]]] = {
     "1": OverviewPage,
     "2": SessionsPage,
+    "3": RequestsPage,
     "6": PolicyPage,
     "7": EventsPage,
     "8": RouterPage,

@@ -36,6 +36,7 @@ def documents() -> dict[str, Any]:
         "/box/v1/cache": msgspec.json.encode(example_box.cache()),
         SESSIONS: msgspec.json.encode(example_box.sessions()),
         "/box/v1/routing?limit=200": msgspec.json.encode(example_box.routing()),
+        "/box/v1/requests?limit=200": msgspec.json.encode({"requests": example_box.requests()}),
         "/box/v1/policy/history": msgspec.json.encode({"versions": example_box.versions()}),
         "/box/v1/hints": msgspec.json.encode({"hints": example_box.hints()}),
         "/box/v1/policy": msgspec.json.encode(example_box.policy()),
