@@ -21,17 +21,18 @@ from appliance.tui.chrome import Chrome, footer_line, title_line
 from appliance.tui.ending import Ending
 from appliance.tui.errands import Errands
 from appliance.tui.filters import FilterError
-from appliance.tui.frame import Feed, Frame
+from appliance.tui.frame import Frame, Wanted
 from appliance.tui.line import wrapped
 from appliance.tui.moment import Moment
 from appliance.tui.pages.catalogue import PAGES, page_of
 from appliance.tui.pages.page import Page
+from appliance.tui.past import moment_of
 from appliance.tui.plain_screen import AsciiFilter
 from appliance.tui.poller import Poller
 from appliance.tui.source import Source
 from appliance.tui.stance import Stance
 from appliance.tui.trail import Trail
-from appliance.tui.widgets.dialogs import Confirm, Help
+from appliance.tui.widgets.dialogs import Ask, Confirm, Help
 from appliance.tui.widgets.drawing import Drawing
 
 MOST_BANNERS: Final = 4
@@ -48,6 +49,7 @@ class Console(App[Ending]):
     AUTO_FOCUS = None
     BINDINGS: ClassVar[list[Any]] = [
         *keymap.CONSOLE,
+        *keymap.PAST,
         *(
             Binding(key, f"page('{key}')", f"{PAGES[key].title}", id=f"page.{key}", show=False)
             for key in keymap.PAGE_KEYS
@@ -74,7 +76,9 @@ class Console(App[Ending]):
         self.trail = Trail()
         self.frame = Frame(at=time.time())
         """The newest."""
-        self.poller = Poller(source, self._feeds, self.take)
+        self.past_at: float | None = None
+        """The moment that is looked at; `None`: now."""
+        self.poller = Poller(source, self._wanted, self.take)
         self._is_polling = is_polling
         self._shown = self.frame
         self._page: Page | None = None
@@ -99,7 +103,9 @@ class Console(App[Ending]):
         self.errands.close()
 
     def take(self, frame: Frame) -> None:
-        """A new frame: kept, and shown unless the display is frozen."""
+        """A new frame: kept, and shown unless the display is frozen, or it is of another time than is wanted now."""
+        if (frame.past_of is None) != (self.past_at is None) and frame.lost is None:
+            return
         self.frame = frame
         self.trail.add(frame)
         if frame.lost and self.stance.is_alive is not None and not self.stance.is_alive():
@@ -118,10 +124,11 @@ class Console(App[Ending]):
     @property
     def moment(self) -> Moment:
         """What is shown."""
-        return Moment(self._shown, self.trail.until(self._shown.at))
+        led = self._shown.samples
+        return Moment(self._shown, self.trail.until(self._shown.at) if led is None else list(led))
 
-    def _feeds(self) -> frozenset[Feed]:
-        return frozenset() if self._page is None else self._page.feeds
+    def _wanted(self) -> Wanted:
+        return Wanted(frozenset() if self._page is None else self._page.feeds, self.past_at)
 
     def show_chrome(self) -> None:
         """Title, banners and footer, as they are now."""
@@ -150,6 +157,8 @@ class Console(App[Ending]):
     def _footer(self) -> Iterator[tuple[str, str, str]]:
         """Key, word and action, the most useful now first."""
         yield "?", "help", "help"
+        if self.past_at is not None:
+            yield from (("[", "back", "travel(-10)"), ("]", "on", "travel(10)"), ("L", "now", "live"))
         if self.is_frozen:
             yield "space", "go on", "freeze"
         page = self._page
@@ -186,6 +195,33 @@ class Console(App[Ending]):
         """The display, not the collection."""
         self.is_frozen = not self.is_frozen
         self.show_chrome() if self.is_frozen else self._show(self.frame)
+
+    def action_travel(self, seconds: int) -> None:
+        """From what is shown; past now there is nothing."""
+        now = self.frame.past_of or self.frame.at
+        at = (self.past_at or self._shown.at) + seconds
+        self._go_to(None if at >= now else at)
+
+    def action_live(self) -> None:
+        self._go_to(None)
+
+    def action_seek(self) -> None:
+        self.push_screen(Ask("Go to", "14:05, 14:05:30, -90s, -10m, -2h"), self._seek)
+
+    def _seek(self, text: str | None) -> None:
+        if not text:
+            return
+        now = self.frame.past_of or self.frame.at
+        at = moment_of(text, now)
+        if at is None:
+            self.notify(f"{text}: no time; 14:05, 14:05:30, -90s, -10m and -2h are", severity="warning", markup=False)
+        else:
+            self._go_to(None if at >= now else at)
+
+    def _go_to(self, at: float | None) -> None:
+        self.past_at = at
+        self.is_frozen = False
+        self.poller.hurry()
 
     def action_slower(self) -> None:
         self.poller.slower()

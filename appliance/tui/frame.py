@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from appliance.api.cache_views import CacheView, SessionCaches
@@ -17,6 +17,14 @@ if TYPE_CHECKING:
     from appliance.api.views import BoxStatus
     from appliance.tui.event_feed import ToldEvent
     from appliance.tui.machine import Load
+    from appliance.tui.trail import Sample
+
+
+class Wanted(NamedTuple):
+    """What the next frame is to have; `at` is a time in the past, `None` is now."""
+
+    feeds: frozenset[Feed]
+    at: float | None = None
 
 
 class Feed(StrEnum):
@@ -42,6 +50,9 @@ class Frame:
     at: float
     said_at: float | None = None
     lost: str | None = None
+    past_of: float | None = None
+    """Set for a frame of the past: when it was looked at. `samples` then lead to it."""
+    samples: tuple[Sample, ...] | None = None
     status: BoxStatus | None = None
     cache: CacheView | None = None
     sessions: SessionCaches | None = None

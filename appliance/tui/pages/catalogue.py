@@ -6,6 +6,7 @@ from typing import Final
 
 from appliance.tui.pages.engine import EnginePage
 from appliance.tui.pages.events import EventsPage
+from appliance.tui.pages.history import HistoryPage
 from appliance.tui.pages.overview import OverviewPage
 from appliance.tui.pages.page import Page
 from appliance.tui.pages.policy import PolicyPage
@@ -21,6 +22,7 @@ PAGES: Final[dict[str, type[Page]]] = {
     "7": EventsPage,
     "8": RouterPage,
     "9": EnginePage,
+    "0": HistoryPage,
 }
 
 
