@@ -160,6 +160,13 @@ def test_a_user_sees_the_cache_work_and_steers_it(box: Box, screen: Screen) -> N
     screen.press("y")
     screen.until("pin 59m")
 
+    _looks_back(screen)
+    screen.press("q")
+    screen.until("the console has ended")
+    assert box.process.poll() is None
+
+
+def _looks_back(screen: Screen) -> None:
     screen.press("0")
     screen.until("history", "now")
     screen.press("[")
@@ -168,7 +175,3 @@ def test_a_user_sees_the_cache_work_and_steers_it(box: Box, screen: Screen) -> N
     screen.until("PAST", "prompt tokens read from cache")
     screen.press("L")
     screen.until("0.5 s")
-
-    screen.press("q")
-    screen.until("the console has ended")
-    assert box.process.poll() is None
