@@ -32,7 +32,7 @@ from appliance.api.views import (
 )
 from appliance.audit import Audit
 from appliance.box_events import PhaseChanged
-from appliance.cache.ledger import Reason
+from appliance.cache.ledger import Emptied, Reason
 from appliance.cache_desk import CacheDesk
 from appliance.conversation import Conversation
 from appliance.errors import InvalidRequest, NotReady
@@ -133,6 +133,12 @@ class RunningBox:
             self._pipeline.refuse("The box is shutting down.")
             await self._pipeline.idle()
 
+    async def settle(self) -> None:
+        """Have every request that has ended explained and recorded, with what is known now."""
+        if self._pipeline is not None:
+            await self._pipeline.book.settle()
+            self._pipeline.book.close()
+
     def close(self) -> None:
         """Tell those who still wait for a worker, or for news, that there will be none."""
         if self._pipeline is not None:
@@ -170,7 +176,9 @@ class RunningBox:
         pipeline, fleet = self._opened(), self._fleet
         if fleet is None:
             raise NotReady("The box is starting.")
-        return CacheDesk(fleet, pipeline.router.block_tokens, pipeline.retention, self._arena, self._disk)
+        desk = CacheDesk(fleet, pipeline.router.block_tokens, pipeline.retention, self._arena, self._disk)
+        desk.on_flush = lambda worker: pipeline.book.emptied(worker, Emptied.FLUSHED)
+        return desk
 
     def requests(self) -> RequestDesk:
         pipeline = self._opened()
