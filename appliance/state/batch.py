@@ -21,7 +21,7 @@ from appliance.state import rows, statements
 from appliance.state.backlog import Entry, ManyEvictions
 from appliance.state.engines import WriteSession
 from appliance.state.snapshots import SnapshotPacker
-from appliance.state.statements import table_of
+from appliance.state.statements import Writing, table_of, text_of
 from appliance.state.stored import Shelf, StoredChange
 from appliance.state.tables import (
     RequestRow,
@@ -137,10 +137,11 @@ class Batches:
         return (change.id, number, change.body)
 
 
-def _insert(session: WriteSession, statement: str, told: Any, row_of: Callable[[Any], rows.Row]) -> None:
+def _insert(session: WriteSession, statement: Writing, told: Any, row_of: Callable[[Any], rows.Row]) -> None:
     connection = session.connection()
     for some in _some(told):
-        connection.exec_driver_sql(statement, [row_of(one) for one in some])
+        values = tuple(value for one in some for value in row_of(one))
+        connection.exec_driver_sql(text_of(statement, len(some)), values)
 
 
 def _some(told: Any) -> Iterator[list[Any]]:
