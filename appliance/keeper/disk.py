@@ -26,6 +26,10 @@ USES_SECONDS: Final = 60.0
 """So much of the order may be lost with a kill."""
 
 
+TOGETHER: Final = 4
+"""Rows that a reader takes at a time: handing one over costs Python more than checking it."""
+
+
 class DiskCounts(NamedTuple):
     """What was found in the slab, and whether the page cache is passed by; bytes of a row. Since the start: blocks
     brought back, reads and writes that the disk refused."""
@@ -128,7 +132,7 @@ class Disk:
             partial(self.slab.read, row, key, self._near.row(target))
             for row, key, target in zip(rows, keys, targets, strict=True)
         ]
-        answers = await all_of(self.readers, calls)
+        answers = await all_of(self.readers, calls, TOGETHER)
         bad = [row for row, answer in zip(rows, answers, strict=True) if answer is False]
         for row, answer in zip(rows, answers, strict=True):
             if answer is not True:

@@ -239,6 +239,7 @@ async def test_a_long_prompt_is_told_of_in_parts_and_no_further_than_its_first_h
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("appliance.keeper.promotion.BATCH", 2)
+    monkeypatch.setattr("appliance.keeper.promotion.AHEAD", 1)
     one = bench(tmp_path)
     one.store(1, 2, 3, 4, 5, 6)
     await one.write_all()
