@@ -97,7 +97,8 @@ def prepare(settings: Settings, folders: Folders, model: Model) -> Workshop:
     """
     warm_up()
     json_scan.warm_up()
-    place = arena_place(SHARED_MEMORY, folders.runtime) if settings.cache.host.bytes else None
+    host = settings.cache.host.bytes
+    place = arena_place(SHARED_MEMORY, folders.runtime, host) if host else None
     plans = plan_workers(settings, detect_hardware(), folders.runtime, folders.data / "logs", place)
     renderer, configs = load_model_side(settings, model, plans)
     workers = [Worker(plan, config) for plan, config in zip(plans, configs, strict=True)]
