@@ -209,5 +209,5 @@ async def test_an_arena_that_finds_no_memory_stays_as_large_as_it_could_be(
 
 
 def test_an_arena_of_more_memory_than_there_is_is_refused_before_any_engine_starts(tmp_path: Path) -> None:
-    with pytest.raises(StartError, match="cache.host.bytes is 1048576.0 GiB"):
+    with pytest.raises(StartError, match=r"cache\.host\.bytes is 1048576\.0 GiB"):
         arena_place(tmp_path, tmp_path / "run", 2**50)
