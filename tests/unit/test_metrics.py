@@ -16,6 +16,7 @@ from appliance.api.views import (
     RegretView,
     RemoteTierView,
     RequestsView,
+    StateView,
     WorkerView,
 )
 from appliance.metrics import Metrics
@@ -228,3 +229,16 @@ def test_the_disk_tier_tells_what_it_holds_and_what_it_could_not_do() -> None:
     assert found["dynamo_box_disk_dropped_blocks_total", (("reason", "budget"),)] == disk.dropped_budget
     assert found["dynamo_box_disk_late_recalls_total", ()] == disk.late
     assert not any(name.startswith("dynamo_box_disk") for name, _ in scrape(box_status()))
+
+
+def test_what_is_remembered_tells_its_size_and_what_was_lost() -> None:
+    assert not [name for name, _ in scrape(box_status()) if name.startswith("dynamo_box_state")]
+    state = StateView(
+        bytes=4096, queued=3, written={"requests": 9}, dropped={"evictions": 5}, refused={}, trouble="the disk is full"
+    )
+    samples = scrape(box_status().model_copy(update={"state": state}))
+    assert samples["dynamo_box_state_bytes", ()] == 4096
+    assert samples["dynamo_box_state_queued", ()] == 3
+    assert samples["dynamo_box_state_up", ()] == 0
+    assert samples["dynamo_box_state_written_total", (("kind", "requests"),)] == 9
+    assert samples["dynamo_box_state_dropped_total", (("kind", "evictions"),)] == 5
