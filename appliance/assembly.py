@@ -103,7 +103,7 @@ def prepare(settings: Settings, folders: Folders, model: Model) -> Workshop:
     workers = [Worker(plan, config) for plan, config in zip(plans, configs, strict=True)]
     block_tokens = int(configs[0].cache_config.block_size)
     learned = ForecastFile(folders.data / "forecast.json")
-    slab = settings.cache.disk.path or folders.cache / "kv.slab"
+    slab = folders.slab_file(settings.cache.disk.path)
     hashes = PromptHashes(configs[0])
     return Workshop(workers, renderer, block_tokens, renderer.keeps_thinking(), learned, place, hashes, slab)
 

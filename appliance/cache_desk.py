@@ -61,7 +61,8 @@ class CacheDesk:
         if on_disk is not None:
             slab = on_disk.slab
             num_bytes = slab.rows * on_disk.counts.row_bytes
-            tiers.append(TierView("disk", None, slab.rows, slab.used, slab.held, num_bytes))
+            checked = self._disk.checked if self._disk is not None else None
+            tiers.append(TierView("disk", None, slab.rows, slab.used, slab.held, num_bytes, checked))
         if self._disk is not None and self._disk.remote_url is not None:
             tiers.append(TierView("remote", None, None, None, None, None))
         return CacheView(self._block_tokens, tiers)

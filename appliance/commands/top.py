@@ -14,7 +14,7 @@ from rich.text import Text
 from appliance.commands.console import box_address, checked_interval
 from appliance.commands.context import read_context
 from appliance.tui.banners import banners
-from appliance.tui.frame import Frame
+from appliance.tui.frame import Frame, Wanted
 from appliance.tui.line import Line, words
 from appliance.tui.link import Link, LinkLost
 from appliance.tui.machine import Machine
@@ -39,7 +39,7 @@ def run(options: argparse.Namespace) -> int:
 def _watch(source: BoxSource, options: argparse.Namespace, seconds: float) -> int:
     twin, trail = TWINS[options.screen], Trail()
     while True:
-        frame = source.frame(twin.feeds)
+        frame = source.frame(Wanted(twin.feeds))
         if frame.lost is not None and (frame.status is None or not options.watch):
             raise LinkLost(frame.lost)
         trail.add(frame)

@@ -32,6 +32,8 @@ class LinkErrands:
 
     async def send(self, method: str, route: str, body: Any) -> bytes:
         loop = asyncio.get_running_loop()
+        if method == "GET":
+            return await loop.run_in_executor(self._thread, self._link.get, route)
         return await loop.run_in_executor(self._thread, self._link.send, method, route, body)
 
     def close(self) -> None:

@@ -39,6 +39,8 @@ def fit(line: Iterable[Segment], width: int) -> Line:
     left = width
     for piece in line:
         length = piece.cell_length
+        if length == 0:
+            continue
         if length > left:
             if left > 0:
                 fitted.append(Segment(cut(piece.text, left), piece.style))

@@ -15,15 +15,18 @@ from appliance.api.cache_views import CacheView, SessionCaches
 from appliance.api.eviction_page import EvictedBlock, EvictionPage
 from appliance.api.hint_views import Hints
 from appliance.api.policy_views import PolicyBody, PolicyHistory
+from appliance.api.request_views import RequestList
 from appliance.api.routing_views import Routing
 from appliance.api.views import BoxStatus
 from appliance.tui.event_feed import EventFeed
-from appliance.tui.frame import Feed, Frame
+from appliance.tui.frame import Feed, Frame, Wanted
 from appliance.tui.link import Link, LinkLost, Refused
 from appliance.tui.machine import Machine
+from appliance.tui.past import Past
 
 LISTED_SESSIONS: Final = 500
 LISTED_DECISIONS: Final = 200
+LISTED_REQUESTS: Final = 200
 EVICTIONS_AT_ONCE: Final = 1000
 KEPT_EVICTIONS: Final = 2000
 
@@ -42,6 +45,7 @@ DOCUMENTS: Final = {
     Feed.ROUTING: Document(f"/box/v1/routing?limit={LISTED_DECISIONS}", Routing),
     Feed.POLICY: Document("/box/v1/policy", PolicyBody),
     Feed.VERSIONS: Document("/box/v1/policy/history", PolicyHistory, "versions"),
+    Feed.REQUESTS: Document(f"/box/v1/requests?limit={LISTED_REQUESTS}", RequestList, "requests"),
     Feed.HINTS: Document("/box/v1/hints", Hints, "hints"),
 }
 
@@ -49,8 +53,8 @@ DOCUMENTS: Final = {
 class Source(Protocol):
     """Where frames come from. Both methods block: for a thread."""
 
-    def frame(self, feeds: frozenset[Feed]) -> Frame:
-        """Of now; never raises for a box that does not answer."""
+    def frame(self, wanted: Wanted) -> Frame:
+        """Never raises for a box that does not answer."""
         ...
 
     def close(self) -> None:
@@ -70,12 +74,15 @@ class BoxSource:
         self._next_eviction: int | None = None
         self._missed_evictions = 0
         self._events = EventFeed(link)
+        self._past = Past(link)
         self._started_at: float | None = None
 
-    def frame(self, feeds: frozenset[Feed]) -> Frame:
+    def frame(self, wanted: Wanted) -> Frame:
         at = self._clock()
         try:
-            self._last = self._asked(at, feeds)
+            if wanted.at is not None:
+                return self._past.frame(at, wanted.at, wanted.feeds)
+            self._last = self._asked(at, wanted.feeds)
         except (LinkLost, Refused) as error:
             self._last = dataclasses.replace(self._last, at=at, lost=error.message)
         return self._last

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from statistics import median
+from typing import Final
 
 from msgspec import Struct
 
 from appliance.api.cache_views import SessionCache
 from appliance.tui import figures
 from appliance.tui.frame import Frame
+from appliance.tui.models.requests import turn_rates
+
+TURNS: Final = 8
+"""So many are shown of each session."""
 
 
 class SessionLine(Struct, frozen=True):
     """Tokens of the session's last prompt that it was the last to use, by tier; `lacking` are in none. `depth` counts
-    its leads, `hints` are those that hold now, with the time that they have left."""
+    its leads, `hints` are those that hold now, with the time that they have left; `rates` are the shares of its last
+    turns that were read from cache."""
 
     session: str
     depth: int
@@ -24,6 +30,11 @@ class SessionLine(Struct, frozen=True):
     host_tokens: int
     lacking_tokens: int
     hints: list[str]
+    rates: list[float | None]
+
+    @property
+    def last_share(self) -> float | None:
+        return self.rates[-1] if self.rates else None
 
 
 class Sessions(Struct, frozen=True):
@@ -44,7 +55,7 @@ def session_tree(frame: Frame) -> Sessions | None:
     children: dict[str | None, list[SessionCache]] = {}
     for one in listed:
         children.setdefault(one.parent if one.parent in names else None, []).append(one)
-    hints = _hints(frame)
+    hints, rates = _hints(frame), turn_rates(frame)
     lines: list[SessionLine] = []
     # Who names himself or his own subagent as his lead is reached from nobody, and stands at the top.
     for top in [*children.get(None, []), *listed]:
@@ -53,7 +64,7 @@ def session_tree(frame: Frame) -> Sessions | None:
             one, depth = pending.pop()
             if one.session in names:
                 names.discard(one.session)
-                lines.append(_line(one, depth, hints.get(one.session, [])))
+                lines.append(_line(one, depth, hints.get(one.session, []), rates.get(one.session, [])[-TURNS:]))
                 pending += [(child, depth + 1) for child in reversed(children.get(one.session, []))]
     return Sessions(frame.sessions.total, lines, _warm(frame, lines))
 
@@ -65,7 +76,7 @@ def _hints(frame: Frame) -> dict[str, list[str]]:
     return told
 
 
-def _line(one: SessionCache, depth: int, hints: list[str]) -> SessionLine:
+def _line(one: SessionCache, depth: int, hints: list[str], rates: list[float | None]) -> SessionLine:
     gpu = sum(one.gpu_tokens.values())
     # The host tier may hold copies of what GPUs hold; what is nowhere is at least this much.
     held = max(max(one.gpu_tokens.values(), default=0), one.host_tokens)
@@ -79,6 +90,7 @@ def _line(one: SessionCache, depth: int, hints: list[str]) -> SessionLine:
         one.host_tokens,
         max(one.prompt_tokens - held, 0),
         hints,
+        rates,
     )
 
 

@@ -11,12 +11,13 @@ from textual.binding import Binding
 
 from appliance.api.hint_views import HintAnswer
 from appliance.tui import figures, ink
+from appliance.tui.chart import sparkline
 from appliance.tui.frame import Feed
 from appliance.tui.line import Line, clean, words
-from appliance.tui.models.sessions import SessionLine, Sessions, session_tree
+from appliance.tui.models.sessions import TURNS, SessionLine, Sessions, session_tree
 from appliance.tui.moment import Moment
 from appliance.tui.pages.steering import SteeringPage
-from appliance.tui.widgets.cells import short_of, warn_if_any
+from appliance.tui.widgets.cells import by_share, share_of, short_of, warn_if_any
 from appliance.tui.widgets.drawing import Drawing
 from appliance.tui.widgets.grid import Column, Row
 from appliance.tui.widgets.table import Table
@@ -26,8 +27,10 @@ COLUMNS = (
     Column("state", 9, style=lambda value: ink.GOOD if value == "running" else ink.PLAIN),
     Column("prompt", 7, short_of, right=True),
     Column("gpu", 7, short_of, right=True),
-    Column("on", 5, rank=2),
+    Column("on", 5, rank=3),
     Column("host", 7, short_of, right=True),
+    Column("last", 6, share_of, right=True, style=by_share),
+    Column("turns", TURNS, lambda value: str(value or ""), rank=2, style=lambda _: ink.GPU),
     Column("hints", 10, lambda value: str(value or ""), rank=1, style=lambda _: ink.NAME),
     Column("lacking", 7, short_of, right=True, style=warn_if_any),
 )
@@ -53,12 +56,12 @@ EXTRAS: Final[dict[str, dict[str, Any]]] = {"ttl": {"ttl_seconds": 600.0}, "prio
 class SessionsPage(SteeringPage):
     """Leads with their subagents below them, the one used last first. Prompt: what it asked last, in tokens; gpu and
     host: how much of it is there by who used a block last; lacking: what is in neither and has to be computed when it
-    comes back. Sorting gives up the tree.
+    comes back. Last and turns: the share of its last prompts that was read. Sorting gives up the tree.
 
     A hint says what is to become of a session's blocks. Before it is given you see what it comes to."""
 
     title = "Sessions"
-    feeds = frozenset({Feed.SESSIONS, Feed.CACHE, Feed.HINTS})
+    feeds = frozenset({Feed.SESSIONS, Feed.CACHE, Feed.HINTS, Feed.REQUESTS})
 
     BINDINGS: ClassVar[list[Any]] = [
         Binding(hint.key, f"hint('{hint.verb}')", hint.words, id=f"sessions.{hint.verb}") for hint in HINTS
@@ -109,23 +112,19 @@ def rows(model: Sessions) -> list[Row]:
 
 
 def _row(one: SessionLine) -> Row:
-    hints = ", ".join(one.hints) or None
-    workers = ",".join(map(str, one.workers)) or None
-    return Row(
+    values = (
         one.session,
-        (
-            one.session,
-            one.state,
-            one.prompt_tokens,
-            one.gpu_tokens,
-            workers,
-            one.host_tokens,
-            hints,
-            one.lacking_tokens,
-        ),
-        indent=one.depth,
-        style=ink.QUIET if one.state == "finished" else ink.PLAIN,
+        one.state,
+        one.prompt_tokens,
+        one.gpu_tokens,
+        ",".join(map(str, one.workers)) or None,
+        one.host_tokens,
+        one.last_share,
+        sparkline(one.rates, TURNS) if one.rates else None,
+        ", ".join(one.hints) or None,
+        one.lacking_tokens,
     )
+    return Row(one.session, values, indent=one.depth, style=ink.QUIET if one.state == "finished" else ink.PLAIN)
 
 
 def _totals(model: Sessions) -> Line:

@@ -11,6 +11,7 @@ from appliance.api.cache_views import CacheView, SessionCache, SessionCaches, Ti
 from appliance.api.eviction_page import EvictedBlock
 from appliance.api.hint_views import HintView
 from appliance.api.policy_views import PolicyBody, PolicyPrediction, PolicyVersionView
+from appliance.api.request_views import BlameView, DivergenceView, Finding, RangeView, RequestView, Why
 from appliance.api.routing_views import (
     CandidateView,
     CostView,
@@ -287,6 +288,64 @@ def hints() -> tuple[HintView, ...]:
     return (pin,)
 
 
+LOST = BlameView("claude-7f3a", "msg_01", "coding-agent.toml:12", 20, NOW - 90, 320.0)
+SPLIT = DivergenceView(24_000, "messages[3]", "The time is 14:05", "The time is 14:09", "chatcmpl-0001", "countdown")
+
+
+def requests(number: int = 24) -> tuple[RequestView, ...]:
+    """The newest first: read whole, in part lost to another session, in part other than before, refused."""
+    return tuple(map(_request, range(number)))
+
+
+def _request(place: int) -> RequestView:
+    kinds = ("read", "lost", "other", "failed")
+    kind, prompt = kinds[place % 4] if place else "lost", 31_000 + place
+    cached = {"read": 30_720, "lost": 24_000, "other": 24_000, "failed": 0}[kind]
+    return RequestView(
+        id=f"chatcmpl-{place:04x}",
+        session="claude-7f3a" if place % 3 == 0 else f"pi-{place % 5:04}",
+        parent=None,
+        turn=40 - place,
+        client="claude-code/2.1" if place % 3 == 0 else "pi/0.9",
+        model="qwen3-8b",
+        worker=None if kind == "failed" else place % 2,
+        arrived_at=NOW - 8 * place - 5,
+        first_token_seconds=None if kind == "failed" else 0.2 if kind == "read" else 1.3,
+        total_seconds=4.1,
+        queued_seconds=0.02,
+        prompt_tokens=prompt,
+        cached_tokens=cached,
+        completion_tokens=0 if kind == "failed" else 210,
+        outcome="failed" if kind == "failed" else "finished",
+        finish=None,
+        hints={},
+        error="the engine ended" if kind == "failed" else None,
+        ranges=_ranges(kind, prompt),
+    )
+
+
+def _ranges(kind: str, prompt: int) -> list[RangeView]:
+    tail = RangeView(30_720, prompt, "recomputed", "first_request", None, None, None)
+    if kind == "failed":
+        return []
+    if kind == "read":
+        parts = [(0, 20_480, "gpu"), (20_480, 30_720, "host")]
+        return [*(RangeView(*part, None, None, None, None) for part in parts), tail]  # type: ignore[arg-type]
+    read = RangeView(0, 24_000, "gpu", None, None, None, None)
+    if kind == "lost":
+        return [read, RangeView(24_000, 30_720, "recomputed", "evicted", LOST, None, None), tail]
+    return [read, RangeView(24_000, 30_720, "recomputed", "diverged", None, SPLIT, None), tail]
+
+
+def why(place: int = 2) -> Why:
+    """Of a request whose text left the one before."""
+    findings = [
+        Finding(24_000, 0, "gpu", None, "were read from the GPU of worker 0.", None, None),
+        Finding(6_720, 24_000, "recomputed", "diverged", "differ from the last prompt.", "Turn countdown on.", 1.1),
+    ]
+    return Why(requests()[place], "pi-0002 asked 31,002 tokens.", findings)
+
+
 def frame(second: int = 0, **changes: Any) -> Frame:
     """Everything that a screen may want, at `NOW` and so many seconds."""
     at = NOW + second
@@ -302,6 +361,7 @@ def frame(second: int = 0, **changes: Any) -> Frame:
         policy=policy(),
         versions=versions(),
         hints=hints(),
+        requests=requests(),
         loads={0: Load(0.42, 5 * 2**30), 1: Load(0.38, 5 * 2**30)},
     )
     return dataclasses.replace(whole, **changes)

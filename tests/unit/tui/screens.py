@@ -15,7 +15,7 @@ from textual.pilot import Pilot
 from appliance.tui.console import Console
 from appliance.tui.ending import Ending
 from appliance.tui.errands import Errands
-from appliance.tui.frame import Feed, Frame
+from appliance.tui.frame import Frame, Wanted
 from appliance.tui.line import text_of
 from appliance.tui.picture import picture
 from appliance.tui.stance import Stance
@@ -30,11 +30,11 @@ class StillSource:
 
     def __init__(self, frame: Frame) -> None:
         self.shown = frame
-        self.asked: list[frozenset[Feed]] = []
+        self.asked: list[Wanted] = []
         self.is_closed = False
 
-    def frame(self, feeds: frozenset[Feed]) -> Frame:
-        self.asked.append(feeds)
+    def frame(self, wanted: Wanted) -> Frame:
+        self.asked.append(wanted)
         return self.shown
 
     def close(self) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 from textual.widgets import Input
 
+from appliance.api.cache_views import SessionCache, SessionCaches
 from appliance.api.views import EvictionsView
 from appliance.tui import keymap
 from appliance.tui.ending import Ending
@@ -210,3 +212,48 @@ async def test_without_unicode_a_screen_is_ascii() -> None:
             await pilot.press(key)
             await pilot.pause()
             assert text(app).isascii()
+
+
+async def test_a_list_is_copied_as_markdown_and_a_screen_without_one_as_it_is() -> None:
+    async with console() as (app, pilot):
+        await pilot.press("9")
+        await pilot.pause()
+        await pilot.press("y")
+        lines = app.clipboard.splitlines()
+        assert lines[0].startswith("| worker | phase |")
+        assert len(lines) == 4
+        await pilot.press("1", "y")
+        assert "prompt tokens read from cache" in app.clipboard
+
+
+def written(folder: Path, pattern: str) -> str:
+    """The only file of this name."""
+    (file,) = folder.glob(pattern)
+    return file.read_text()
+
+
+async def test_a_list_is_written_as_csv_with_numbers_in_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    evil = SessionCaches([SessionCache("=cmd()", None, "idle", 12_345, {"0": 100}, 0)], 1)
+    async with console(frame=dataclasses.replace(example_box.frame(), sessions=evil)) as (_app, pilot):
+        await pilot.press("2")
+        await pilot.pause()
+        await pilot.press("w")
+    header, row = written(tmp_path, "dynamo-box-sessions-*.csv").splitlines()
+    assert header.startswith("session,state,prompt")
+    assert row.startswith("'=cmd(),idle,12345,100")
+
+
+async def test_a_picture_of_the_screen_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    async with console() as (_app, pilot):
+        await pilot.press("ctrl+s")
+    assert "workers" in written(tmp_path, "dynamo-box-overview-*.svg")
+
+
+async def test_what_cannot_be_written_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("appliance.tui.console.file_for", lambda _page, ending: Path(f"/nowhere/x.{ending}"))
+    async with console() as (app, pilot):
+        await pilot.press("1", "w", "ctrl+s")
+        told = [one.message for one in app._notifications]
+    assert told == ["there is no list on this screen", "/nowhere/x.svg: No such file or directory"]

@@ -9,6 +9,7 @@ import pytest
 
 from appliance.api.cache_views import CacheView, SessionCache, SessionCaches
 from appliance.api.views import LatencyView, QueueView, RateView
+from appliance.tui import twins
 from appliance.tui.event_feed import ToldEvent
 from appliance.tui.frame import Frame
 from appliance.tui.models.decisions import decisions
@@ -18,6 +19,7 @@ from appliance.tui.models.overview import overview
 from appliance.tui.models.sessions import session_tree
 from appliance.tui.models.verdict import Level, verdict
 from appliance.tui.trail import MAX_SAMPLES, Trail, growths, hit_rates, per_second, window
+from appliance.tui.twins import TWINS
 from tests.unit.tui import example_box
 
 NOW = example_box.NOW
@@ -265,3 +267,10 @@ def test_decisions_have_their_candidates_and_tokens_by_tier() -> None:
 def test_engines_are_known_without_this_machine() -> None:
     lines = engines(dataclasses.replace(example_box.frame(), loads={}))
     assert [(one.id, one.cores) for one in lines] == [(0, None), (1, None)]
+
+
+@pytest.mark.parametrize("name", [name for name in TWINS if name != "overview"])
+def test_every_row_of_a_list_has_a_value_for_each_column(name: str) -> None:
+    page = getattr(twins, name)
+    model = TWINS[name].model(example_box.frame(), [])
+    assert {len(row.values) for row in page.rows(model)} == {len(page.COLUMNS)}

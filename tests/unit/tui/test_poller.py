@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import threading
 
-from appliance.tui.frame import Feed, Frame
+from appliance.tui.frame import Feed, Frame, Wanted
 from appliance.tui.poller import INTERVALS_SECONDS, LONGEST_SECONDS, Poller, backoff
 
-CACHE = frozenset({Feed.CACHE})
+CACHE = Wanted(frozenset({Feed.CACHE}))
 
 
 class Frames:
@@ -16,13 +16,13 @@ class Frames:
 
     def __init__(self, *, lost: bool = False) -> None:
         self.lost = lost
-        self.asked: list[frozenset[Feed]] = []
+        self.asked: list[Wanted] = []
         self.is_closed = False
         self.gate = threading.Semaphore(10_000)
 
-    def frame(self, feeds: frozenset[Feed]) -> Frame:
+    def frame(self, wanted: Wanted) -> Frame:
         self.gate.acquire(timeout=5)
-        self.asked.append(feeds)
+        self.asked.append(wanted)
         return Frame(at=float(len(self.asked)), lost="gone" if self.lost else None)
 
     def close(self) -> None:
@@ -87,7 +87,7 @@ def test_a_box_that_does_not_answer_is_asked_ever_more_rarely() -> None:
 
 
 def test_the_interval_is_chosen_among_a_few() -> None:
-    poller = Poller(Frames(), frozenset, lambda _frame: None)
+    poller = Poller(Frames(), lambda: CACHE, lambda _frame: None)
     for _ in INTERVALS_SECONDS:
         poller.slower()
     assert poller.interval_seconds == INTERVALS_SECONDS[-1]

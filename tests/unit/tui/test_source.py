@@ -14,7 +14,7 @@ import msgspec
 import pytest
 
 from appliance.errors import SettingsError
-from appliance.tui.frame import Feed, Frame
+from appliance.tui.frame import Feed, Frame, Wanted
 from appliance.tui.link import Link, LinkLost, Refused
 from appliance.tui.machine import Machine
 from appliance.tui.source import BoxSource
@@ -36,6 +36,7 @@ def documents() -> dict[str, Any]:
         "/box/v1/cache": msgspec.json.encode(example_box.cache()),
         SESSIONS: msgspec.json.encode(example_box.sessions()),
         "/box/v1/routing?limit=200": msgspec.json.encode(example_box.routing()),
+        "/box/v1/requests?limit=200": msgspec.json.encode({"requests": example_box.requests()}),
         "/box/v1/policy/history": msgspec.json.encode({"versions": example_box.versions()}),
         "/box/v1/hints": msgspec.json.encode({"hints": example_box.hints()}),
         "/box/v1/policy": msgspec.json.encode(example_box.policy()),
@@ -51,7 +52,7 @@ def source_of(path: Path) -> BoxSource:
 
 def test_a_frame_has_what_was_asked_for_and_nothing_else(tmp_path: Path) -> None:
     with answering(tmp_path / "s", documents()):
-        frame = source_of(tmp_path / "s").frame(frozenset({Feed.CACHE, Feed.ROUTING}))
+        frame = source_of(tmp_path / "s").frame(Wanted(frozenset({Feed.CACHE, Feed.ROUTING})))
     assert frame.status == example_box.status()
     assert frame.cache == example_box.cache()
     assert frame.routing == example_box.routing()
@@ -61,7 +62,7 @@ def test_a_frame_has_what_was_asked_for_and_nothing_else(tmp_path: Path) -> None
 
 def test_every_feed_can_be_had(tmp_path: Path) -> None:
     with answering(tmp_path / "s", documents()):
-        frame = source_of(tmp_path / "s").frame(frozenset(Feed))
+        frame = source_of(tmp_path / "s").frame(Wanted(frozenset(Feed)))
     assert frame.problems == {}
     assert frame.sessions == example_box.sessions()
     assert frame.policy == example_box.policy()
@@ -72,8 +73,8 @@ def test_every_feed_can_be_had(tmp_path: Path) -> None:
 def test_evictions_are_asked_for_from_where_they_were_left_and_gaps_are_counted(tmp_path: Path) -> None:
     with answering(tmp_path / "s", documents()):
         source = source_of(tmp_path / "s")
-        source.frame(frozenset({Feed.EVICTIONS}))
-        frame = source.frame(frozenset({Feed.EVICTIONS}))
+        source.frame(Wanted(frozenset({Feed.EVICTIONS})))
+        frame = source.frame(Wanted(frozenset({Feed.EVICTIONS})))
     assert frame.evictions == example_box.evictions()
     assert frame.missed_evictions == 1
 
@@ -81,19 +82,19 @@ def test_evictions_are_asked_for_from_where_they_were_left_and_gaps_are_counted(
 def test_a_box_that_started_anew_has_other_evictions(tmp_path: Path) -> None:
     with answering(tmp_path / "s", documents()):
         source = source_of(tmp_path / "s")
-        source.frame(frozenset({Feed.EVICTIONS}))
+        source.frame(Wanted(frozenset({Feed.EVICTIONS})))
     (tmp_path / "s").unlink()
     anew = example_box.status(started_at=example_box.NOW)
     none = b'{"evictions": [], "next": 0, "missed": 0}'
     answers = {"/box/v1/status": anew.model_dump_json().encode(), "/box/v1/evictions?limit=1000": none}
     with answering(tmp_path / "s", answers):
-        assert source.frame(frozenset({Feed.EVICTIONS})).evictions == ()
+        assert source.frame(Wanted(frozenset({Feed.EVICTIONS}))).evictions == ()
 
 
 def test_a_feed_that_is_refused_or_unknown_leaves_the_others(tmp_path: Path) -> None:
     answers = documents() | {"/box/v1/cache": b'{"tiers": 3}', "/box/v1/policy": b"no json"}
     with answering(tmp_path / "s", answers):
-        frame = source_of(tmp_path / "s").frame(frozenset({Feed.CACHE, Feed.POLICY, Feed.SESSIONS}))
+        frame = source_of(tmp_path / "s").frame(Wanted(frozenset({Feed.CACHE, Feed.POLICY, Feed.SESSIONS})))
     assert frame.lost is None
     assert frame.sessions is not None
     assert {*frame.problems} == {"cache", "policy"}
@@ -102,11 +103,11 @@ def test_a_feed_that_is_refused_or_unknown_leaves_the_others(tmp_path: Path) -> 
 
 def test_a_box_that_is_gone_leaves_what_it_said_last(tmp_path: Path) -> None:
     source = source_of(tmp_path / "s")
-    assert source.frame(frozenset()).lost is not None
+    assert source.frame(Wanted(frozenset())).lost is not None
     with answering(tmp_path / "s", documents()):
-        assert source.frame(frozenset()).lost is None
+        assert source.frame(Wanted(frozenset())).lost is None
     source.close()
-    frame = source.frame(frozenset())
+    frame = source.frame(Wanted(frozenset()))
     assert frame.lost is not None
     assert "does not answer" in frame.lost
     assert frame.status == example_box.status()
@@ -122,7 +123,7 @@ def test_a_box_that_is_gone_leaves_what_it_said_last(tmp_path: Path) -> None:
 )
 def test_what_is_no_box_of_this_version_is_said(tmp_path: Path, answer: bytes, words: str) -> None:
     with answering(tmp_path / "s", {"/box/v1/status": answer}):
-        frame = source_of(tmp_path / "s").frame(frozenset())
+        frame = source_of(tmp_path / "s").frame(Wanted(frozenset()))
     assert frame.lost is not None
     assert frame.lost.startswith(words)
 
@@ -187,7 +188,7 @@ def test_a_key_opens_a_box_and_its_words_are_told_without_one() -> None:
         with pytest.raises(Refused, match="this box needs an API key") as caught:
             stranger.get("/box/v1/status")
         assert caught.value.status == 401
-        frame = BoxSource(stranger, None).frame(frozenset())
+        frame = BoxSource(stranger, None).frame(Wanted(frozenset()))
         stranger.close()
     assert frame.lost == "this box needs an API key"
 
