@@ -74,7 +74,7 @@ class PolicyChanged(Happening, frozen=True, tag="policy"):
 class HintChanged(Happening, frozen=True, tag="hint"):
     """An operator's word on a session: `given`, `expired` or `withdrawn`. `effect` says what came of it."""
 
-    hint: str
+    hint: str | None
     verb: str
     session: str
     change: Literal["given", "expired", "withdrawn"]
