@@ -6,17 +6,19 @@ Imported late, because vLLM comes with it.
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
-from collections.abc import Awaitable, Callable, Sequence
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from appliance.api import json_scan
 from appliance.box import RunningBox
 from appliance.box_events import WorkerChanged
 from appliance.cache.arena.place import ArenaPlace
-from appliance.cache.policy_source import load_policy
+from appliance.cache.ledger import Emptied
 from appliance.cache.prompt_read import Brought
 from appliance.caretaker import Caretaker
 from appliance.disk_tier import DiskTier
@@ -32,15 +34,18 @@ from appliance.engine.rendering import Renderer
 from appliance.engine.worker import Worker
 from appliance.eviction_log import Evicted
 from appliance.explainer import Explainer
-from appliance.fleet import Fleet, Member
+from appliance.fleet import Fleet, Member, WorkerPhase
 from appliance.forecast_file import ForecastFile
 from appliance.generation import ModelCard
 from appliance.host_arena import HostArena, arena_place
 from appliance.keeper.wire import DiskPlace, KeeperSettings, RemotePlace
+from appliance.keepsake import keepsake_of
+from appliance.last_policy import start_policy
 from appliance.lost_blocks import LostBlocks
 from appliance.paths import Folders
 from appliance.pipeline import Pipeline, Reading
 from appliance.process_tree import SHARED_MEMORY
+from appliance.records import Recorder
 from appliance.request_book import RequestBook
 from appliance.retention import Retention
 from appliance.router.hashing import root_of
@@ -55,6 +60,8 @@ from appliance.settings import CacheSettings, RouterSettings, Settings
 from appliance.stabiliser.rules import select_rules
 from appliance.stabiliser.stabiliser import Stabiliser
 from appliance.waiting_room import QueueLimits
+
+log = logging.getLogger("dynamo_box")
 
 
 class Workshop(NamedTuple):
@@ -96,7 +103,7 @@ def prepare(settings: Settings, folders: Folders, model: Model) -> Workshop:
     workers = [Worker(plan, config) for plan, config in zip(plans, configs, strict=True)]
     block_tokens = int(configs[0].cache_config.block_size)
     learned = ForecastFile(folders.data / "forecast.json")
-    slab = settings.cache.disk.path or folders.cache / "kv.slab"
+    slab = folders.slab_file(settings.cache.disk.path)
     hashes = PromptHashes(configs[0])
     return Workshop(workers, renderer, block_tokens, renderer.keeps_thinking(), learned, place, hashes, slab)
 
@@ -116,14 +123,16 @@ def assemble(settings: Settings, model: Model, workshop: Workshop, box: RunningB
     fleet = Fleet(workshop.workers, index, router, settings.workers, block_tokens=workshop.block_tokens, root=root)
     stabiliser = Stabiliser(select_rules(settings.stabiliser.rules))
     reading = Reading(workshop.renderer, AnswerParser, stabiliser)
-    retention = _retention(settings, workshop.keeps_thinking, router.paces)
-    arena = _host_arena(workshop.arena, fleet, index, retention)
+    retention = _retention(settings, workshop.keeps_thinking, router.paces, box)
+    arena = _host_arena(workshop, fleet, index, retention)
     card = ModelCard(model.served_name, workshop.renderer.context_tokens, model.created)
-    fleet.on_phase = lambda member: box.events.emit(_worker_changed(member))
     pipeline = Pipeline(card, reading, router, fleet, box.accounts, retention, _limits(settings.router))
     lost = LostBlocks(fleet.last_own_hash, partial(_claimed_seconds, retention))
-    pipeline.book = _book(workshop, lost, hears_evictions=retention is not None)
+    pipeline.book = _book(workshop, lost, retention, settings.state.record_text, box.recorder)
+    if box.chronicle is not None:
+        pipeline.book.resume(reversed(box.chronicle.remembered.sessions))
     pipeline.events = box.events
+    fleet.on_phase = partial(_note_phase, box, pipeline.book)
     disk = _disk_tier(settings.cache, workshop, arena)
     if disk is not None:
         pipeline.recall = _recall_from(disk, workshop.hashes, router.paces)
@@ -137,11 +146,22 @@ def assemble(settings: Settings, model: Model, workshop: Workshop, box: RunningB
     return Parts(fleet, pipeline, caretaker, arena, disk)
 
 
-def _book(workshop: Workshop, lost: LostBlocks, *, hears_evictions: bool) -> RequestBook:
+def _book(
+    workshop: Workshop, lost: LostBlocks, retention: Retention | None, record_text: str, recorder: Recorder
+) -> RequestBook:
     is_cacheable = bool(workshop.workers[0].config.cache_config.enable_prefix_caching)
-    comparison = Comparison(workshop.renderer.text_of, RecordText.DIVERGENCE)
+    comparison = Comparison(workshop.renderer.text_of, RecordText(record_text))
     explainer = Explainer(workshop.block_tokens, comparison, lost, is_cacheable=is_cacheable)
-    return RequestBook(explainer, hears_evictions=hears_evictions)
+    explainer.seen.warm_up()
+    book = RequestBook(explainer, recorder, hears_evictions=retention is not None)
+    if retention is not None:
+        book.plan_of = partial(_plan_of, retention)
+    return book
+
+
+def _plan_of(retention: Retention, session_id: str) -> Mapping[str, Any] | None:
+    subject = retention.subject(session_id)
+    return None if subject is None else keepsake_of(subject)
 
 
 def _note_evictions(
@@ -157,19 +177,22 @@ def _claimed_seconds(retention: Retention | None, evicted: Evicted) -> float | N
     return None if retention is None else retention.duration_seconds(one.rule, one.owner, one.first_token)
 
 
+def _note_phase(box: RunningBox, book: RequestBook, member: Member) -> None:
+    box.events.emit(_worker_changed(member))
+    if member.phase in (WorkerPhase.RESTARTING, WorkerPhase.FAILED):
+        book.emptied(member.id, Emptied.WORKER_ENDED)
+
+
 def _worker_changed(member: Member) -> WorkerChanged:
     return WorkerChanged(member.id, member.phase.value, member.budget.total, member.last_error)
 
 
-def _host_arena(
-    place: ArenaPlace | None, fleet: Fleet, index: PrefixIndex, retention: Retention | None
-) -> HostArena | None:
-    if place is None:
+def _host_arena(workshop: Workshop, fleet: Fleet, index: PrefixIndex, retention: Retention | None) -> HostArena | None:
+    if workshop.arena is None:
         return None
-    mirrors = [member.mirror for member in fleet.members.values()]
-    return HostArena(
-        place, SharedTier(index, Tier.HOST, mirrors), retention.forecast if retention is not None else None
-    )
+    tier = SharedTier(index, Tier.HOST, [member.mirror for member in fleet.members.values()])
+    forecast = retention.forecast if retention is not None else None
+    return HostArena(workshop.arena, tier, forecast, is_pinned=any(worker.plan.gpus for worker in workshop.workers))
 
 
 def _disk_tier(settings: CacheSettings, workshop: Workshop, arena: HostArena | None) -> DiskTier | None:
@@ -196,10 +219,19 @@ def _limits(router: RouterSettings) -> QueueLimits:
     return QueueLimits(router.queue_depth, router.queue_wait, router.make_room_after or None)
 
 
-def _retention(settings: Settings, keeps_thinking: bool | None, paces: Paces) -> Retention | None:
-    """Raises `InvalidPolicy`."""
+def _retention(settings: Settings, keeps_thinking: bool | None, paces: Paces, box: RunningBox) -> Retention | None:
+    """With what the box knew before it was started again. Raises `InvalidPolicy`."""
     if settings.cache.policy == "off":
         return None
-    policy = load_policy(settings.cache.policy)
-    forecast = SessionForecast()
-    return Retention(policy, keeps_thinking=keeps_thinking, forecast=forecast, prefill_seconds=paces.prefill_seconds)
+    history = [] if box.chronicle is None else box.chronicle.remembered.policies
+    policy, record, word = start_policy(settings.cache.policy, history, time.time())
+    if record is not None:
+        box.recorder.record(record)
+    if word is not None:
+        log.warning("%s", word)
+    retention = Retention(
+        policy, keeps_thinking=keeps_thinking, forecast=SessionForecast(), prefill_seconds=paces.prefill_seconds
+    )
+    if box.chronicle is not None and (known := box.chronicle.resume(retention)):
+        log.info("%d session(s) are known from before", known)
+    return retention

@@ -27,11 +27,12 @@ from appliance.api.views import (
     RegretView,
     RemoteTierView,
     RequestsView,
+    StateView,
     WorkerView,
 )
 from appliance.audit import Audit
 from appliance.box_events import PhaseChanged
-from appliance.cache.ledger import Reason
+from appliance.cache.ledger import Emptied, Reason
 from appliance.cache_desk import CacheDesk
 from appliance.conversation import Conversation
 from appliance.errors import InvalidRequest, NotReady
@@ -39,19 +40,23 @@ from appliance.event_bus import EventBus
 from appliance.eviction_log import Evicted, EvictionLog, cause_of
 from appliance.generation import ModelCard
 from appliance.hint_desk import HintDesk
+from appliance.history_desk import HistoryDesk
 from appliance.loop_lag import LoopLag
 from appliance.metrics import Metrics
 from appliance.pipeline import Pipeline
-from appliance.policy_book import PolicyBook, Read
+from appliance.policy_book import PolicyBook, PolicyVersion, Read
 from appliance.policy_desk import PolicyDesk
 from appliance.prepared_request import PreparedRequest
+from appliance.records import NoRecorder, Recorder
 from appliance.request_book import RequestBook
+from appliance.request_desk import RequestDesk
 from appliance.router.history import Totals
 from appliance.routing_desk import RoutingDesk
 from appliance.whatif_desk import WhatIfDesk, whatif_of
 
 if TYPE_CHECKING:
     from appliance.caretaker import Caretaker, LeadCounts
+    from appliance.chronicle import Chronicle
     from appliance.disk_tier import DiskTier
     from appliance.fleet import Fleet, Member
     from appliance.host_arena import HostArena
@@ -82,6 +87,9 @@ class RunningBox:
         self._clock = clock
         self._started_at = clock()
         self.events = EventBus(int(self._started_at), clock=clock)
+        self.recorder: Recorder = NoRecorder()
+        """Takes what is to be remembered of this box."""
+        self.chronicle: Chronicle | None = None
         self._metrics = Metrics(self.status)
         self._pipeline: Pipeline | None = None
         self._fleet: Fleet | None = None
@@ -106,7 +114,7 @@ class RunningBox:
         self._caretaker = caretaker
         self._fleet = fleet
         if caretaker is not None:
-            self._policies = PolicyBook(caretaker.policy, self._read_so_far, self._clock)
+            self._policies = PolicyBook(caretaker.policy, self._read_so_far, self._clock, self._earlier_policies())
             self._whatif = whatif_of(pipeline, fleet)
         self._enter(Phase.RUNNING)
         self.activity = None
@@ -114,6 +122,12 @@ class RunningBox:
     def attach(self, fleet: Fleet) -> None:
         """Show these workers while they load."""
         self._fleet = fleet
+
+    def keep(self, chronicle: Chronicle) -> None:
+        """Remember what happens there, and show what it remembers."""
+        self.chronicle = chronicle
+        self.recorder = self.audit.recorder = chronicle.database
+        self.audit.restore(chronicle.remembered.actions)
 
     async def drain(self) -> None:
         """Refuse new requests; return when the running ones have finished. What is replayed is cancelled."""
@@ -123,6 +137,12 @@ class RunningBox:
         if self._pipeline is not None:
             self._pipeline.refuse("The box is shutting down.")
             await self._pipeline.idle()
+
+    async def settle(self) -> None:
+        """Have every request that has ended explained and recorded, with what is known now."""
+        if self._pipeline is not None:
+            await self._pipeline.book.settle()
+            self._pipeline.book.close()
 
     def close(self) -> None:
         """Tell those who still wait for a worker, or for news, that there will be none."""
@@ -162,7 +182,15 @@ class RunningBox:
         pipeline, fleet = self._opened(), self._fleet
         if fleet is None:
             raise NotReady("The box is starting.")
-        return CacheDesk(fleet, pipeline.router.block_tokens, pipeline.retention, self._arena, self._disk)
+        desk = CacheDesk(fleet, pipeline.router.block_tokens, pipeline.retention, self._arena, self._disk)
+        desk.on_flush = lambda worker: pipeline.book.emptied(worker, Emptied.FLUSHED)
+        return desk
+
+    def requests(self) -> RequestDesk:
+        pipeline = self._opened()
+        database = None if self.chronicle is None else self.chronicle.database
+        rules, has_host_tier = pipeline.stabiliser.rules, self._arena is not None
+        return RequestDesk(pipeline, rules, has_host_tier=has_host_tier, database=database)
 
     def hints(self) -> HintDesk:
         pipeline, caretaker = self._opened(), self._care()
@@ -173,6 +201,12 @@ class RunningBox:
     def actions(self, limit: int) -> Actions:
         newest = self.audit.newest(limit)
         return Actions([ActionView(*(getattr(one, name) for name in ACTION_FIELDS)) for one in newest])
+
+    def history(self) -> HistoryDesk:
+        if self.chronicle is None:
+            raise NotReady("this box remembers nothing")
+        retention = None if self._pipeline is None else self._pipeline.retention
+        return HistoryDesk(self.chronicle.database, retention)
 
     def evictions(self, since: int | None, limit: int) -> EvictionPage:
         found = self.accounts.evictions.remembered(since, limit)
@@ -212,6 +246,7 @@ class RunningBox:
             disk=_disk_view(self._disk),
             remote=_remote_view(self._disk),
             queue=self._queue_view(),
+            state=_state_view(self.chronicle),
             speculations=dict(self.accounts.speculations),
             misses=MissesView() if self._pipeline is None else _misses_view(self._pipeline.book),
             regrets=[] if self._pipeline is None else _regret_views(self._pipeline.router.history.totals),
@@ -224,6 +259,9 @@ class RunningBox:
     def _enter(self, phase: Phase) -> None:
         self.phase = phase
         self.events.emit(PhaseChanged(phase.value))
+
+    def _earlier_policies(self) -> list[PolicyVersion]:
+        return [] if self.chronicle is None else self.chronicle.policies
 
     def _opened(self) -> Pipeline:
         if self._pipeline is None:
@@ -347,7 +385,22 @@ def _disk_view(disk: DiskTier | None) -> DiskTierView | None:
         return None
     told = stats.counts._asdict() | stats.slab._asdict() | stats.writing._asdict()
     told |= {"bytes": stats.slab.rows * stats.counts.row_bytes, "pid": disk.pid}
-    return DiskTierView.model_validate(told | {"asked": disk.asked, "late": disk.late, "restarts": disk.restarts.total})
+    recalls = {"asked": disk.asked, "late": disk.late, "skipped": disk.pace.skipped}
+    return DiskTierView.model_validate(told | recalls | {"restarts": disk.restarts.total})
+
+
+def _state_view(chronicle: Chronicle | None) -> StateView | None:
+    if chronicle is None:
+        return None
+    facts = chronicle.database.facts()
+    return StateView(
+        bytes=facts.bytes,
+        queued=facts.queued,
+        written=dict(facts.written),
+        dropped=dict(facts.dropped),
+        refused=dict(facts.refused),
+        trouble=facts.trouble,
+    )
 
 
 def _remote_view(disk: DiskTier | None) -> RemoteTierView | None:

@@ -72,7 +72,8 @@ class PolicyChanged(Happening, frozen=True, tag="policy"):
 
 
 class HintChanged(Happening, frozen=True, tag="hint"):
-    """An operator's word on a session: `given`, `expired` or `withdrawn`. `effect` says what came of it."""
+    """An operator's word on a session: `given`, `expired` or `withdrawn`; `effect` says what came of it. `hint` is
+    `None` where it is done at once and not kept."""
 
     hint: str | None
     verb: str

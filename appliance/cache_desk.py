@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from appliance.api.cache_views import (
     CacheView,
     Flushed,
     Flushes,
+    Resized,
     SessionCache,
     SessionCaches,
     TierName,
@@ -46,6 +48,8 @@ class CacheDesk:
         self._retention = retention
         self._arena = arena
         self._disk = disk
+        self.on_flush: Callable[[int], None] = lambda _worker: None
+        """Told of each worker whose GPU was flushed."""
 
     def tiers(self) -> CacheView:
         tiers = [_worker_tier(member) for member in self._fleet.members.values()]
@@ -57,7 +61,8 @@ class CacheDesk:
         if on_disk is not None:
             slab = on_disk.slab
             num_bytes = slab.rows * on_disk.counts.row_bytes
-            tiers.append(TierView("disk", None, slab.rows, slab.used, slab.held, num_bytes))
+            checked = self._disk.checked if self._disk is not None else None
+            tiers.append(TierView("disk", None, slab.rows, slab.used, slab.held, num_bytes, checked))
         if self._disk is not None and self._disk.remote_url is not None:
             tiers.append(TierView("remote", None, None, None, None, None))
         return CacheView(self._block_tokens, tiers)
@@ -84,15 +89,42 @@ class CacheDesk:
     async def flush(self, tier: TierName, worker: int | None) -> Flushes:
         """Drop all that nobody is using. Raises `InvalidRequest` for a tier or a worker that is not there."""
         if tier == "host":
-            if self._arena is None:
-                raise InvalidRequest("this box has no host tier: cache.host.bytes is 0", param="tier")
-            return Flushes([Flushed("host", None, self._arena.flush())])
+            return Flushes([Flushed("host", None, self._host().flush())])
         if tier == "disk":
-            if self._disk is None or not self._disk.has_disk:
-                raise InvalidRequest("this box has no disk tier: cache.disk.bytes is 0", param="tier")
-            counted = await self._disk.flush()
+            counted = await self._slab().flush()
             return Flushes([Flushed("disk", None, counted.blocks if counted else 0, None if counted else NO_KEEPER)])
-        return Flushes(list(await asyncio.gather(*(_flushed(member) for member in self._chosen(worker)))))
+        told = list(await asyncio.gather(*(_flushed(member) for member in self._chosen(worker))))
+        for one in told:
+            if one.worker is not None and one.error is None:
+                self.on_flush(one.worker)
+        return Flushes(told)
+
+    async def resize(self, tier: TierName, num_bytes: int) -> Resized:
+        """While it is in use. Raises `InvalidRequest` for a tier that is not there, or has one size for good."""
+        if tier == "host":
+            arena = self._host()
+            error = await arena.resize(num_bytes)
+            rows = arena.stats.rows if arena.stats is not None else 0
+            return Resized("host", rows, rows * arena.row_bytes, error)
+        if tier == "disk":
+            disk = self._slab()
+            error = await disk.resize(num_bytes)
+            told = disk.on_disk
+            rows, row_bytes = (told.slab.rows, told.counts.row_bytes) if told is not None else (0, 0)
+            return Resized("disk", rows, rows * row_bytes, error)
+        raise InvalidRequest(
+            "an engine takes its memory when it starts: set cache.gpu.bytes and start the box again", param="tier"
+        )
+
+    def _host(self) -> HostArena:
+        if self._arena is None:
+            raise InvalidRequest("this box has no host tier: cache.host.bytes is 0", param="tier")
+        return self._arena
+
+    def _slab(self) -> DiskTier:
+        if self._disk is None or not self._disk.has_disk:
+            raise InvalidRequest("this box has no disk tier: cache.disk.bytes is 0", param="tier")
+        return self._disk
 
     def _chosen(self, worker: int | None) -> list[Member]:
         members = self._fleet.members

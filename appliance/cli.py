@@ -10,8 +10,33 @@ from importlib import import_module
 
 from appliance import __version__
 from appliance.errors import BoxError, NotRunning, SettingsError, nearest
-from appliance.options import cache, config, events, hints, policy, stabilise, whatif
+from appliance.options import (
+    backup,
+    cache,
+    config,
+    console,
+    events,
+    hints,
+    history,
+    policy,
+    requests,
+    stabilise,
+    whatif,
+)
 from appliance.options.shared import PRECEDENCE, add_command, box_options, common_options
+
+NOUNS = (
+    console,
+    stabilise,
+    policy,
+    hints,
+    cache,
+    requests,
+    history,
+    events,
+    whatif,
+    backup,
+)
 
 EXIT_ERROR = 1
 EXIT_USAGE = 2
@@ -24,6 +49,7 @@ examples:
   dynamo-box                                      start a box here, or attach to the one that runs: `dynamo-box up`
   dynamo-box serve --model Qwen/Qwen3-8B --port 9000
   dynamo-box status --json
+  dynamo-box console                              look at the box that runs, and steer it
   dynamo-box stop                                 let running requests finish, then end
   dynamo-box doctor                               is this machine fit, and what to do if not
 
@@ -99,7 +125,7 @@ def build_parser() -> argparse.ArgumentParser:
     stop.add_argument("--now", action="store_true", help="do not wait for running requests")
     add_command(commands, "doctor", "check this machine and say what to do", [common, box])
     add_command(commands, "models", "what is served here, and what could be", [common])
-    for noun in (stabilise, policy, hints, cache, events, whatif):
+    for noun in NOUNS:
         noun.add(commands, common)
     config.add(commands, common, box)
     return parser

@@ -8,19 +8,24 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import shutil
 import sys
 import time
-from typing import Final
+from pathlib import Path
+from typing import Final, NamedTuple
 
 import msgspec
 
 from appliance.cache.arena.tables import Keys
 from appliance.cache.prompt_read import Brought
+from appliance.cache.slab.layout import Shape
 from appliance.host_arena import HostArena
 from appliance.keeper.remote.breaker import State
 from appliance.keeper.wire import (
     MAX_FRAME,
+    Checking,
     Counted,
+    DiskPlace,
     DiskStats,
     Flush,
     KeeperSettings,
@@ -33,6 +38,7 @@ from appliance.keeper.wire import (
     frame,
     read_frame,
 )
+from appliance.recall_pace import RecallPace
 from appliance.restarts import RestartBudget
 
 RECALL_SECONDS: Final = 1.0
@@ -45,11 +51,24 @@ MAX_OVERDUE: Final = 4
 UPKEEP_SECONDS: Final = 3600.0
 """A slab of terabytes is read at the speed of its disk."""
 STOP_SECONDS: Final = 5.0
+RESIZE_SECONDS: Final = 600.0
+"""The headers of a slab of terabytes are read meanwhile."""
 PROGRESS_SECONDS: Final = 2.0
 _KEY_BYTES: Final = 32
 _MAX_KEYS: Final = MAX_FRAME // 2 // _KEY_BYTES
 
 log = logging.getLogger("dynamo_box.disk_tier")
+
+
+class _Resize(NamedTuple):
+    """What the keeper was told before, and whether one has opened the slab in its new size."""
+
+    before: KeeperSettings
+    is_open: asyncio.Future[bool]
+
+    def tell(self, *, is_open: bool) -> None:
+        if not self.is_open.done():
+            self.is_open.set_result(is_open)
 
 
 class DiskTier:
@@ -60,6 +79,9 @@ class DiskTier:
         """As told last; `None` until the keeper has opened what it has."""
         self.asked = self.late = 0
         """Requests for which blocks were asked for, and those that went on before all were there."""
+        self.pace = RecallPace()
+        self.checked: int | None = None
+        """Blocks that a check under way has read."""
         self._settings = settings
         self._arena = arena
         self.restarts = restarts or RestartBudget(5, 600.0, 1.0, 30.0)
@@ -67,8 +89,10 @@ class DiskTier:
         self._waiting: dict[int, asyncio.Future[None]] = {}
         self._overdue: set[int] = set()
         self._brought: dict[int, Brought] = {}
+        self._began: dict[int, float] = {}
         """Of those that wait or are overdue."""
         self._counting: dict[int, asyncio.Future[Counted | None]] = {}
+        self._resize: _Resize | None = None
         self._next = 0
         self._next_progress = 0.0
         self._task: asyncio.Task[None] | None = None
@@ -123,10 +147,13 @@ class DiskTier:
         is_busy = len(self._waiting) >= MAX_WAITING or len(self._overdue) >= MAX_OVERDUE
         if self.is_empty or is_busy or not self._arena.lacks(keys):
             return brought
+        if computing_seconds and not self.pace.pays(computing_seconds / len(keys)):
+            return brought
         self.asked += 1
         number, self._next = self._next, self._next + 1
         answer = self._waiting[number] = asyncio.get_running_loop().create_future()
         self._brought[number] = brought
+        self._began[number] = time.monotonic()
         try:
             if self._say(Promote(number, keys.tobytes())):
                 async with asyncio.timeout(max(RECALL_SECONDS, computing_seconds)):
@@ -137,7 +164,7 @@ class DiskTier:
         finally:
             del self._waiting[number]
             if number not in self._overdue:
-                self._brought.pop(number, None)
+                self._forget(number)
         return brought
 
     async def verify(self) -> Counted | None:
@@ -147,6 +174,32 @@ class DiskTier:
     async def flush(self) -> Counted | None:
         """Drop every block; `None` as for `verify`."""
         return await self._count(Flush)
+
+    async def resize(self, num_bytes: int) -> str | None:
+        """Have the slab made larger or smaller: the keeper ends, and the next one opens it so; requests do without the
+        disk meanwhile. Why it was not done, if it was not: it then has its old size.
+
+        Of a smaller slab the blocks in the part that is cut off are gone, whatever they were worth.
+        """
+        old, told = self._settings, self.on_disk
+        if old.disk is None or told is None or self._process is None:
+            return "its keeper is not there"
+        if self._resize is not None:
+            return "it is being resized already"
+        if problem := _lack_of_room(old.disk, num_bytes, told.counts.row_bytes):
+            return problem
+        self._settings = msgspec.structs.replace(old, disk=msgspec.structs.replace(old.disk, num_bytes=num_bytes))
+        self._resize = _Resize(old, asyncio.get_running_loop().create_future())
+        try:
+            if self._process.stdin is not None:
+                self._process.stdin.close()
+            async with asyncio.timeout(RESIZE_SECONDS):
+                is_open = await self._resize.is_open
+        except TimeoutError:
+            return f"the keeper has not opened it within {RESIZE_SECONDS:g} s; it goes on trying"
+        finally:
+            self._resize = None
+        return None if is_open else "the keeper could not open it so, see the log; it has its old size"
 
     async def _count(self, ask: type[Verify | Flush]) -> Counted | None:
         number, self._next = self._next, self._next + 1
@@ -162,10 +215,18 @@ class DiskTier:
         finally:
             del self._counting[number]
 
+    def _learn(self, number: int) -> None:
+        if number in self._brought:
+            self.pace.learn(self._brought[number].from_below, time.monotonic() - self._began[number])
+
+    def _forget(self, number: int) -> None:
+        self._brought.pop(number, None)
+        self._began.pop(number, None)
+
     def _end(self, number: int) -> None:
         """Nothing more will come of it."""
         self._overdue.discard(number)
-        self._brought.pop(number, None)
+        self._forget(number)
         if (answer := self._waiting.get(number)) is not None and not answer.done():
             answer.set_result(None)
 
@@ -184,6 +245,8 @@ class DiskTier:
                 await self._live()
             except OSError as error:
                 log.warning("the keeper cannot be started: %s", error)
+            if self._resize is not None:
+                continue
             delay = self.restarts.take()
             if delay is None:
                 log.error("the keeper ended too often; the disk tier is off until the box starts again")
@@ -193,13 +256,17 @@ class DiskTier:
 
     async def _live(self) -> None:
         """One keeper's life."""
+        resize = self._resize
         process = self._process = await self._started()
         try:
             self._say(self._settings)
             while process.stdout is not None and (told := await read_frame(process.stdout, Told)) is not None:
                 self._hear(told)
         finally:
-            self._process = self.stats = None
+            if resize is not None and self.stats is None:
+                self._settings = resize.before
+                resize.tell(is_open=False)
+            self._process = self.stats = self.checked = None
             for number in [*self._waiting, *self._overdue]:
                 self._end(number)
             for counted in self._counting.values():
@@ -231,24 +298,40 @@ class DiskTier:
                 if (brought := self._brought.get(number)) is not None:
                     brought.add(tiers)
                 if is_last:
+                    self._learn(number)
                     self._end(number)
+            case Checking(_, seen, blocks):
+                self.checked = seen
+                log.info("checking the disk tier: %d of %d blocks", seen, blocks)
             case Counted():
-                if (counted := self._counting.get(told.number)) is not None and not counted.done():
-                    counted.set_result(told)
+                self.checked = None
+                if told.number in self._counting and not self._counting[told.number].done():
+                    self._counting[told.number].set_result(told)
             case Opening(seen, rows) if seen == rows or time.monotonic() >= self._next_progress:
                 self._next_progress = time.monotonic() + PROGRESS_SECONDS
                 log.info("reading the disk tier's index: %d of %d rows", seen, rows)
             case KeeperStats():
                 if self.stats is None:
-                    _report(told, self.remote_url)
+                    self._is_open(told)
                 self.stats = told
 
+    def _is_open(self, stats: KeeperStats) -> None:
+        if stats.disk is not None:
+            log.info("%s; %d blocks in it", stats.disk.counts.opened, stats.disk.slab.used)
+        if self.remote_url is not None:
+            log.info("the remote store is %s", self.remote_url)
+        if self._resize is not None:
+            self._resize.tell(is_open=True)
 
-def _report(stats: KeeperStats, url: str | None) -> None:
-    if (disk := stats.disk) is not None:
-        log.info("%s; %d blocks in it", disk.counts.opened, disk.slab.used)
-    if url is not None:
-        log.info("the remote store is %s", url)
+
+def _lack_of_room(place: DiskPlace, num_bytes: int, row_bytes: int) -> str | None:
+    if not Shape.rows_in(num_bytes, row_bytes):
+        return f"{num_bytes} bytes have no room for a block of {row_bytes}"
+    more = num_bytes - place.num_bytes
+    free = shutil.disk_usage(Path(place.path).parent).free
+    if more > free:
+        return f"{more / 2**30:.1f} GiB more are wanted, and {place.path} has {free / 2**30:.1f} GiB free beside it"
+    return None
 
 
 async def _ended(process: asyncio.subprocess.Process) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, deque
+from collections.abc import Callable
 from enum import StrEnum
 from itertools import islice
 from typing import Final, NamedTuple
@@ -55,6 +56,9 @@ class EvictionLog:
         self.num_awaited = 0
         """Blocks that had to go although a waiting request wanted them."""
         self.recent: deque[Evicted] = deque(maxlen=most)
+        self.on_evicted: Callable[[int, Evicted], None] = lambda _number, _evicted: None
+        """Told of each, with its number: what `remembered` calls it."""
+        self._added = 0
         self._dropped_by: dict[int, int] = {}
         self._dropped_before = 0
 
@@ -65,13 +69,15 @@ class EvictionLog:
 
     def add(self, evicted: Evicted) -> None:
         eviction = evicted.eviction
+        self.on_evicted(self._added, evicted)
+        self._added += 1
         self.counts[Kind(cause_of(eviction), eviction.rule, evicted.region)] += 1
         self.num_awaited += eviction.awaited
         self.recent.append(evicted)
 
     def remembered(self, since: int | None, limit: int) -> Remembered:
         """At most `limit`: the oldest with a number of at least `since`, without it the newest."""
-        end = self.counts.total()
+        end = self._added
         oldest = end - len(self.recent)
         first = max(end - limit if since is None else min(since, end), oldest)
         return Remembered(first, tuple(islice(self.recent, first - oldest, first - oldest + limit)))

@@ -12,6 +12,7 @@ from typing import Final
 
 import numpy as np
 
+from appliance.arena_size import ArenaSize
 from appliance.cache.arena.index import ArenaIndex, ArenaStats
 from appliance.cache.arena.kernels import MISS
 from appliance.cache.arena.place import ArenaPlace
@@ -37,14 +38,19 @@ class HostArena:
         tier: SharedTier,
         forecast: SessionForecast | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        *,
+        is_pinned: bool = False,
     ) -> None:
-        """`forecast` says what keeping the blocks of sessions is worth; a session that it forgets is worth nothing."""
+        """`forecast` says what keeping the blocks of sessions is worth; a session that it forgets is worth nothing.
+        `is_pinned`: a GPU's driver holds its memory."""
         place.remove()
         self.place = place
         self.tier = tier
         self._forecast = forecast
         self._expected: set[str] = set()
         self._sleep = sleep
+        self._is_pinned = is_pinned
+        self._resizing = asyncio.Lock()
         self._index: ArenaIndex | None = None
         self._rows: mmap.mmap | None = None
         self._position = 0
@@ -128,6 +134,14 @@ class HostArena:
         dropped = self._index.flush() if self._index is not None else 0
         self.tell()
         return dropped
+
+    async def resize(self, num_bytes: int) -> str | None:
+        """See `ArenaSize.change`; one at a time. What is not as it was asked for, if anything."""
+        async with self._resizing:
+            if self._index is None or self._rows is None:
+                return "no engine has made it yet"
+            size = ArenaSize(self._index, self._rows, self.place.rows_file, is_pinned=self._is_pinned)
+            return await size.change(num_bytes)
 
     def keys_of(self, hashes: Keys) -> Keys:
         """The keys of blocks that engines call so; none until open."""

@@ -19,6 +19,7 @@ from appliance.api.views import (
     RateView,
     RegretView,
     RemoteTierView,
+    StateView,
     WorkerView,
 )
 
@@ -60,6 +61,7 @@ def _box_metrics(status: BoxStatus) -> Iterator[Metric]:
     yield from _eviction_metrics(status.evictions)
     yield from _lower_tier_metrics(status)
     yield from _queue_metrics(status.queue)
+    yield from _state_metrics(status.state)
     yield from _regret_metrics(status.regrets)
     yield from _miss_metrics(status.misses)
     speculations = CounterMetricFamily(
@@ -142,6 +144,7 @@ def _disk_metrics(disk: DiskTierView) -> Iterator[Metric]:
     yield _counter("disk_write_errors", "Writes that the disk refused.", disk.write_errors)
     yield _counter("disk_recalls", "Requests for which the keeper was asked.", disk.asked)
     yield _counter("disk_late_recalls", "Requests that went on before it answered.", disk.late)
+    yield _counter("disk_skipped_recalls", "Requests for which it was not asked: computing is quicker.", disk.skipped)
     yield _counter("disk_keeper_restarts", "Times the keeper was started again.", disk.restarts)
 
 
@@ -167,6 +170,7 @@ def _dropped(tier: str, told: DiskTierView | RemoteTierView) -> Metric:
     family = CounterMetricFamily(f"dynamo_box_{tier}_dropped_blocks", "Blocks not written, and why.", labels=["reason"])
     for reason in ("full", "budget", "gone"):
         family.add_metric([reason], getattr(told, f"dropped_{reason}"))
+    family.add_metric(["policy"], told.barred)
     return family
 
 
@@ -184,6 +188,24 @@ def _queue_metrics(queue: QueueView) -> Iterator[Metric]:
         refused.add_metric([reason], count)
     yield refused
     yield _counter("set_aside", "Times that a request made room for a more important one.", queue.set_aside)
+
+
+def _state_metrics(state: StateView | None) -> Iterator[Metric]:
+    if state is None:
+        return
+    if state.bytes is not None:
+        yield GaugeMetricFamily("dynamo_box_state_bytes", "Size of the file that remembers.", state.bytes)
+    yield GaugeMetricFamily("dynamo_box_state_queued", "Records that wait to be written.", state.queued)
+    yield GaugeMetricFamily("dynamo_box_state_up", "1 when they can be written.", state.trouble is None)
+    for name, help_text, counts in (
+        ("written", "Records written.", state.written),
+        ("dropped", "Records for which there was no room to wait.", state.dropped),
+        ("refused", "Records that the file did not take.", state.refused),
+    ):
+        family = CounterMetricFamily(f"dynamo_box_state_{name}", help_text, labels=["kind"])
+        for kind, count in sorted(counts.items()):
+            family.add_metric([kind], count)
+        yield family
 
 
 def _miss_metrics(misses: MissesView) -> Iterator[Metric]:

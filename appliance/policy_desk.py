@@ -19,7 +19,6 @@ from appliance.api.policy_views import (
     PolicyText,
     PolicyVersionView,
     WorthChange,
-    policy_body,
     problems_of,
 )
 from appliance.api.problems import NothingOfThisName
@@ -30,6 +29,7 @@ from appliance.cache.policy import Policy
 from appliance.cache.policy_diff import Change, changes, text_diff
 from appliance.cache.policy_source import load_policy, read_policy
 from appliance.cache.policy_text import editable_text, policy_text
+from appliance.cache.rule_text import rule_facts
 from appliance.errors import InvalidRequest
 from appliance.policy_book import PolicyBook, PolicyVersion, Predicted
 from appliance.records import ActionRecord, PolicyRecord
@@ -61,7 +61,7 @@ class PolicyDesk:
 
     def active(self) -> PolicyBody:
         version = self._book.active
-        return policy_body(version.policy, version.number, editable_text(version.policy))
+        return _body(version.policy, version.number, editable_text(version.policy))
 
     async def check(self, asked: PolicyText) -> PolicyCheck:
         """What is wrong with it, if anything. Raises `InvalidRequest` for what names no policy."""
@@ -159,3 +159,8 @@ def _read(asked: PolicyText) -> Policy:
 def _change(found: Change) -> WorthChange:
     regions = [region.value for region in found.regions]
     return WorthChange(regions, found.state.value, found.role.value, found.shared, found.before, found.after)
+
+
+def _body(policy: Policy, version: int, toml: str) -> PolicyBody:
+    rules = [rule_facts(rule) for rule in policy.rules]
+    return PolicyBody(policy.name, policy.description, policy.order.value, rules, version, toml)

@@ -124,6 +124,27 @@ class Retention:
             self.forecast.ended(name, stop_reason, subject.hints)
         return self._payload(subject, known.session)
 
+    def resume(self, subject: Subject, state: SessionState, silent_seconds: float) -> None:
+        """A session as it was before a restart, with what time is left to it. No-op for one that is known, is over, or
+        for which there is no room."""
+        name = subject.identity.session_id
+        if name is None or name in self._known or len(self._known) >= self._max_sessions:
+            return
+        session = Session(subject.identity.parent_session_id, clock=self._clock)
+        waits_for_tool = state is SessionState.TOOL_WAIT
+        session.resume(silent_seconds, waits_for_tool=waits_for_tool, is_finished=state is SessionState.FINISHED)
+        if session.state is SessionState.FINISHED:
+            return
+        self._known[name] = _Known(session, subject)
+        self._heads.add(subject.head)
+        if self.forecast is not None:
+            self.forecast.resume(name, silent_seconds, waits_for_tool=waits_for_tool, hints=subject.hints)
+
+    def subject(self, session_id: str) -> Subject | None:
+        """Of the session's last request; `None` for one that is not known."""
+        known = self._known.get(session_id)
+        return None if known is None else known.subject
+
     def session(self, session_id: str) -> Session | None:
         """To be read only; `None` for one that is not known, or not any more."""
         known = self._known.get(session_id)

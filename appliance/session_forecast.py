@@ -62,6 +62,16 @@ class SessionForecast:
             number, self._clock(), waits_for_tool=waits_for_tool, hint=hint, is_final=hints.session_final
         )
 
+    def resume(self, name: str, silent_seconds: float, *, waits_for_tool: bool, hints: Hints) -> None:
+        """A session as it was before a restart, idle for so long. No-op for one that is known."""
+        if name in self._numbers:
+            return
+        self.arrived(name)
+        self._running.pop(name)
+        hint = _hint(hints, waits_for_tool=waits_for_tool)
+        ended_at = self._clock() - silent_seconds
+        self._forecast.response_ended(self._numbers[name], ended_at, waits_for_tool=waits_for_tool, hint=hint)
+
     def finish(self, name: str) -> None:
         """It is said to be over, once what it still runs has ended; another request takes that back. No-op if
         unknown."""

@@ -31,7 +31,7 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from appliance.errors import SettingsError, nearest
-from appliance.keeper.remote.address import checked_url
+from appliance.keeper.remote.address import STORES, checked_url
 from appliance.paths import default_config_file
 from appliance.settings_source import (
     CONFIG_OPTION,
@@ -85,7 +85,11 @@ def _split_list(value: object) -> object:
 Count = Annotated[int, Field(ge=1), BeforeValidator(_refuse_boolean)]
 Text = Annotated[str, Field(min_length=1)]
 UserPath = Annotated[Path, AfterValidator(Path.expanduser)]
-StoreUrl = Annotated[str, AfterValidator(checked_url)]
+StoreUrl = Annotated[
+    str,
+    AfterValidator(checked_url),
+    Field(json_schema_extra={"x-accepts": f"empty or the address of a store, such as {STORES}, without a password"}),
+]
 Secret = Annotated[SecretStr, Field(min_length=1), PlainSerializer(lambda _: HIDDEN, return_type=str, when_used="json")]
 
 
@@ -350,7 +354,7 @@ class StateSettings(Table):
     """The most that the file holds; when it is full the oldest is forgotten sooner. 0 is no limit."""
 
     record_text: Literal["none", "divergence", "full"] = "divergence"
-    """Text of prompts in the file: "none", "divergence" a few words where a session's prompts differ, or "full"."""
+    """Text of prompts in the file where those of a session differ: "none", "divergence" a few words, "full" a page."""
 
 
 class PathSettings(Table):

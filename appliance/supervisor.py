@@ -22,17 +22,19 @@ from typing import TYPE_CHECKING
 import uvicorn
 
 from appliance.api.app import create_app
+from appliance.api.responses_memory import MemoryStore
 from appliance.api.seal import Seal, load_key
 from appliance.box import Phase, RunningBox
 from appliance.endpoint import bind_tcp, bind_unix, url_of
 from appliance.paths import Folders
 from appliance.process_tree import MARK, end_engines, members, shared_memory_of
 from appliance.runtime import BoxFile, Runtime
-from appliance.settings import Settings
+from appliance.settings import Settings, StateSettings
 from appliance.warden import Warden
 
 if TYPE_CHECKING:
     from appliance.caretaker import Caretaker
+    from appliance.chronicle import Chronicle
     from appliance.disk_tier import DiskTier
     from appliance.fleet import Fleet
     from appliance.host_arena import HostArena
@@ -71,6 +73,8 @@ class Supervisor:
         self._caretaker: Caretaker | None = None
         self._arena: HostArena | None = None
         self._disk: DiskTier | None = None
+        self._chronicle: Chronicle | None = None
+        self._store = MemoryStore()
 
     async def run(self) -> None:
         """Serve until a signal asks to stop. Raises `StartError` when the box cannot start; nothing is left then."""
@@ -95,6 +99,11 @@ class Supervisor:
         box = RunningBox(url_of(tcp, self.settings.server.host), model.public_name, model.name)
         os.environ[MARK] = self.tree
         await self._warden.start()
+        try:
+            await self._remember(box)
+        except BaseException:
+            await self._warden.dismiss()
+            raise
         serving = asyncio.create_task(self._serve(box, [tcp, unix]), name="http")
         watching = [asyncio.create_task(self._warden.watch(), name="warden")]
         try:
@@ -104,6 +113,13 @@ class Supervisor:
             await self._drain(box)
         finally:
             await self._stopped(box, serving, watching)
+
+    async def _remember(self, box: RunningBox) -> None:
+        """Before anybody is answered: what clients have stored is there from the first answer on."""
+        chronicle = self._chronicle = await asyncio.to_thread(_chronicle, self.settings.state, self.folders)
+        for words in await chronicle.open(self._store):
+            log.warning("%s", words)
+        box.keep(chronicle)
 
     async def _startup(self, box: RunningBox) -> None:
         """Everything between an open socket and the first request."""
@@ -137,6 +153,8 @@ class Supervisor:
         if self._caretaker is not None:
             self._caretaker.start()
         box.open(parts.pipeline, parts.fleet, parts.caretaker, parts.arena, parts.disk)
+        if self._chronicle is not None:
+            self._chronicle.watch(lambda: box.status().model_dump(), box.accounts.evictions)
         self._on_running(box)
 
     def _remember_memory(self) -> None:
@@ -200,6 +218,9 @@ class Supervisor:
         for task in watching:
             task.cancel()
         await asyncio.gather(serving, *watching, return_exceptions=True)
+        await box.settle()
+        if self._chronicle is not None:
+            await self._chronicle.close()
         await self._warden.dismiss()
         gc.unfreeze()
 
@@ -212,6 +233,7 @@ class Supervisor:
             max_body_bytes=server.max_body,
             max_requests=server.max_requests,
             seal=Seal(load_key(self.folders.data / "seal.key")),
+            store=self._store,
         )
         config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="on", timeout_graceful_shutdown=2)
         self._server = _Server(config)
@@ -244,6 +266,16 @@ class Supervisor:
         if self._stop_asked.is_set():
             self._stop_now.set()
         self._stop_asked.set()
+
+
+def _chronicle(settings: StateSettings, folders: Folders) -> Chronicle:
+    """Blocks: SQLAlchemy and Alembic come with it."""
+    from appliance.chronicle import Chronicle
+    from appliance.state.database import Database
+    from appliance.state.keeping import SECONDS_A_DAY, Keeping
+
+    keeping = Keeping(settings.keep_days * SECONDS_A_DAY, settings.max_bytes)
+    return Chronicle(Database(folders.state_file(settings.path), keeping))
 
 
 def keep_what_stands() -> None:

@@ -54,8 +54,8 @@ def main(blocks: int, layers: int, piece: int) -> None:
     num_bytes = blocks * row
 
     def table(order: str) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        pick = (lambda array: array.ravel()) if order == "layer" else (lambda array: array.T.ravel())
-        pairs = [torch.from_numpy(np.ascontiguousarray(pick(array)).astype(np.int64)) for array in (sources, targets)]
+        turned = [array if order == "layer" else array.T for array in (sources, targets)]
+        pairs = [torch.from_numpy(array.ravel().astype(np.int64)) for array in turned]
         sizes = torch.full((blocks * layers,), piece, dtype=torch.int64)
         return pairs[0].pin_memory(), pairs[1].pin_memory(), sizes.pin_memory()
 

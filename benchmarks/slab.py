@@ -2,17 +2,20 @@
 
 `python -m benchmarks.slab FOLDER [--row-bytes N] [--rows N]`: in FOLDER a slab is made, filled, read in random order,
 opened again, and removed. Beside it the same file is read in the same pieces by the same threads with nothing checked,
-in turns, so that both see the same disk; medians. `ratio` is the bare rate by the slab's, to be at most 1.3.
+in turns, so that both see the same disk; medians. `ratio` is the bare rate by the slab's, to be at most 1.3. `promote`
+is a whole prompt brought into an arena, as a request waits for it, and `promote_ratio` the bare rate by its.
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
 import mmap
 import os
 import random
 import statistics
+import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -22,11 +25,15 @@ from typing import Final
 
 import numpy as np
 
-from appliance.cache.arena.index import Worth
+from appliance.cache.arena.index import ArenaIndex, Worth
+from appliance.cache.arena.place import ArenaPlace
+from appliance.cache.arena.tables import Geometry, Keys, mapped
 from appliance.cache.slab.file import Slab
 from appliance.cache.slab.index import SlabIndex
 from appliance.cache.slab.layout import PAGE, Shape, payload_digest
-from appliance.keeper.disk import READERS, WRITERS
+from appliance.keeper.disk import READERS, WRITERS, Disk
+from appliance.keeper.promotion import Promotions
+from appliance.keeper.tiers import Near
 
 ROUNDS: Final = 5
 MIB: Final = 2**20
@@ -57,6 +64,32 @@ def timed(calls: list[Callable[[int], object]], threads: int) -> float:
         return time.perf_counter() - began
 
 
+def promoted(slab: Slab, index: SlabIndex, keys: Keys) -> float:
+    """Seconds until all of them are in an empty arena."""
+
+    async def run(near: Near) -> float:
+        disk = Disk(near, slab, index)
+        began = time.perf_counter()
+        brought = sum([len(part) async for part in Promotions(near, disk, None).promote(keys)])
+        taken = time.perf_counter() - began
+        disk.readers.shutdown()
+        disk.writers.shutdown()
+        if brought != len(keys):
+            raise SystemExit(f"{brought} of {len(keys)} rows came up")
+        return taken
+
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+        place = ArenaPlace(Path(folder) / "memory", Path(folder) / "locks")
+        shape = Geometry(len(keys) + 8, slab.shape.row_bytes)
+        arena = ArenaIndex.open(place, shape)
+        arena.join(os.urandom(16))
+        try:
+            return asyncio.run(run(Near(arena, mapped(place.rows_file, shape.num_rows * shape.row_bytes))))
+        finally:
+            arena.close()
+            place.remove()
+
+
 def measure(folder: Path, num_rows: int, row_bytes: int) -> dict[str, object]:
     shape = Shape(num_rows, row_bytes, b"b" * 32)
     slab, index = Slab.open(folder / "benchmark.slab", shape), SlabIndex(num_rows)
@@ -82,11 +115,13 @@ def measure(folder: Path, num_rows: int, row_bytes: int) -> dict[str, object]:
     index.finish_write(rows, facts)
     key_in = dict(zip(rows.tolist(), keys, strict=True))
     raw = os.open(slab.path, os.O_RDONLY | (os.O_DIRECT if slab.is_direct else 0))
-    order, checked, unchecked = list(range(num_rows)), list[float](), list[float]()
+    order = list(range(num_rows))
+    checked, unchecked, brought = list[float](), list[float](), list[float]()
     for _ in range(ROUNDS):
         random.shuffle(order)
         unchecked.append(timed([partial(read_bare, row) for row in order], READERS))
         checked.append(timed([partial(read, row) for row in order], READERS))
+        brought.append(promoted(slab, index, keys))
     began = time.perf_counter()
     for _ in range(20):
         payload_digest(buffers[0])
@@ -107,6 +142,8 @@ def measure(folder: Path, num_rows: int, row_bytes: int) -> dict[str, object]:
         "read_mb_s": round(size / statistics.median(checked) / 1e6),
         "bare_read_mb_s": round(size / statistics.median(unchecked) / 1e6),
         "ratio": round(statistics.median(checked) / statistics.median(unchecked), 2),
+        "promote_mb_s": round(size / statistics.median(brought) / 1e6),
+        "promote_ratio": round(statistics.median(brought) / statistics.median(unchecked), 2),
         "digest_mb_s": round(row_bytes / digest / 1e6),
         "restored": restored,
         "open_us_per_row": round(opened / num_rows * 1e6, 1),

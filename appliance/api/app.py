@@ -26,12 +26,14 @@ from appliance.api.eviction_routes import add_eviction_routes
 from appliance.api.exchange import Service
 from appliance.api.guard import Guard, request_id_of
 from appliance.api.hint_routes import add_hint_routes
+from appliance.api.history_routes import add_history_routes
 from appliance.api.keys import Keys
 from appliance.api.messages import MessagesCodec
 from appliance.api.messages_routes import add_messages_routes
 from appliance.api.openapi.routes import add_document_routes
 from appliance.api.policy_routes import add_policy_routes
 from appliance.api.problems import MethodNotAllowed, NoSuchRoute
+from appliance.api.request_routes import add_request_routes
 from appliance.api.responses_memory import MemoryStore
 from appliance.api.responses_routes import add_responses_routes, responses_of
 from appliance.api.responses_store import ResponseStore
@@ -75,7 +77,7 @@ def create_app(  # noqa: PLR0913 – every part of the whole API that a test may
         inference, Admission(max_requests), max_body_bytes, keep_alive_seconds, stall_seconds, clock, new_token
     )
     diagnostics, documents = Diagnostics(MAX_DIAGNOSED_ANSWERS), Documents()
-    responses = responses_of(service, store or MemoryStore(), seal, diagnostics, documents)
+    responses = responses_of(service, MemoryStore() if store is None else store, seal, diagnostics, documents)
     chat = ChatCodec(diagnostics=diagnostics, documents=documents)
     messages = MessagesCodec(inference, seal=seal, diagnostics=diagnostics, documents=documents)
     app = FastAPI(title="dynamo-box", openapi_url=None, redirect_slashes=False, lifespan=responses.runs.lifespan)
@@ -84,10 +86,12 @@ def create_app(  # noqa: PLR0913 – every part of the whole API that a test may
     add_policy_routes(app, box, service)
     add_routing_routes(app, box, service, {"chat": chat, "messages": messages, "responses": responses.codec})
     add_eviction_routes(app, box)
+    add_history_routes(app, box)
     add_event_routes(app, box, service)
     add_hint_routes(app, box, service)
     add_whatif_routes(app, box, service)
     add_cache_routes(app, box, service)
+    add_request_routes(app, box)
     add_model_routes(app, inference)
     add_warm_route(app, service, {"chat": chat, "responses": responses.codec, "messages": messages})
     add_generation_route(app, "/v1/chat/completions", service, chat)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from appliance.api.cache_views import CacheView, Flushes, SessionCaches, TierName, Verification
+from appliance.api.cache_views import CacheView, Flushes, Resized, SessionCaches, TierName, Verification
 from appliance.api.eviction_page import EvictionPage
 from appliance.api.hint_views import Actions, HintAnswer, HintRequest, Hints, HintWithdrawn
+from appliance.api.history_views import EvictionHistory, SessionList, Snapshot
+from appliance.api.lint_views import Lint
 from appliance.api.policy_views import (
     PolicyBody,
     PolicyChange,
@@ -17,6 +19,7 @@ from appliance.api.policy_views import (
     PolicyRollback,
     PolicyText,
 )
+from appliance.api.request_views import RequestList, RequestView, Why
 from appliance.api.routing_views import DecisionView, PlacementView, Routing
 from appliance.api.views import BoxStatus
 from appliance.api.whatif_views import WhatIfJob, WhatIfJobs
@@ -57,8 +60,32 @@ class CacheDesk(Protocol):
 
     async def verify(self) -> Verification: ...
 
+    async def resize(self, tier: TierName, num_bytes: int) -> Resized:
+        """Raises `InvalidRequest` for a tier that is not there, or has one size for all its life."""
+        ...
+
     async def flush(self, tier: TierName, worker: int | None) -> Flushes:
         """Raises `InvalidRequest` for a tier or a worker that is not there."""
+        ...
+
+
+class RequestDesk(Protocol):
+    """Requests that have ended. `name` is an answer's id, or `last`; one that ended a moment ago is waited for."""
+
+    async def newest(self, limit: int, session: str | None, since: float | None) -> RequestList:
+        """At most so many, the last to end first; `since` (seconds since 1970) is the earliest arrival."""
+        ...
+
+    async def find(self, name: str) -> RequestView | None:
+        """`None` for one that is not known, or not any more."""
+        ...
+
+    async def why(self, name: str) -> Why | None:
+        """As `find`."""
+        ...
+
+    async def lint(self, seconds: float) -> Lint:
+        """What clients changed from turn to turn in the requests that came in the last `seconds`."""
         ...
 
 
@@ -122,6 +149,24 @@ class HintDesk(Protocol):
         ...
 
 
+class HistoryDesk(Protocol):
+    """What the box remembers over restarts. Each raises `NotReady` while it cannot be read."""
+
+    async def sessions(self, since: float | None, limit: int) -> SessionList:
+        """Those used since then, at most so many."""
+        ...
+
+    async def evictions(
+        self, session: str | None, since: float | None, until: float | None, limit: int
+    ) -> EvictionHistory:
+        """`session`: whose blocks they were; `until` is exclusive."""
+        ...
+
+    async def snapshot(self, at: float | None) -> Snapshot | None:
+        """The last that was taken until then; without `at` the newest."""
+        ...
+
+
 class Box(Protocol):
     """All answer from memory: they are called in the loop that serves tokens."""
 
@@ -152,6 +197,10 @@ class Box(Protocol):
         """Raises `NotReady`."""
         ...
 
+    def requests(self) -> RequestDesk:
+        """Raises `NotReady`."""
+        ...
+
     def hints(self) -> HintDesk:
         """Raises as `policies`."""
         ...
@@ -162,6 +211,10 @@ class Box(Protocol):
 
     def actions(self, limit: int) -> Actions:
         """What operators did, at most so many."""
+        ...
+
+    def history(self) -> HistoryDesk:
+        """Raises `NotReady` for a box that remembers nothing."""
         ...
 
     def evictions(self, since: int | None, limit: int) -> EvictionPage:

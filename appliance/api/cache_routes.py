@@ -45,6 +45,22 @@ def add_cache_routes(app: FastAPI, box: Box, service: Service) -> None:
 
         return await answered(request, openai_problem, verified)
 
+    _add_changes(app, box, service)
+
+
+def _add_changes(app: FastAPI, box: Box, service: Service) -> None:
+    @app.post("/box/v1/cache/resize")
+    async def resize(request: Request) -> Response:
+        async def resized() -> Any:
+            refuse_strangers(request.scope, "the cache can be resized")
+            fields = Fields((await read_object(request, service)).body)
+            tier, num_bytes = fields.choice("tier", get_args(TierName)), fields.integer("bytes", 1)
+            if tier is None or num_bytes is None:
+                raise fields.refuse(*(("tier", "host or disk") if tier is None else ("bytes", "a number of bytes")))
+            return await box.cache().resize(cast("TierName", tier), num_bytes)
+
+        return await answered(request, openai_problem, resized)
+
     @app.post("/box/v1/cache/flush")
     async def flush(request: Request) -> Response:
         async def flushed() -> Any:

@@ -7,9 +7,6 @@ from typing import Any, Final
 
 from msgspec import Struct
 
-from appliance.cache.policy import Policy
-from appliance.cache.rule_text import rule_facts
-
 MAX_TEXT: Final = 1 << 18
 MAX_NOTE: Final = 2000
 MAX_NAME: Final = 200
@@ -123,11 +120,6 @@ class PolicyRollback(Struct, frozen=True):
     version: int | None = None
     author: str | None = None
     note: str | None = None
-
-
-def policy_body(policy: Policy, version: int, toml: str) -> PolicyBody:
-    rules = [rule_facts(rule) for rule in policy.rules]
-    return PolicyBody(policy.name, policy.description, policy.order.value, rules, version, toml)
 
 
 def problems_of(message: str) -> list[PolicyProblem]:

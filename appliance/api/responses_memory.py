@@ -1,4 +1,4 @@
-"""Responses and conversations in memory: bounded, and gone with the process."""
+"""Responses and conversations in memory: bounded, and gone with the process but for what a journal is told."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Final
 
 import msgspec
 
+from appliance.api.responses_journal import Entry, Journal, NoJournal
 from appliance.api.responses_store import StoredConversation, StoredItem, StoredResponse
 
 MAX_ENTRIES: Final = 4096
@@ -16,14 +17,12 @@ MAX_BYTES: Final = 256 * 2**20
 ENTRY_BYTES: Final = 512
 POINTER_BYTES: Final = 8
 
-Entry = StoredResponse | StoredConversation
-
 
 class MemoryStore:
     """A `ResponseStore` of at most `max_entries` responses and conversations and `max_bytes` of JSON.
 
     An item counts once however many hold it. The entry that was used longest ago is dropped first, also one that is too
-    large by itself; `dropped` counts them. Every operation is O(items of the entry).
+    large by itself; `dropped` counts them. Every operation is O(items of the entry), and told to the `journal`.
     """
 
     def __init__(self, max_entries: int = MAX_ENTRIES, max_bytes: int = MAX_BYTES) -> None:
@@ -32,8 +31,24 @@ class MemoryStore:
         self._entries: OrderedDict[str, Entry] = OrderedDict()
         self._items: dict[str, StoredItem] = {}
         self._holds: Counter[str] = Counter()
+        self._journal: Journal = NoJournal()
         self.num_bytes = 0
         self.dropped = 0
+
+    def restore(self, entries: Iterable[Entry]) -> None:
+        """The one that was changed last comes last. What is there already goes for what comes."""
+        for entry in entries:
+            self._put(entry)
+
+    def keep_in(self, journal: Journal) -> None:
+        """It is told of every change from now on."""
+        self._journal = journal
+
+    def holds(self, entry_id: str) -> bool:
+        return entry_id in self._entries
+
+    def holds_item(self, item_id: str) -> bool:
+        return item_id in self._items
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -102,14 +117,21 @@ class MemoryStore:
     def _put(self, entry: Entry) -> None:
         """The new entry is held before the old one is let go, so that what both hold stays."""
         self._hold(_items_of(entry))
-        self._remove(entry.id)
+        self._let_go(entry.id)
         self._entries[entry.id] = entry
         self.num_bytes += _own_bytes(entry)
+        self._journal.entry(entry.id, entry)
         while len(self) > self._max_entries or self.num_bytes > self._max_bytes:
             self._remove(next(iter(self._entries)))
             self.dropped += 1
 
     def _remove(self, entry_id: str) -> bool:
+        is_there = self._let_go(entry_id)
+        if is_there:
+            self._journal.entry(entry_id, None)
+        return is_there
+
+    def _let_go(self, entry_id: str) -> bool:
         entry = self._entries.pop(entry_id, None)
         if entry is None:
             return False
@@ -122,6 +144,7 @@ class MemoryStore:
             if item.id not in self._items:
                 self._items[item.id] = item
                 self.num_bytes += len(item.body)
+                self._journal.item(item.id, item.body)
             self._holds[item.id] += 1
 
     def _release(self, items: Iterable[StoredItem]) -> None:
@@ -130,6 +153,7 @@ class MemoryStore:
             if not self._holds[item.id]:
                 del self._holds[item.id]
                 self.num_bytes -= len(self._items.pop(item.id).body)
+                self._journal.item(item.id, None)
 
 
 def _items_of(entry: Entry) -> Iterable[StoredItem]:

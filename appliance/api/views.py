@@ -132,8 +132,9 @@ class DiskTierView(View):
     says what was found there, `is_direct` whether the page cache is passed by. Of this keeper's life: blocks `restored`
     from headers, `written`, `evicted`, `refused` for want of a row, `promoted` to the host tier; `bad` rows that did
     not give what they should hold; blocks that wait in the queue, were dropped because it was full, because the day's
-    budget was spent, or because they had left the host tier; errors of the disk; bytes written today. Of the box's
-    life: requests for which the keeper was `asked`, those of them that went on before it answered, and restarts."""
+    budget was spent, or because they had left the host tier, or are `barred` by a policy; errors of the disk; bytes
+    written today. Of the box's life: requests for which the keeper was `asked`, those of them that went on before it answered (`late`), those for
+    which it was not asked because computing is quicker (`skipped`), and restarts."""
 
     pid: int | None
     opened: str
@@ -152,12 +153,14 @@ class DiskTierView(View):
     dropped_full: int
     dropped_budget: int
     dropped_gone: int
+    barred: int = 0
     write_errors: int
     written_today: int
     promoted: int
     read_errors: int
     asked: int
     late: int
+    skipped: int
     restarts: int
 
 
@@ -166,8 +169,8 @@ class RemoteTierView(View):
     and rests, `half-open` when it is tried again. Of this keeper's life, in blocks: `promoted` to the host tier,
     `missed`, `bad` ones that were not what they should be, `written`, `write_errors`; those that wait to be written,
     were dropped because the queue was full, because the day's budget was spent, or because they had left the host
-    tier; bytes written today. `failures` counts operations, `busy` those not begun because too many were under way,
-    `late` prompts for which the time was over."""
+    tier, or are `barred` by a policy; bytes written today. `failures` counts operations, `busy` those not begun because
+    too many were under way, `late` prompts for which the time was over."""
 
     url: str
     reading: Literal["closed", "open", "half-open"]
@@ -184,6 +187,7 @@ class RemoteTierView(View):
     dropped_full: int
     dropped_budget: int
     dropped_gone: int
+    barred: int = 0
     written_today: int
 
 
@@ -204,6 +208,19 @@ class QueueView(View):
     waited_seconds: float = 0.0
     refused: dict[str, int] = {}
     set_aside: int = 0
+
+
+class StateView(View):
+    """The file that remembers over restarts. `queued` records wait to be written; the rest counts, by kind, those of
+    this box's life: `written`, `dropped` for want of room to wait, `refused` by the file. `trouble` is why nothing can
+    be written now."""
+
+    bytes: int | None
+    queued: int
+    written: dict[str, int]
+    dropped: dict[str, int]
+    refused: dict[str, int]
+    trouble: str | None
 
 
 class RegretView(View):
@@ -232,7 +249,8 @@ class BoxStatus(View):
     """The whole box at one moment. `started_at` is in seconds since 1970; `activity` says what a start is busy with.
 
     `stabilised` counts, for each rule of the stabiliser, what it changed, `speculations` what became of prompts that
-    were prepared before anybody asked for them; `host` is `None` without a host tier. `regrets` has each reason
+    were prepared before anybody asked for them; `host` is `None` without a host tier, `state` where
+    nothing is kept. `regrets` has each reason
     for which a worker was chosen.
     """
 
@@ -256,6 +274,7 @@ class BoxStatus(View):
     disk: DiskTierView | None = None
     remote: RemoteTierView | None = None
     queue: QueueView = QueueView()
+    state: StateView | None = None
     speculations: dict[str, int] = {}
     regrets: list[RegretView] = []
     misses: MissesView = MissesView()

@@ -56,6 +56,11 @@ class Brought:
         """Blocks."""
         return len(self._tiers)
 
+    @property
+    def from_below(self) -> int:
+        """Blocks that were not in the host tier."""
+        return len(self._tiers) - self._tiers.count(Tier.HOST)
+
     def add(self, tiers: bytes) -> None:
         """Of the next blocks, a `Tier` each."""
         self._tiers += tiers

@@ -45,6 +45,12 @@ class Session:
         self._waits_for_tool = False
         self._silent_since = clock()
 
+    def resume(self, silent_seconds: float, *, waits_for_tool: bool, is_finished: bool) -> None:
+        """As it was left before a restart, with the time that it still has. A new session only."""
+        self._silent_since = self._clock() - max(silent_seconds, 0.0)
+        self._waits_for_tool = waits_for_tool
+        self._is_finished = is_finished
+
     @property
     def role(self) -> SessionRole:
         return SessionRole.LEAD if self.parent_id is None else SessionRole.SUBAGENT

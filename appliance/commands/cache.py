@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any, Final
 
 from appliance.cli import EXIT_ERROR
@@ -12,6 +14,7 @@ from appliance.commands.columns import columns
 from appliance.commands.context import read_context
 from appliance.control import Control
 
+PROGRESS_SECONDS: Final = 2.0
 PATIENCE_SECONDS: Final = 3600.0
 """Engines answer between two steps, and of a disk every block is read."""
 
@@ -21,7 +24,7 @@ def run(options: argparse.Namespace) -> int:
         return cache_warm.run(options)
     context = read_context(options)
     context.running()
-    actions = {"stats": _stats, "ls": _ls, "verify": _verify, "flush": _flush}
+    actions = {"stats": _stats, "ls": _ls, "verify": _verify, "flush": _flush, "resize": _resize}
     return actions[options.action](context.control, options)
 
 
@@ -64,9 +67,20 @@ def _ls(control: Control, options: argparse.Namespace) -> int:
 
 
 def _verify(control: Control, options: argparse.Namespace) -> int:
-    told = control.post("/box/v1/cache/verify", {}, PATIENCE_SECONDS)
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(control.post, "/box/v1/cache/verify", {}, PATIENCE_SECONDS)
+        while not wait([asked], PROGRESS_SECONDS).done:
+            _progress(control)
+        told = asked.result()
     _show(told, options, columns((_name(check), check["error"] or "sound") for check in told["checks"]))
     return 0 if told["sound"] else EXIT_ERROR
+
+
+def _progress(control: Control) -> None:
+    """Beside the answer: how far the check is, where it takes long."""
+    for tier in control.get("/box/v1/cache")["tiers"]:
+        if tier.get("checked") is not None:
+            print(f"{_name(tier)}  {tier['checked']:,} of {tier['used']:,} blocks", file=sys.stderr)
 
 
 def _flush(control: Control, options: argparse.Namespace) -> int:
@@ -75,6 +89,13 @@ def _flush(control: Control, options: argparse.Namespace) -> int:
     rows = [(_name(one), one["error"] or f"{one['blocks']:,} blocks dropped") for one in told["flushed"]]
     _show(told, options, columns(rows))
     return EXIT_ERROR if any(one["error"] for one in told["flushed"]) else 0
+
+
+def _resize(control: Control, options: argparse.Namespace) -> int:
+    told = control.post("/box/v1/cache/resize", {"tier": options.tier, "bytes": options.size}, PATIENCE_SECONDS)
+    lines = [f"{told['tier']}  {told['blocks']:,} blocks, {told['bytes'] / 2**30:.2f} GiB"]
+    _show(told, options, [*lines, *filter(None, [told["error"]])])
+    return EXIT_ERROR if told["error"] else 0
 
 
 def _show(told: Any, options: argparse.Namespace, lines: list[str]) -> None:

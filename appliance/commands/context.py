@@ -24,6 +24,11 @@ class Context:
         return Runtime(self.folders.runtime)
 
     @property
+    def state_file(self) -> Path:
+        """What a box with these settings remembers."""
+        return self.folders.state_file(self.loaded.settings.state.path)
+
+    @property
     def control(self) -> Control:
         return Control(self.runtime.socket)
 

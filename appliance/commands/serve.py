@@ -41,5 +41,10 @@ def configure_logging(level: str) -> None:
     logging.basicConfig(
         stream=sys.stderr, level=level.upper(), format="%(asctime)s %(levelname)-7s %(name)s: %(message)s", force=True
     )
-    for noisy, quiet in (("vllm", logging.ERROR), ("transformers", logging.ERROR), ("uvicorn", logging.WARNING)):
+    for noisy, quiet in (
+        ("vllm", logging.ERROR),
+        ("transformers", logging.ERROR),
+        ("uvicorn", logging.WARNING),
+        ("alembic", logging.WARNING),
+    ):
         logging.getLogger(noisy).setLevel(logging.DEBUG if level == "debug" else quiet)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 import subprocess
 import sys
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from appliance.commands import serve, stop
+from appliance.commands import stop
 from appliance.commands.context import Context, read_context
 from appliance.errors import NotRunning, StartError
+from appliance.tui.ending import Ending
 
 
 def run(options: argparse.Namespace) -> int:
@@ -18,9 +20,7 @@ def run(options: argparse.Namespace) -> int:
     if not sys.stdout.isatty() or options.json:
         return _without_terminal(context, options)
     process = None if context.runtime.held() else _spawn(context, options.command_arguments)
-    from appliance.tui.live import Ending, watch
-
-    ending = watch(context.control, context.runtime.held if process is None else partial(_is_running, process))
+    ending = _watch(context, context.runtime.held if process is None else partial(_is_running, process))
     if ending is Ending.BOX_ENDED:
         return _ended(context, 0 if process is None else process.wait())
     if ending is Ending.STOP:
@@ -29,8 +29,24 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
+def _watch(context: Context, is_alive: Callable[[], bool]) -> Ending:
+    """First the start, in lines, so that how to connect stays in the terminal; then the console."""
+    from appliance.tui.live import watch
+
+    ending = watch(context.control, is_alive)
+    if ending is not None:
+        return ending
+    from appliance.tui.session import show_console
+    from appliance.tui.stance import Stance
+
+    return show_console(context.runtime.socket, Stance(can_stop=True, is_alive=is_alive))
+
+
 def _without_terminal(context: Context, options: argparse.Namespace) -> int:
     if not context.runtime.held():
+        # What computes and routes is loaded where it runs, and not by who only looks at it.
+        from appliance.commands import serve
+
         return serve.run(options)
     from appliance.api.views import BoxStatus
     from appliance.commands.banner import banner

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from typing import Final
@@ -22,6 +23,8 @@ Bring = Callable[[Keys, Keys], Awaitable[Flags]]
 
 BATCH: Final = 64
 """Blocks that are brought before they are told of together. The head of a prompt is there first."""
+AHEAD: Final = 3
+"""Batches under way at a time, so that no thread waits for the last read of another batch."""
 LEAST_ASKED: Final = 4
 """So many blocks must be missing before the remote store is asked: every turn ends with a few that nobody has."""
 FIRST_ASKED: Final = 2
@@ -41,32 +44,42 @@ class Promotions:
         `Tier` each. What another promotion brings is waited for."""
         was_near = self._near.arena.rows_of(keys) != MISS
         parents = np.concatenate([np.zeros((1, KEY_WORDS), np.uint64), keys[:-1]])
-        known = was_near | self._known(keys)
         deadline = self._remote.deadline() if self._remote is not None else 0.0
+        flying: deque[tuple[slice, asyncio.Task[TierOf]]] = deque()
         at, probe = 0, FIRST_ASKED
-        while at < len(keys):
-            count = leading(known[at : at + BATCH])
-            if not count:
-                if not self._may_ask(len(keys) - at, deadline):
+        try:
+            while at < len(keys) or flying:
+                ahead = slice(at, at + BATCH)
+                count = leading(was_near[ahead] | self._known(keys[ahead])) if len(flying) < AHEAD else 0
+                if not count and not flying:
+                    if not self._may_ask(len(keys) - at, deadline, is_first=probe == FIRST_ASKED):
+                        return
+                    count, probe = min(probe, BATCH, len(keys) - at), 4 * probe
+                if count:
+                    part = slice(at, at + count)
+                    bringing = self._bring(keys[part], parents[part], deadline)
+                    flying.append((part, asyncio.create_task(bringing)))
+                    at = part.stop
+                    continue
+                part, task = flying.popleft()
+                tiers = await task
+                tiers[was_near[part] & (tiers != NO_TIER)] = Tier.HOST
+                there = leading(tiers != NO_TIER)
+                yield tiers[:there].tobytes()
+                if there < len(tiers):
                     return
-                count, probe = min(probe, BATCH, len(keys) - at), 4 * probe
-            part = slice(at, at + count)
-            tiers = await self._bring(keys[part], parents[part], deadline)
-            tiers[was_near[part] & (tiers != NO_TIER)] = Tier.HOST
-            there = leading(tiers != NO_TIER)
-            yield tiers[:there].tobytes()
-            if there < count:
-                return
-            at += count
+        finally:
+            await asyncio.gather(*(task for _, task in flying), return_exceptions=True)
 
     def _known(self, keys: Keys) -> Flags:
         """Which are on the disk, or on their way."""
         known = np.array([key.tobytes() in self._under_way for key in keys], np.bool_)
         return known if self._disk is None else known | ~self._disk.lacks(keys)
 
-    def _may_ask(self, num_missing: int, deadline: float) -> bool:
-        remote = self._remote
-        return remote is not None and num_missing >= LEAST_ASKED and remote.may_be_asked(deadline)
+    def _may_ask(self, num_missing: int, deadline: float, *, is_first: bool) -> bool:
+        if self._remote is None or (is_first and num_missing < LEAST_ASKED):
+            return False
+        return self._remote.may_be_asked(deadline)
 
     async def _bring(self, keys: Keys, parents: Keys, deadline: float) -> TierOf:
         """Where each of these was, NO_TIER for what is not in the arena now."""
@@ -83,10 +96,11 @@ class Promotions:
     async def _others(self, keys: Keys) -> TierOf:
         """Which of them other promotions have brought, when these have ended."""
         tiers = np.full(len(keys), NO_TIER, np.uint8)
-        for place, key in enumerate(keys):
-            if (waited := self._under_way.get(key.tobytes())) is not None:
-                await asyncio.wait({waited})
-                tiers[place] = waited.result()
+        waited = {at: found for at, key in enumerate(keys) if (found := self._under_way.get(key.tobytes())) is not None}
+        if waited:
+            await asyncio.wait(set(waited.values()))
+        for at, found in waited.items():
+            tiers[at] = found.result()
         return tiers
 
     async def _take(self, tier: Tier, bring: Bring, keys: Keys, parents: Keys, tiers: TierOf) -> None:

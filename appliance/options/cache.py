@@ -7,6 +7,7 @@ import argparse
 from appliance.options.shared import APIS, Commands, add_command
 
 TIERS = ("gpu", "host", "disk")
+RESIZABLE = ("host", "disk")
 
 
 def add(commands: Commands, common: argparse.ArgumentParser) -> None:
@@ -19,6 +20,18 @@ def add(commands: Commands, common: argparse.ArgumentParser) -> None:
     warm = add_command(actions, "warm", "read a request's prompt into the cache before anybody asks for it", [common])
     warm.add_argument("file", metavar="FILE", help="a request's body as JSON; - for standard input")
     warm.add_argument("--api", choices=APIS, help="its protocol (default: the one it looks like)")
+    resize = add_command(actions, "resize", "make a tier of the running box larger or smaller, until it ends", [common])
+    resize.add_argument("tier", metavar="TIER", choices=RESIZABLE, help=", ".join(RESIZABLE))
+    resize.add_argument("size", metavar="SIZE", type=_size, help="such as 512MiB or 20GiB")
     flush = add_command(actions, "flush", "drop what a tier holds and nobody is using", [common])
     flush.add_argument("tier", metavar="TIER", choices=TIERS, help=", ".join(TIERS))
     flush.add_argument("--worker", metavar="N", type=int, help="with gpu: of this worker only (default: of all)")
+
+
+def _size(text: str) -> int:
+    from appliance.units import parse_bytes
+
+    try:
+        return parse_bytes(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None

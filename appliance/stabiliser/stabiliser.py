@@ -22,6 +22,11 @@ class Stabiliser:
     def __init__(self, rules: Sequence[Rule]) -> None:
         self._rules = tuple(rules)
 
+    @property
+    def rules(self) -> frozenset[str]:
+        """The names of those that are on."""
+        return frozenset(rule.name for rule in self._rules)
+
     def apply(self, conversation: Conversation) -> Stabilised:
         """Applies every rule in turn. Without anything to do, the conversation given is returned, and so is one that no
         agent sends: of more than `MAX_PARTS` messages and tools, or `MAX_SYSTEM_CHARACTERS` told by the system."""

@@ -123,7 +123,8 @@ class Database:
             fault = fault_of(error)
             if fault is Fault.REFUSED:
                 raise
-            self._is_damaged = self._is_damaged or fault is Fault.DAMAGED
+            if fault is Fault.DAMAGED and self._file is file:
+                self._is_damaged = True
             raise NotReady(f"{self.path} cannot be read: {fault.value}") from error
 
     def settle(self, timeout_seconds: float = SETTLE_SECONDS) -> bool:
@@ -177,6 +178,11 @@ class Database:
         except Exception:
             log.exception("what the box remembers could not be written")
             self._in_trouble(f"{self.path} could not be written")
+        if self._is_damaged and self._trouble is None:
+            # The next turn, which comes at once, has another file.
+            self._settles.extend(settles)
+            self._wake.set()
+            return
         for settle in settles:
             settle.set()
 
@@ -217,8 +223,6 @@ class Database:
             with WriteSession(file.writing) as session, session.begin():
                 batches.write(session, entries)
         except Exception as error:
-            with WriteSession(file.writing) as session, session.begin():
-                batches.restart(session)
             if fault_of(error) is not Fault.REFUSED:
                 raise
             if len(entries) > 1:
@@ -229,6 +233,7 @@ class Database:
             self._refused[KINDS[type(entries[0])].name] += 1
             log.warning("a record is not written: %s", error)
         else:
+            batches.committed()
             self._written.update(KINDS[type(entry)].name for entry in entries)
         self._backlog.done(entries)
 
@@ -245,12 +250,13 @@ class Database:
 
     def _failed(self, error: SQLAlchemyError) -> None:
         fault = fault_of(error)
-        self._is_damaged = fault is Fault.DAMAGED
-        if self._is_damaged:
-            self._wake.set()
+        if fault is Fault.DAMAGED:
+            self._is_damaged = True
             return
-        # After an error of the disk, SQLite wants the connection closed.
-        self._close()
+        self._trimming = iter(())
+        if self._file is not None and fault is not Fault.LOCKED:
+            # After an error of the disk the connection is not to be trusted; another is made with the next try.
+            self._file.writing.dispose()
         self._in_trouble(f"{self.path} cannot be written: {fault.value}")
 
     def _in_trouble(self, trouble: str) -> None:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Engine, delete, func, select
+from sqlalchemy import Engine, delete, func, select, true
 from sqlalchemy.orm import InstrumentedAttribute
 
 from appliance.state.engines import WriteSession
 from appliance.state.tables import ActionRow, EvictionRow, PolicyRow, RequestRow, SessionRow, SnapshotRow
 
 ROWS_A_STEP: Final = 500
-MIN_ROWS_A_STEP: Final = 20
 PAGES_A_STEP: Final = 256
 SECONDS_A_DAY: Final = 86400.0
 MOST_POLICIES: Final = 1000
@@ -43,17 +42,22 @@ def trim(engine: Engine, keeping: Keeping, now: float) -> Iterator[int]:
     the time of each row, and nothing is dropped for being in the future.
     """
     for number, at in AGES:
-        while gone := _drop(engine, number, at < now - keeping.seconds, ROWS_A_STEP):
+        while gone := _step(engine, lambda session: _drop(session, number, at < now - keeping.seconds, ROWS_A_STEP)):  # noqa: B023 – called at once
             yield gone
     while keeping.max_bytes and used_bytes(engine) > keeping.max_bytes:
-        gone = sum(_drop(engine, number, True, _share(engine, number)) for number, _ in AGES)
+        gone = _step(engine, _drop_shares)
         yield gone
         if not gone:
             break
-    yield _drop_sessions(engine, now - keeping.seconds)
-    yield _drop_policies(engine)
+    yield _step(engine, lambda session: _drop_sessions(session, now - keeping.seconds))
+    yield _step(engine, _drop_policies)
     while _give_back(engine):
         yield 0
+
+
+def _step(engine: Engine, drop: Callable[[WriteSession], int]) -> int:
+    with WriteSession(engine) as session, session.begin():
+        return drop(session)
 
 
 def used_bytes(engine: Engine) -> int:
@@ -65,34 +69,35 @@ def used_bytes(engine: Engine) -> int:
         return int((pages - free) * size)
 
 
-def _drop(engine: Engine, number: InstrumentedAttribute[int], condition: Any, limit: int) -> int:
+def _drop(session: WriteSession, number: InstrumentedAttribute[int], condition: Any, limit: int) -> int:
     """The oldest that meet it; what belongs to a row goes with it."""
     oldest = select(number).where(condition).order_by(number).limit(limit)
-    with WriteSession(engine) as session, session.begin():
-        return _count(session.execute(delete(number.class_).where(number.in_(oldest))))
+    return _count(session.execute(delete(number.class_).where(number.in_(oldest))))
 
 
-def _share(engine: Engine, number: InstrumentedAttribute[int]) -> int:
-    """Of a hundred rows one, as far as a step allows. Numbers have few gaps."""
-    with engine.connect() as connection:
-        first, last = connection.execute(select(func.min(number), func.max(number))).one()
-    return 0 if last is None else min(max((last - first) // 100, MIN_ROWS_A_STEP), ROWS_A_STEP)
+def _drop_shares(session: WriteSession) -> int:
+    """Of each kind one row of fifty, as far as a step allows. Numbers have few gaps."""
+    gone = 0
+    for number, _ in AGES:
+        first, last = session.execute(select(func.min(number), func.max(number))).one()
+        if last is not None:
+            share = min((last - first) // 50 + 1, ROWS_A_STEP)
+            gone += _drop(session, number, true(), share)
+    return gone
 
 
-def _drop_sessions(engine: Engine, before: float) -> int:
+def _drop_sessions(session: WriteSession, before: float) -> int:
     """Those that are old, and those whose last use lies before all requests that are left, but none that has some."""
     oldest = func.coalesce(select(func.min(RequestRow.arrived_at)).scalar_subquery(), before)
     has_requests = select(RequestRow.number).where(RequestRow.session == SessionRow.name).exists()
     old = (SessionRow.last_used_at < func.max(oldest, before)) & ~has_requests
     names = select(SessionRow.name).where(old).order_by(SessionRow.last_used_at).limit(ROWS_A_STEP)
-    with WriteSession(engine) as session, session.begin():
-        return _count(session.execute(delete(SessionRow).where(SessionRow.name.in_(names))))
+    return _count(session.execute(delete(SessionRow).where(SessionRow.name.in_(names))))
 
 
-def _drop_policies(engine: Engine) -> int:
-    with WriteSession(engine) as session, session.begin():
-        newest = select(func.max(PolicyRow.number)).scalar_subquery()
-        return _count(session.execute(delete(PolicyRow).where(PolicyRow.number <= newest - MOST_POLICIES)))
+def _drop_policies(session: WriteSession) -> int:
+    newest = select(func.max(PolicyRow.number)).scalar_subquery()
+    return _count(session.execute(delete(PolicyRow).where(PolicyRow.number <= newest - MOST_POLICIES)))
 
 
 def _give_back(engine: Engine) -> bool:
@@ -103,7 +108,10 @@ def _give_back(engine: Engine) -> bool:
         )
         if free <= max(PAGES_A_STEP, pages * FREE_SHARE):
             return False
-        connection.exec_driver_sql(f"PRAGMA incremental_vacuum({PAGES_A_STEP})").fetchall()
+        cursor = connection.connection.cursor()
+        cursor.execute(f"PRAGMA incremental_vacuum({PAGES_A_STEP})")
+        cursor.fetchall()
+        cursor.close()
         connection.commit()
         return True
 

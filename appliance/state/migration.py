@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from typing import Final
 
@@ -27,8 +26,6 @@ def version_of(connection: Connection) -> str | None:
 
 def migrate(connection: Connection, version: str) -> None:
     """Up or down to a version that is known, or `base`, in the connection's transaction."""
-    # Alembic tells of every step at level INFO.
-    logging.getLogger("alembic").setLevel(logging.WARNING)
     config = Config()
     config.set_main_option("script_location", str(FOLDER).replace("%", "%%"))
     config.set_main_option("path_separator", "os")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import Final, TypeVar
+from typing import Final, TypeVar, cast
 
 from sqlalchemy import Select, func, select
 from sqlalchemy.orm import InstrumentedAttribute, aliased
@@ -30,6 +30,8 @@ from appliance.state.tables import (
     RequestRow,
     SessionRow,
     SnapshotRow,
+    StoredEntryRow,
+    StoredItemRow,
 )
 
 DEFAULT_LIMIT: Final = 100
@@ -105,6 +107,16 @@ class Reader:
         found = self._session.execute(newest).first()
         return None if found is None else SnapshotRecord(found[0].at, unpack(found[0].body, found[1]))
 
+    def stored_items(self) -> dict[str, bytes]:
+        """By id."""
+        found = self._session.execute(select(StoredItemRow.id, StoredItemRow.body))
+        return {item_id: body for item_id, body in found}  # noqa: C416 – rows are not typed as pairs by every SQLAlchemy
+
+    def stored_entries(self) -> list[tuple[str, bytes]]:
+        """Ids and bodies, the one that was changed last at the end."""
+        wanted = select(StoredEntryRow.id, StoredEntryRow.body).order_by(StoredEntryRow.number)
+        return [(entry_id, body) for entry_id, body in self._session.execute(wanted)]
+
     def counts(self) -> dict[str, int]:
         """Rows of each table. O(rows)."""
         tables = Base.metadata.sorted_tables
@@ -113,9 +125,10 @@ class Reader:
     def _with_ranges(self, found: Sequence[RequestRow]) -> list[RequestRecord]:
         ranges: defaultdict[int, list[TokenRange]] = defaultdict(list)
         numbers = [row.number for row in found]
-        wanted = select(RangeRow).where(RangeRow.request.in_(numbers)).order_by(RangeRow.request, RangeRow.start)
-        for row in self._session.scalars(wanted):
-            ranges[row.request].append(rows.token_range(row))
+        # Plain rows instead of objects that the session keeps: thousands of them take a third of the time.
+        wanted = select(RangeRow.__table__).where(RangeRow.request.in_(numbers))
+        for row in self._session.execute(wanted.order_by(RangeRow.request, RangeRow.start)):
+            ranges[row.request].append(rows.token_range(cast("RangeRow", row)))
         return [rows.request_record(row, tuple(ranges[row.number])) for row in found]
 
 

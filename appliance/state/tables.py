@@ -66,6 +66,8 @@ class RangeRow(Base):
     divergence_place: Mapped[str | None]
     divergence_before: Mapped[str | None]
     divergence_now: Mapped[str | None]
+    divergence_against: Mapped[str | None]
+    divergence_rule: Mapped[str | None]
 
 
 class RequestRow(Base):

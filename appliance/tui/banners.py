@@ -13,7 +13,9 @@ from appliance.tui.frame import Frame
 Banner = tuple[str, Style]
 
 
-def banners(frame: Frame, *, is_read_only: bool, is_local: bool, retry_seconds: float | None) -> list[Banner]:
+def banners(
+    frame: Frame, *, is_read_only: bool = False, is_local: bool = True, retry_seconds: float | None = None
+) -> list[Banner]:
     """The worst first."""
     return [*_lost(frame, retry_seconds), *_of_box(frame), *_of_reach(is_read_only=is_read_only, is_local=is_local)]
 

@@ -32,8 +32,13 @@ class Kind(NamedTuple):
 GPU: Final = Kind("gpu", "█", ink.GPU)
 HOST: Final = Kind("host", "▓", ink.HOST)
 DISK: Final = Kind("disk", "▒", ink.DISK)
+REMOTE: Final = Kind("remote", "▞", ink.REMOTE)
 COMPUTED: Final = Kind("computed", "░", ink.COMPUTED)
-KINDS: Final = {kind.name: kind for kind in (GPU, HOST, DISK, COMPUTED)}
+KINDS: Final = (GPU, HOST, DISK, REMOTE, COMPUTED)
+
+
+def kind_of(tier: str) -> Kind:
+    return next((kind for kind in KINDS if kind.name == tier), GPU)
 
 
 def stacked(parts: Sequence[Part], width: int, total: float | None = None) -> Line:
@@ -57,7 +62,7 @@ def _cells(amounts: Sequence[float], total: float, width: int) -> list[int]:
     if total <= 0:
         return [0] * len(amounts)
     exact = [max(amount, 0) / total * width for amount in amounts]
-    cells = [max(int(length), 1) if length > 0 else 0 for length in exact]
+    cells = [max(int(length), 1) if amount > 0 else 0 for amount, length in zip(amounts, exact, strict=True)]
     wanted = min(round(sum(exact)) or int(any(cells)), width)
     by_remainder = sorted(range(len(exact)), key=lambda place: exact[place] - cells[place], reverse=True)
     for place in by_remainder:

@@ -27,7 +27,7 @@ def area(values: Sequence[float | None], width: int, height: int, high: float) -
         level = 1 if high <= 0 else min(max(round(value / high * height * 4), 1), height * 4)
         for dot in range(level):
             rows[height - 1 - dot // 4][column] |= dots[dot % 4]
-    return ["".join(map(chr, row)) for row in rows]
+    return ["".join(map(chr, row)).replace(chr(_BRAILLE), " ") for row in rows]
 
 
 def sparkline(values: Sequence[float | None], width: int, high: float = 1.0) -> str:

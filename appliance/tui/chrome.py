@@ -51,6 +51,8 @@ def _moment(chrome: Chrome) -> list[str | tuple[str, Style]]:
     at = chrome.frame.said_at or chrome.frame.at
     if chrome.is_frozen:
         return [(" FROZEN ", ink.BANNER), f" {figures.clock(at)}"]
+    if chrome.frame.past_of is not None:
+        return [(" PAST ", ink.BANNER), f" {figures.clock(at)}"]
     if chrome.frame.lost is not None:
         return [(" LOST ", ink.ALARM), f" {figures.clock(at)}"]
     return [(f"{chrome.interval_seconds:g} s", ink.QUIET), f" {figures.clock(at)}"]

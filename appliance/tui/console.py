@@ -1,237 +1,85 @@
-"""The console: ten screens over one box, drawn from one frame a tick."""
+"""The console: ten screens over one box, and what its keys do."""
 
 from __future__ import annotations
 
-import asyncio
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from enum import Enum
+from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import Any, ClassVar
 
 from rich.segment import Segment
-from textual.app import App, ComposeResult, SystemCommand
+from textual.app import SystemCommand
 from textual.binding import Binding
-from textual.containers import Container
 from textual.screen import Screen
 from textual.widgets import Input
 
 from appliance.tui import keymap
-from appliance.tui.banners import banners
-from appliance.tui.chrome import Chrome, footer_line, title_line
-from appliance.tui.filters import FilterError
-from appliance.tui.frame import Feed, Frame
-from appliance.tui.moment import Moment
-from appliance.tui.pages.catalogue import PAGES, page_of
-from appliance.tui.pages.page import Page
-from appliance.tui.plain_screen import AsciiFilter
-from appliance.tui.poller import Poller
-from appliance.tui.source import Source
-from appliance.tui.trail import Trail
-from appliance.tui.widgets.dialogs import Confirm, Help
-from appliance.tui.widgets.drawing import Drawing
+from appliance.tui.ending import Ending
+from appliance.tui.pages.catalogue import PAGES
+from appliance.tui.past import moment_of
+from appliance.tui.picture import picture
+from appliance.tui.shell import Shell
+from appliance.tui.take_away import file_for, screen_as_markdown, table_as_csv, table_as_markdown
+from appliance.tui.widgets.dialogs import Ask, Confirm, Help
 
 
-class Ending(Enum):
-    LEAVE = "leave"
-    STOP = "stop"
-    BOX_ENDED = "box ended"
-
-
-@dataclass(frozen=True, slots=True)
-class Stance:
-    """How a console stands to its box. `can_stop`: the user started it from here, and may end it. `is_alive` tells
-    whether a box that does not answer is there at all; without it there is no end to waiting. `keys`: other keys by the
-    ids of bindings."""
-
-    is_local: bool = True
-    is_read_only: bool = False
-    can_stop: bool = False
-    is_alive: Callable[[], bool] | None = None
-    is_ascii: bool = False
-    theme: str = "ansi-dark"
-    keys: Mapping[str, str] = field(default_factory=dict)
-
-
-class Console(App[Ending]):
+class Console(Shell):
     """Ends with what the user wants to become of the box."""
 
-    TITLE = "dynamo-box"
-    ENABLE_COMMAND_PALETTE = True
     BINDINGS: ClassVar[list[Any]] = [
         *keymap.CONSOLE,
+        *keymap.PAST,
         *(
             Binding(key, f"page('{key}')", f"{PAGES[key].title}", id=f"page.{key}", show=False)
             for key in keymap.PAGE_KEYS
             if key in PAGES
         ),
     ]
-    CSS = """
-    Screen { background: ansi_default; color: ansi_default; }
-    #title, #banners, #footer { height: 1; padding: 0 1; }
-    #banners { height: 0; }
-    #page { height: 1fr; }
-    #filter { height: 1; border: none; padding: 0 1; display: none; background: ansi_default; }
-    """
-
-    def __init__(self, source: Source, stance: Stance, *, is_polling: bool = True) -> None:
-        super().__init__()
-        self.theme = stance.theme
-        if stance.is_ascii:
-            self._filters.append(AsciiFilter())
-        self.set_keymap(dict(stance.keys))
-        self.source = source
-        self.stance = stance
-        self.is_frozen = False
-        self.trail = Trail()
-        self.frame = Frame(at=time.time())
-        """The newest."""
-        self.poller = Poller(source, self._feeds, self.take)
-        self._is_polling = is_polling
-        self._shown = self.frame
-        self._page: Page | None = None
-        self._page_key = keymap.PAGE_KEYS[0]
-        self._polling: asyncio.Task[None] | None = None
-
-    def compose(self) -> ComposeResult:
-        yield Drawing(id="title")
-        yield Drawing(id="banners")
-        yield Container(id="page")
-        yield Input(id="filter", placeholder="word  !word  column:word  column>10", compact=True)
-        yield Drawing(id="footer")
-
-    async def on_mount(self) -> None:
-        await self.action_page(self._page_key)
-        if self._is_polling:
-            self._polling = asyncio.create_task(self.poller.run())
-
-    async def on_unmount(self) -> None:
-        if self._polling is not None:
-            self._polling.cancel()
-
-    def take(self, frame: Frame) -> None:
-        """A new frame: kept, and shown unless the display is frozen."""
-        self.frame = frame
-        self.trail.add(frame)
-        if frame.lost and self.stance.is_alive is not None and not self.stance.is_alive():
-            self.exit(Ending.BOX_ENDED)
-        elif not self.is_frozen:
-            self._show(frame)
-        else:
-            self._show_chrome()
-
-    def _show(self, frame: Frame) -> None:
-        self._shown = frame
-        if self._page is not None:
-            self._page.show(self.moment)
-        self._show_chrome()
-
-    @property
-    def moment(self) -> Moment:
-        """What is shown."""
-        return Moment(self._shown, self.trail.until(self._shown.at))
-
-    def _feeds(self) -> frozenset[Feed]:
-        return frozenset() if self._page is None else self._page.feeds
-
-    def _show_chrome(self) -> None:
-        chrome = Chrome(
-            frame=self._shown,
-            page_key=self._page_key,
-            is_frozen=self.is_frozen,
-            interval_seconds=self.poller.interval_seconds,
-        )
-        self.query_one("#title", Drawing).draw(lambda width, _height: [title_line(chrome, width)])
-        retry = self.poller.pause_seconds if self.frame.lost else None
-        told = banners(
-            self.frame, is_read_only=self.stance.is_read_only, is_local=self.stance.is_local, retry_seconds=retry
-        )
-        strip = self.query_one("#banners", Drawing)
-        strip.styles.height = min(len(told), 4)
-        strip.draw(lambda _width, _height: [[Segment(f" {text} ", style)] for text, style in told])
-        keys = list(self._footer())[:7]
-        self.query_one("#footer", Drawing).draw(lambda width, _height: [footer_line(keys, width)])
-
-    def _footer(self) -> Iterator[tuple[str, str, str]]:
-        """Key, word and action, the most useful now first."""
-        yield "?", "help", "help"
-        if self.is_frozen:
-            yield "space", "go on", "freeze"
-        page = self._page
-        if page is not None:
-            yield from ((key, does, "") for key, does in page.own_keys())
-            if page.can_filter():
-                yield "/", "filter", "filter"
-        if not self.is_frozen:
-            yield "space", "freeze", "freeze"
-        yield "^p", "commands", "command_palette"
-        yield "q", "leave", "leave"
-        if self.stance.can_stop:
-            yield "Q", "stop the box", "stop_box"
-
-    async def action_page(self, key: str) -> None:
-        """Pages are made when they are first seen, and stay as they were left."""
-        if key not in PAGES:
-            return
-        holder = self.query_one("#page", Container)
-        page = next((page for page in holder.query(Page) if page.id == f"page-{key}"), None)
-        if page is None:
-            page = page_of(key)
-            await holder.mount(page)
-        for other in holder.query(Page):
-            other.display = other is page
-        self._page, self._page_key = page, key
-        page.show(self.moment)
-        page.focus_list()
-        self._show_filter(page.filter_text)
-        self._show_chrome()
-        self.poller.hurry()
 
     def action_freeze(self) -> None:
         """The display, not the collection."""
         self.is_frozen = not self.is_frozen
-        self._show_chrome() if self.is_frozen else self._show(self.frame)
+        self.show_chrome() if self.is_frozen else self._show(self.frame)
+
+    def action_travel(self, seconds: int) -> None:
+        """From what is shown; past now there is nothing."""
+        now = self.frame.past_of or self.frame.at
+        at = (self.past_at or self._shown.at) + seconds
+        self._go_to(None if at >= now else at)
+
+    def action_live(self) -> None:
+        self._go_to(None)
+
+    def action_seek(self) -> None:
+        self.push_screen(Ask("Go to", "14:05, 14:05:30, -90s, -10m, -2h"), self._seek)
+
+    def _seek(self, text: str | None) -> None:
+        if not text:
+            return
+        now = self.frame.past_of or self.frame.at
+        at = moment_of(text, now)
+        if at is None:
+            self.notify(f"{text}: no time; 14:05, 14:05:30, -90s, -10m and -2h are", severity="warning", markup=False)
+        else:
+            self._go_to(None if at >= now else at)
+
+    def _go_to(self, at: float | None) -> None:
+        self.past_at = at
+        self.is_frozen = False
+        self.poller.hurry()
 
     def action_slower(self) -> None:
         self.poller.slower()
-        self._show_chrome()
+        self.show_chrome()
 
     def action_faster(self) -> None:
         self.poller.faster()
-        self._show_chrome()
+        self.show_chrome()
 
     def action_expand(self) -> None:
         if self.screen.maximized is not None:
             self.screen.minimize()
         elif self.focused is not None:
             self.screen.maximize(self.focused)
-
-    def action_filter(self) -> None:
-        if self._page is not None and self._page.can_filter():
-            line = self.query_one("#filter", Input)
-            line.value = self._page.filter_text
-            line.display = True
-            line.focus()
-
-    def on_input_changed(self, event: Input.Changed) -> None:
-        if event.input.id != "filter" or self._page is None:
-            return
-        try:
-            self._page.filter(event.value.strip())
-        except FilterError as error:
-            event.input.border_title = error.message
-            self.notify(error.message, severity="warning", timeout=3)
-
-    def on_input_submitted(self, event: Input.Submitted) -> None:
-        if event.input.id == "filter" and self._page is not None:
-            self._page.focus_list()
-            self._show_filter(self._page.filter_text)
-
-    def _show_filter(self, text: str) -> None:
-        line = self.query_one("#filter", Input)
-        line.value = text
-        line.display = bool(text)
 
     async def action_back(self) -> None:
         """One step: out of what is expanded, of the filter, of what the page has opened."""
@@ -247,23 +95,24 @@ class Console(App[Ending]):
     def action_help(self) -> None:
         if self._page is None:
             return
-        keys = [(self.get_key_display(one), one.description, one.id or "") for one in self._bindings_now()]
+        bindings = self._bindings_of(self.screen)
+        keys = [(self.get_key_display(one), one.description, one.id or "") for one in bindings]
         self.push_screen(Help(self._page.title, type(self._page).__doc__ or "", keys))
 
-    def _bindings_now(self) -> Iterator[Binding]:
-        """Of the focused widget, its page and the console, each once."""
+    def _bindings_of(self, screen: Screen[Any]) -> Iterator[Binding]:
+        """Of its focused widget and of the console, each once."""
         seen = set()
-        for _, binding, _enabled, _tooltip in self.screen.active_bindings.values():
+        for _, binding, _enabled, _tooltip in screen.active_bindings.values():
             if binding.id and binding.id not in seen:
                 seen.add(binding.id)
                 yield binding
 
-    def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:  # noqa: ARG002 – its base says so
+    def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
         for key, page in PAGES.items():
             yield SystemCommand(
                 f"{page.title} ({key})", (page.__doc__ or "").partition("\n")[0], partial(self._go, key)
             )
-        for binding in self._bindings_now():
+        for binding in self._bindings_of(screen):
             if not (binding.id or "").startswith("page."):
                 name = f"{binding.description} ({self.get_key_display(binding)})"
                 yield SystemCommand(name.capitalize(), binding.id or "", partial(self.run_action, binding.action))
@@ -271,6 +120,35 @@ class Console(App[Ending]):
 
     async def _go(self, key: str) -> None:
         await self.action_page(key)
+
+    def action_copy(self) -> None:
+        """To the terminal's clipboard: the list, or the whole screen where there is none."""
+        table = None if self._page is None else self._page.table()
+        self.copy_to_clipboard(screen_as_markdown(self._lines()) if table is None else table_as_markdown(table))
+        self.notify("copied as Markdown", timeout=3)
+
+    def action_write_csv(self) -> None:
+        table = None if self._page is None else self._page.table()
+        if table is None:
+            self.notify("there is no list on this screen", severity="warning", timeout=3)
+        else:
+            self._write("csv", table_as_csv(table))
+
+    def action_picture(self) -> None:
+        self._write("svg", picture(self._lines(), self.size.width))
+
+    def _lines(self) -> list[list[Segment]]:
+        # Textual makes pictures of its screen and offers no lines of it.
+        return [list(strip) for strip in self.screen._compositor.render_strips()]  # noqa: SLF001
+
+    def _write(self, ending: str, text: str) -> None:
+        path = file_for(PAGES[self._page_key].title, ending)
+        try:
+            path.write_text(text)
+        except OSError as error:
+            self.notify(f"{path}: {error.strerror}", severity="error", markup=False)
+        else:
+            self.notify(f"written: {path}", markup=False)
 
     def action_leave(self) -> None:
         self.exit(Ending.LEAVE)
@@ -289,7 +167,7 @@ class Console(App[Ending]):
         status = self.frame.status
         active = 0 if status is None else status.requests.active
         first = f"{active} running requests are let finish." if active else "No request is running."
-        kept = " What is on disk is kept." if status is not None and status.disk is not None else ""
+        kept = "\nWhat is on disk is kept." if status is not None and status.disk is not None else ""
         return f"{first}\nWhat is in the memory of GPUs and of this machine is lost.{kept}"
 
     def _stop(self, agreed: bool | None) -> None:

@@ -42,6 +42,8 @@ def seconds(value: float | None) -> str:
     """`0.35 s`, `12 s`, `3m05s`, `2h10m`, `4d02h`."""
     if value is None:
         return UNKNOWN
+    if value == 0:
+        return "0 s"
     if value < 9.95:
         return f"{value:.2f} s" if 0 < value < 1 else f"{value:.1f} s"
     if value < 59.5:

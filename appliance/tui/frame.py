@@ -5,15 +5,26 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from appliance.api.cache_views import CacheView, SessionCaches
     from appliance.api.eviction_page import EvictedBlock
+    from appliance.api.hint_views import HintView
+    from appliance.api.policy_views import PolicyBody, PolicyVersionView
+    from appliance.api.request_views import RequestView
     from appliance.api.routing_views import Routing
     from appliance.api.views import BoxStatus
+    from appliance.tui.event_feed import ToldEvent
     from appliance.tui.machine import Load
-    from appliance.tui.policy_text import ActivePolicy
+    from appliance.tui.trail import Sample
+
+
+class Wanted(NamedTuple):
+    """What the next frame is to have; `at` is a time in the past, `None` is now."""
+
+    feeds: frozenset[Feed]
+    at: float | None = None
 
 
 class Feed(StrEnum):
@@ -24,6 +35,10 @@ class Feed(StrEnum):
     ROUTING = "routing"
     EVICTIONS = "evictions"
     POLICY = "policy"
+    VERSIONS = "versions"
+    HINTS = "hints"
+    REQUESTS = "requests"
+    EVENTS = "events"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +50,20 @@ class Frame:
     at: float
     said_at: float | None = None
     lost: str | None = None
+    past_of: float | None = None
+    """Set for a frame of the past: when it was looked at. `samples` then lead to it."""
+    samples: tuple[Sample, ...] | None = None
     status: BoxStatus | None = None
     cache: CacheView | None = None
     sessions: SessionCaches | None = None
     routing: Routing | None = None
     evictions: tuple[EvictedBlock, ...] | None = None
-    policy: ActivePolicy | None = None
+    policy: PolicyBody | None = None
+    versions: tuple[PolicyVersionView, ...] | None = None
+    hints: tuple[HintView, ...] | None = None
+    requests: tuple[RequestView, ...] | None = None
+    events: tuple[ToldEvent, ...] | None = None
+    """Those that this console has heard, the oldest first."""
     missed_evictions: int = 0
     """Those that were forgotten before they could be asked for."""
     loads: Mapping[int, Load] = field(default_factory=dict)

@@ -20,6 +20,7 @@ ALARM: Final = Style(color="red", reverse=True, bold=True)
 GPU: Final = Style(color="green")
 HOST: Final = Style(color="cyan")
 DISK: Final = Style(color="blue")
+REMOTE: Final = Style(color="yellow")
 COMPUTED: Final = Style(color="magenta")
 """Tokens by where they came from; a letter or a pattern always goes with it."""
 

@@ -10,6 +10,15 @@ from appliance.errors import SettingsError, nearest
 
 PAGE_KEYS: Final = "1234567890"
 
+PAST: Final = [
+    Binding("left_square_bracket", "travel(-10)", "ten seconds back", id="past.back", key_display="["),
+    Binding("right_square_bracket", "travel(10)", "ten seconds on", id="past.on", key_display="]"),
+    Binding("left_curly_bracket", "travel(-60)", "a minute back", id="past.minute-back", key_display="{"),
+    Binding("right_curly_bracket", "travel(60)", "a minute on", id="past.minute-on", key_display="}"),
+    Binding("S", "seek", "go to a time", id="past.seek"),
+    Binding("L", "live", "back to now", id="past.live"),
+]
+
 CONSOLE: Final = [
     Binding("question_mark,f1", "help", "help", id="console.help", key_display="?"),
     Binding("q", "leave", "leave", id="console.leave"),
@@ -41,7 +50,7 @@ TABLE: Final = [
 
 def ids() -> dict[str, str]:
     """Every id with its own keys."""
-    return {binding.id: binding.key for binding in [*CONSOLE, *TABLE] if binding.id is not None} | {
+    return {binding.id: binding.key for binding in [*CONSOLE, *PAST, *TABLE] if binding.id is not None} | {
         f"page.{key}": key for key in PAGE_KEYS
     }
 

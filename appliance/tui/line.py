@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable, Sequence
 from itertools import chain, zip_longest
 
@@ -38,6 +39,8 @@ def fit(line: Iterable[Segment], width: int) -> Line:
     left = width
     for piece in line:
         length = piece.cell_length
+        if length == 0:
+            continue
         if length > left:
             if left > 0:
                 fitted.append(Segment(cut(piece.text, left), piece.style))
@@ -85,3 +88,8 @@ def beside(left: Sequence[Line], right: Sequence[Line], width: int, gap: int = 3
 
 def text_of(line: Iterable[Segment]) -> str:
     return "".join(piece.text for piece in line)
+
+
+def wrapped(text: str, width: int) -> list[str]:
+    """Broken at blanks."""
+    return textwrap.wrap(text, max(width, 1)) or [""]

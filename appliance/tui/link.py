@@ -6,6 +6,7 @@ import contextlib
 import http.client
 import json
 import socket
+from collections.abc import Mapping
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Final
@@ -38,6 +39,7 @@ class Link:
         """`where` is a control socket or a URL. Raises `SettingsError` for what is no URL of a box."""
         self.where = str(where)
         self._url = None if isinstance(where, Path) else _checked(where)
+        self._before = "" if self._url is None else self._url.path.rstrip("/")
         self._headers = {} if key is None else {"authorization": f"Bearer {key}"}
         self._connection: http.client.HTTPConnection | None = None
 
@@ -46,13 +48,14 @@ class Link:
         """Whether the box runs on this machine, as far as its address tells."""
         return self._url is None or _is_loopback(self._url.hostname or "")
 
-    def get(self, route: str) -> bytes:
+    def get(self, route: str, headers: Mapping[str, str] | None = None) -> bytes:
         """The body at `route`. Raises `LinkLost` or `Refused`."""
-        return self._asked("GET", route, None, TIMEOUT_SECONDS)
+        return self._asked("GET", route, None, TIMEOUT_SECONDS, headers or {})
 
     def send(self, method: str, route: str, body: Any, timeout_seconds: float = CHANGE_SECONDS) -> bytes:
         """Have something changed or done; the box's answer. Raises as `get`."""
-        return self._asked(method, route, json.dumps(body).encode(), timeout_seconds)
+        headers = {"content-type": "application/json"}
+        return self._asked(method, route, json.dumps(body).encode(), timeout_seconds, headers)
 
     def close(self) -> None:
         """From any thread: one that waits for an answer gets `LinkLost`."""
@@ -63,45 +66,39 @@ class Link:
                     connection.sock.shutdown(socket.SHUT_RDWR)
             connection.close()
 
-    def opened(self, timeout_seconds: float) -> http.client.HTTPConnection:
-        """A new connection that is the caller's own."""
+    def _opened(self, timeout_seconds: float) -> http.client.HTTPConnection:
         if self._url is None:
             return UnixConnection(Path(self.where), timeout_seconds)
         kind = http.client.HTTPSConnection if self._url.scheme == "https" else http.client.HTTPConnection
         return kind(self._url.hostname or "", self._url.port, timeout=timeout_seconds)
 
-    def route(self, path: str) -> str:
-        """With what a URL has before it."""
-        return path if self._url is None else self._url.path.rstrip("/") + path
-
-    @property
-    def headers(self) -> dict[str, str]:
-        return dict(self._headers)
-
-    def _asked(self, method: str, route: str, body: bytes | None, timeout_seconds: float) -> bytes:
+    def _asked(
+        self, method: str, route: str, body: bytes | None, timeout_seconds: float, headers: Mapping[str, str]
+    ) -> bytes:
         """A connection that was open may have been closed by the other side meanwhile: that is no loss yet."""
         was_open = self._connection is not None
         try:
-            return self._exchanged(method, route, body, timeout_seconds)
+            return self._exchanged(method, route, body, timeout_seconds, headers)
         except (OSError, http.client.HTTPException) as error:
             self.close()
             if not was_open or isinstance(error, TimeoutError):
                 raise LinkLost(f"{self.where} does not answer: {_words(error)}") from error
         try:
-            return self._exchanged(method, route, body, timeout_seconds)
+            return self._exchanged(method, route, body, timeout_seconds, headers)
         except (OSError, http.client.HTTPException) as error:
             self.close()
             raise LinkLost(f"{self.where} does not answer: {_words(error)}") from error
 
-    def _exchanged(self, method: str, route: str, body: bytes | None, timeout_seconds: float) -> bytes:
+    def _exchanged(
+        self, method: str, route: str, body: bytes | None, timeout_seconds: float, headers: Mapping[str, str]
+    ) -> bytes:
         connection = self._connection
         if connection is None:
-            connection = self._connection = self.opened(timeout_seconds)
+            connection = self._connection = self._opened(timeout_seconds)
         connection.timeout = timeout_seconds
         if connection.sock is not None:
             connection.sock.settimeout(timeout_seconds)
-        headers = self._headers | ({} if body is None else {"content-type": "application/json"})
-        connection.request(method, self.route(route), body, headers)
+        connection.request(method, self._before + route, body, {**self._headers, **headers})
         response = connection.getresponse()
         answer = response.read(MAX_ANSWER_BYTES + 1)
         if len(answer) > MAX_ANSWER_BYTES:

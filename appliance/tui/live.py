@@ -1,4 +1,4 @@
-"""The live status view: the status screen, drawn twice a second, until the user leaves or the box ends."""
+"""The start of a box as it is watched: the status, drawn twice a second, until it takes requests."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import termios
 import time
 import tty
 from collections.abc import Callable, Iterator
-from enum import Enum
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -20,29 +19,24 @@ from appliance.api.views import BoxStatus
 from appliance.commands.banner import banner
 from appliance.control import Control
 from appliance.errors import NotRunning
+from appliance.tui.ending import Ending
 from appliance.tui.status_view import render
 
 FRAME_SECONDS = 0.5
 
 
-class Ending(Enum):
-    LEAVE = "leave"
-    STOP = "stop"
-    BOX_ENDED = "box ended"
-
-
-def watch(control: Control, is_alive: Callable[[], bool]) -> Ending:
-    """Show the box until a key or its end. A box that is alive may not answer: it starts, ends or is busy."""
+def watch(control: Control, is_alive: Callable[[], bool]) -> Ending | None:
+    """Show a box until it takes requests, a key, or its end; `None`: it takes requests, and how to connect was printed.
+    A box that is alive may not answer: it starts, ends or is busy."""
     console = Console()
-    told = False
     with _keys() as read_key, Live(console=console, auto_refresh=False, transient=True) as live:
         while True:
             status = _status(control)
             if status is None and not is_alive():
                 return Ending.BOX_ENDED
-            if status is not None and status.phase == "running" and not told:
-                told = True
+            if status is not None and status.phase == "running":
                 live.console.print(banner(status), highlight=False, soft_wrap=True)
+                return None
             live.update(_screen(status), refresh=True)
             ending = _ENDINGS.get(read_key(FRAME_SECONDS))
             if ending is not None:

@@ -14,3 +14,8 @@ class Moment:
 
     frame: Frame
     samples: list[Sample]
+
+    @property
+    def step_seconds(self) -> float:
+        """Of a curve: the past was recorded every second, and is drawn more coarsely."""
+        return 2.0 if self.frame.past_of is None else 10.0

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
-from appliance.tui.frame import Feed, Frame
+from appliance.tui.frame import Frame, Wanted
 from appliance.tui.source import Source
 
 INTERVALS_SECONDS: Final = (0.25, 0.5, 1.0, 2.0, 5.0, 10.0)
@@ -16,12 +16,13 @@ LONGEST_SECONDS: Final = 8.0
 
 
 class Poller:
-    """`show` is called in the loop with every frame. `feeds` is what the visible screen wants, asked anew each tick."""
+    """`show` is called in the loop with every frame. `wanted` is what the visible screen shows, asked anew each
+    tick."""
 
-    def __init__(self, source: Source, feeds: Callable[[], frozenset[Feed]], show: Callable[[Frame], None]) -> None:
+    def __init__(self, source: Source, wanted: Callable[[], Wanted], show: Callable[[Frame], None]) -> None:
         self.interval_seconds = DEFAULT_SECONDS
         self._source = source
-        self._feeds = feeds
+        self._wanted = wanted
         self._show = show
         self._failures = 0
         self._hurry = asyncio.Event()
@@ -33,7 +34,7 @@ class Poller:
         try:
             while True:
                 self._hurry.clear()
-                frame = await loop.run_in_executor(executor, self._source.frame, self._feeds())
+                frame = await loop.run_in_executor(executor, self._source.frame, self._wanted())
                 self._failures = self._failures + 1 if frame.lost else 0
                 self._show(frame)
                 await self._pause()

@@ -6,31 +6,55 @@ import dataclasses
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 import msgspec
 from pydantic import ValidationError
 
 from appliance.api.cache_views import CacheView, SessionCaches
 from appliance.api.eviction_page import EvictedBlock, EvictionPage
+from appliance.api.hint_views import Hints
+from appliance.api.policy_views import PolicyBody, PolicyHistory
+from appliance.api.request_views import RequestList
 from appliance.api.routing_views import Routing
 from appliance.api.views import BoxStatus
-from appliance.tui.frame import Feed, Frame
+from appliance.tui.event_feed import EventFeed
+from appliance.tui.frame import Feed, Frame, Wanted
 from appliance.tui.link import Link, LinkLost, Refused
 from appliance.tui.machine import Machine
-from appliance.tui.policy_text import ActivePolicy
+from appliance.tui.past import Past
 
 LISTED_SESSIONS: Final = 500
 LISTED_DECISIONS: Final = 200
+LISTED_REQUESTS: Final = 200
 EVICTIONS_AT_ONCE: Final = 1000
 KEPT_EVICTIONS: Final = 2000
+
+
+class Document(NamedTuple):
+    """Where a feed is, what it is, and the list in it that is wanted, if not all."""
+
+    route: str
+    kind: type[Any]
+    listed: str | None = None
+
+
+DOCUMENTS: Final = {
+    Feed.CACHE: Document("/box/v1/cache", CacheView),
+    Feed.SESSIONS: Document(f"/box/v1/cache/sessions?limit={LISTED_SESSIONS}", SessionCaches),
+    Feed.ROUTING: Document(f"/box/v1/routing?limit={LISTED_DECISIONS}", Routing),
+    Feed.POLICY: Document("/box/v1/policy", PolicyBody),
+    Feed.VERSIONS: Document("/box/v1/policy/history", PolicyHistory, "versions"),
+    Feed.REQUESTS: Document(f"/box/v1/requests?limit={LISTED_REQUESTS}", RequestList, "requests"),
+    Feed.HINTS: Document("/box/v1/hints", Hints, "hints"),
+}
 
 
 class Source(Protocol):
     """Where frames come from. Both methods block: for a thread."""
 
-    def frame(self, feeds: frozenset[Feed]) -> Frame:
-        """Of now; never raises for a box that does not answer."""
+    def frame(self, wanted: Wanted) -> Frame:
+        """Never raises for a box that does not answer."""
         ...
 
     def close(self) -> None:
@@ -49,12 +73,16 @@ class BoxSource:
         self._evictions: deque[EvictedBlock] = deque(maxlen=KEPT_EVICTIONS)
         self._next_eviction: int | None = None
         self._missed_evictions = 0
+        self._events = EventFeed(link)
+        self._past = Past(link)
         self._started_at: float | None = None
 
-    def frame(self, feeds: frozenset[Feed]) -> Frame:
+    def frame(self, wanted: Wanted) -> Frame:
         at = self._clock()
         try:
-            self._last = self._asked(at, feeds)
+            if wanted.at is not None:
+                return self._past.frame(at, wanted.at, wanted.feeds)
+            self._last = self._asked(at, wanted.feeds)
         except (LinkLost, Refused) as error:
             self._last = dataclasses.replace(self._last, at=at, lost=error.message)
         return self._last
@@ -100,19 +128,13 @@ class BoxSource:
             raise Refused(200, _misfit(answer, error)) from error
 
     def _answer(self, feed: Feed) -> Any:
-        match feed:
-            case Feed.CACHE:
-                return msgspec.json.decode(self._link.get("/box/v1/cache"), type=CacheView)
-            case Feed.SESSIONS:
-                answer = self._link.get(f"/box/v1/cache/sessions?limit={LISTED_SESSIONS}")
-                return msgspec.json.decode(answer, type=SessionCaches)
-            case Feed.ROUTING:
-                answer = self._link.get(f"/box/v1/routing?limit={LISTED_DECISIONS}")
-                return msgspec.json.decode(answer, type=Routing)
-            case Feed.EVICTIONS:
-                return self._newer_evictions()
-            case Feed.POLICY:
-                return msgspec.json.decode(self._link.get("/box/v1/policy"), type=ActivePolicy)
+        if feed is Feed.EVICTIONS:
+            return self._newer_evictions()
+        if feed is Feed.EVENTS:
+            return self._events.newer()
+        route, kind, listed = DOCUMENTS[feed]
+        document = msgspec.json.decode(self._link.get(route), type=kind)
+        return document if listed is None else tuple(getattr(document, listed))
 
     def _newer_evictions(self) -> tuple[EvictedBlock, ...]:
         """Those that are kept here, with what came since they were last asked for."""

@@ -22,6 +22,8 @@ class Sample(NamedTuple):
     prompt_tokens: int
     cached_tokens: int
     host_tokens: int
+    disk_tokens: int
+    remote_tokens: int
     completion_tokens: int
     requests: int
     evicted: int
@@ -45,10 +47,10 @@ class Trail:
         return len(self._samples)
 
     def add(self, frame: Frame) -> None:
-        """No-op for a frame in which the box did not answer."""
-        if frame.status is None or frame.lost is not None:
+        """No-op for a frame in which the box did not answer, and for one of the past."""
+        if frame.status is None or frame.lost is not None or frame.past_of is not None:
             return
-        sample = _sample(frame.at, frame.status)
+        sample = sample_of(frame.at, frame.status)
         if self._samples and self._samples[-1].started_at != sample.started_at:
             self._samples.clear()
         if self._samples and sample.at <= self._samples[-1].at:
@@ -101,6 +103,13 @@ def growths(
     ]
 
 
+def at_steps(
+    samples: list[Sample], step_seconds: float, steps: int, value: Callable[[Sample], float | None]
+) -> list[float | None]:
+    """What held at the end of each of the last spans."""
+    return [value(last) for _, last in _spans(samples, step_seconds, steps)]
+
+
 def _spans(samples: list[Sample], step_seconds: float, steps: int) -> list[tuple[Sample, Sample]]:
     """The samples at the edges of the last spans. Edges stand at whole multiples of a step, so that a curve moves by
     whole steps instead of flickering."""
@@ -115,7 +124,7 @@ def _spans(samples: list[Sample], step_seconds: float, steps: int) -> list[tuple
     return list(pairwise(edges[number] for number in sorted(edges)))
 
 
-def _sample(at: float, status: BoxStatus) -> Sample:
+def sample_of(at: float, status: BoxStatus) -> Sample:
     requests, host, disk = status.requests, status.host, status.disk
     return Sample(
         at=at,
@@ -123,6 +132,8 @@ def _sample(at: float, status: BoxStatus) -> Sample:
         prompt_tokens=status.cache_since_start.prompt_tokens,
         cached_tokens=status.cache_since_start.cached_tokens,
         host_tokens=status.cache_since_start.host_tokens,
+        disk_tokens=status.cache_since_start.disk_tokens,
+        remote_tokens=status.cache_since_start.remote_tokens,
         completion_tokens=status.completion_tokens,
         requests=requests.finished + requests.failed + requests.aborted,
         evicted=sum(kind.blocks for kind in status.evictions.by_kind),

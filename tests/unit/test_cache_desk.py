@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from appliance.api.cache_views import Flushed, TierView, Verified
+from appliance.api.cache_views import Flushed, Resized, TierName, TierView, Verified
 from appliance.cache.arena.place import ArenaPlace
 from appliance.cache.policy_source import load_policy
 from appliance.cache.region import Region
@@ -103,6 +103,8 @@ async def test_what_contradicts_itself_is_told_by_tier(desk: Desk) -> None:
 
 
 async def test_a_tier_is_flushed_but_for_workers_where_requests_run(desk: Desk) -> None:
+    flushed: list[int] = []
+    desk.cache.on_flush = flushed.append
     desk.workers[0].is_busy = True
     assert (await desk.cache.flush("gpu", None)).flushed == [Flushed("gpu", 0, 0, BUSY), Flushed("gpu", 1, 0)]
     stored = BlockStored(array("Q", [7]), None, array("I", [1] * BLOCK_TOKENS), BLOCK_TOKENS)
@@ -110,6 +112,7 @@ async def test_a_tier_is_flushed_but_for_workers_where_requests_run(desk: Desk) 
         member.mirror.apply(Batch(0.0, (stored,)))
     assert (await desk.cache.flush("gpu", 1)).flushed == [Flushed("gpu", 1, 1)]
     assert [tier.used for tier in desk.cache.tiers().tiers[:2]] == [1, 0]
+    assert flushed == [1, 1]
     assert (await desk.cache.flush("host", None)).flushed == [Flushed("host", None, 4)]
     assert desk.cache.tiers().tiers[2].used == 0
 
@@ -124,3 +127,17 @@ async def test_a_tier_or_worker_that_is_not_there_is_refused(desk: Desk) -> None
 
 async def test_without_retention_no_session_is_known(desk: Desk) -> None:
     assert (await CacheDesk(desk.box.fleet, BLOCK_TOKENS).sessions(5)).total == 0
+
+
+async def test_the_host_is_resized_and_told_as_it_is_now(desk: Desk) -> None:
+    assert await desk.cache.resize("host", 5 * ROW_BYTES) == Resized("host", 5, 5 * ROW_BYTES)
+    larger = await desk.cache.resize("host", 9 * ROW_BYTES)
+    assert (larger.blocks, larger.error is None) == (8, False)
+
+
+@pytest.mark.parametrize(("tier", "help_text"), [("gpu", "cache.gpu.bytes"), ("disk", "cache.disk.bytes")])
+async def test_a_tier_that_cannot_be_resized_is_refused_with_what_would_help(
+    desk: Desk, tier: TierName, help_text: str
+) -> None:
+    with pytest.raises(InvalidRequest, match=help_text):
+        await desk.cache.resize(tier, 2**30)

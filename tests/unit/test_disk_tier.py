@@ -13,13 +13,15 @@ import psutil
 import pytest
 
 from appliance import disk_tier as module
+from appliance.box import _disk_view, _remote_view
 from appliance.cache.arena.index import ArenaIndex
 from appliance.cache.arena.place import ArenaPlace
 from appliance.cache.arena.tables import mapped
 from appliance.cache.ledger import Source, TokenRange
+from appliance.cache.slab.layout import Shape
 from appliance.disk_tier import DiskTier
 from appliance.host_arena import HostArena
-from appliance.keeper.wire import Counted, DiskPlace, KeeperSettings
+from appliance.keeper.wire import Counted, DiskPlace, KeeperSettings, RemotePlace
 from appliance.restarts import RestartBudget
 from appliance.router.index import PrefixIndex, Tier
 from appliance.router.shared_tier import SharedTier
@@ -30,13 +32,15 @@ ROWS, SECONDS = 8, 30.0
 
 
 class Box:
-    def __init__(self, folder: Path, path: Path, restarts: int = 5) -> None:
+    def __init__(self, folder: Path, path: Path | None, restarts: int = 5, store: Path | None = None) -> None:
         place = ArenaPlace(folder / "memory", folder / "locks")
         self.arena = HostArena(place, SharedTier(PrefixIndex(), Tier.HOST, []))
         self.engine: ArenaIndex = opened(folder, ROWS, b"e" * 16)
         self.arena.open()
         self.memory = mapped(place.rows_file, ROWS * ROW_BYTES)
-        settings = KeeperSettings(str(place.memory), str(place.locks), DiskPlace(str(path), 2**20))
+        disk = DiskPlace(str(path), 2**20) if path is not None else None
+        remote = RemotePlace(f"file://{store}", timeout_seconds=5.0, connections=4) if store is not None else None
+        settings = KeeperSettings(str(place.memory), str(place.locks), disk, remote)
         self.disk = DiskTier(settings, self.arena, RestartBudget(restarts, 600, 0.01, 0.01))
 
     def store(self, *numbers: int) -> None:
@@ -48,6 +52,11 @@ class Box:
     async def holds(self, count: int) -> None:
         async with asyncio.timeout(SECONDS):
             while (disk := self.disk.on_disk) is None or disk.slab.used < count or disk.writing.queued:
+                await asyncio.sleep(0.01)
+
+    async def gone_and_back(self) -> None:
+        async with asyncio.timeout(SECONDS):
+            while self.disk.stats is None:
                 await asyncio.sleep(0.01)
 
     async def gone(self) -> None:
@@ -74,6 +83,36 @@ async def test_a_prompt_that_only_the_disk_has_is_there_when_the_wait_is_over(bo
     assert brought.ranges(16) == (TokenRange(0, 48, Source.DISK),)
     assert box.contents(1, 2, 3) == [1, 2, 3]
     assert (box.disk.asked, box.disk.late) == (1, 0)
+
+
+async def test_without_a_disk_prompts_come_from_the_remote_store(tmp_path: Path) -> None:
+    far = tmp_path / "far"
+    far.mkdir()
+    box = Box(tmp_path, None, store=far)
+    box.disk.start()
+    numbers = tuple(range(1, 7))
+    box.store(*numbers)
+    async with asyncio.timeout(SECONDS):
+        while (view := _remote_view(box.disk)) is None or view.written < len(numbers):
+            await asyncio.sleep(0.01)
+    assert _disk_view(box.disk) is None
+    assert not box.disk.is_empty
+    box.engine.flush()
+    brought = await box.disk.recall(keys(*numbers))
+    assert brought.ranges(16) == (TokenRange(0, 96, Source.REMOTE),)
+    assert box.contents(*numbers) == list(numbers)
+    await box.disk.stop()
+    assert box.disk.is_empty
+
+
+async def test_the_status_tells_what_the_keeper_counts(box: Box) -> None:
+    box.store(1, 2)
+    await box.holds(2)
+    view = _disk_view(box.disk)
+    assert view is not None
+    assert (view.used, view.written, view.pid, view.row_bytes) == (2, 2, box.disk.pid, ROW_BYTES)
+    assert view.bytes == view.rows * ROW_BYTES
+    assert _remote_view(box.disk) is None
 
 
 async def test_nobody_is_asked_for_what_the_arena_holds(box: Box) -> None:
@@ -136,6 +175,46 @@ async def test_who_waits_when_the_keeper_dies_goes_on_at_once_and_the_next_keepe
     assert box.disk.restarts.total == 1
     await box.disk.recall(keys(1))
     assert box.contents(1) == [1]
+
+
+async def test_a_slab_is_made_larger_and_smaller_while_the_box_runs(box: Box) -> None:
+    box.store(1, 2, 3)
+    await box.holds(3)
+    before = box.disk.on_disk
+    assert before is not None
+    assert await box.disk.resize(2**19) is None
+    after = box.disk.on_disk
+    assert after is not None
+    assert after.slab.rows == Shape.rows_in(2**19, ROW_BYTES) < before.slab.rows
+    assert after.slab.used == 3
+    assert await box.disk.resize(2**21) is None
+    assert box.disk.restarts.total == 0, "nothing has gone wrong"
+    box.store(*range(10, 18))
+    await box.holds(11)
+    await box.disk.recall(keys(1, 2, 3))
+    assert box.contents(1, 2, 3) == [1, 2, 3]
+
+
+async def test_a_slab_for_which_there_is_no_room_keeps_its_size(box: Box, tmp_path: Path) -> None:
+    await box.holds(0)
+    pid = box.disk.pid
+    assert "no room for a block" in (await box.disk.resize(5000) or "")
+    assert "free beside it" in (await box.disk.resize(2**60) or "")
+    assert box.disk.pid == pid
+
+
+async def test_a_keeper_that_cannot_open_the_new_size_goes_on_with_the_old_one(
+    box: Box, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await box.holds(0)
+    before = box.disk.on_disk
+    monkeypatch.setattr(module, "_lack_of_room", lambda *_: None)
+    assert "old size" in (await box.disk.resize(5000) or "")
+    await box.gone_and_back()
+    after = box.disk.on_disk
+    assert before is not None
+    assert after is not None
+    assert after.slab.rows == before.slab.rows
 
 
 async def test_operators_are_told_what_was_checked_and_what_was_dropped(box: Box) -> None:

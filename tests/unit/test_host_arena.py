@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from appliance.router.mirror import WorkerMirror
 from appliance.router.shared_tier import SharedTier
 from appliance.session_forecast import SessionForecast
 from tests.clock import Clock
-from tests.unit.cache.arena.arenas import opened, parents, worth
+from tests.unit.cache.arena.arenas import ROW_BYTES, opened, parents, worth
 from tests.unit.router.test_mirror import BLOCK_TOKENS, apply, stored
 
 HASHES = [bytes([number]) * 24 + number.to_bytes(8, "big") for number in (7, 8, 9)]
@@ -31,13 +32,14 @@ def words(hashes: list[bytes]) -> np.ndarray[tuple[int, int], np.dtype[np.uint64
 class Box:
     """An arena that an engine has made, and the box that looks at it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, is_pinned: bool = False) -> None:
         self.index = PrefixIndex()
         self.mirrors = [WorkerMirror(worker, self.index, BLOCK_TOKENS) for worker in range(2)]
         self.clock = Clock()
         self.forecast = SessionForecast(clock=self.clock)
         place = ArenaPlace(folder / "memory", folder / "locks")
-        self.arena = HostArena(place, SharedTier(self.index, Tier.HOST, self.mirrors), self.forecast)
+        tier = SharedTier(self.index, Tier.HOST, self.mirrors)
+        self.arena = HostArena(place, tier, self.forecast, is_pinned=is_pinned)
         self.engine: ArenaIndex = opened(folder, 4)
         self.engine.set_namespace(NAMESPACE)
         self.arena.open()
@@ -146,3 +148,60 @@ def test_a_box_in_another_folder_has_another_arena(tmp_path: Path) -> None:
     one, other = (arena_place(tmp_path, tmp_path / name) for name in ("one", "other"))
     assert one.memory != other.memory
     assert one == arena_place(tmp_path, tmp_path / "one")
+
+
+async def test_a_smaller_arena_gives_its_memory_back_and_a_larger_one_takes_it_again(tmp_path: Path) -> None:
+    box = Box(tmp_path)
+    box.compute()
+    box.arena.tell()
+    assert await box.arena.resize(2 * ROW_BYTES) is None
+    box.arena.tell()
+    stats = box.arena.stats
+    assert stats is not None
+    assert (stats.rows, stats.used, stats.held) == (2, 2, 0)
+    assert box.index.num_blocks(0, Tier.HOST) == 2, "the router was told"
+    rows = box.arena.place.rows_file
+    assert rows.stat().st_blocks * 512 == 2 * ROW_BYTES
+    assert await box.arena.resize(3 * ROW_BYTES + 1) is None
+    assert rows.stat().st_blocks * 512 == 3 * ROW_BYTES
+    box.engine.check_integrity()
+    box.engine.flush()
+    box.store(HASHES)
+    assert (box.engine.stats.rows, box.engine.stats.used) == (3, 3)
+
+
+async def test_what_a_resize_cannot_do_is_said(tmp_path: Path) -> None:
+    box = Box(tmp_path)
+    box.store(HASHES)
+    rows = box.engine.look_up(words(HASHES))
+    assert await box.arena.resize(ROW_BYTES) == "2 more blocks are in use just now; ask again later"
+    box.engine.release(rows)
+    assert await box.arena.resize(0) is None
+    assert (await box.arena.resize(2**20) or "").startswith("it was started with 0.00 GiB and cannot be larger")
+    stats = box.arena.stats
+    assert stats is not None
+    assert stats.rows == 4
+    unopened = HostArena(ArenaPlace(tmp_path / "m", tmp_path / "l"), SharedTier(PrefixIndex(), Tier.HOST, []))
+    assert await unopened.resize(ROW_BYTES) == "no engine has made it yet"
+
+
+async def test_memory_that_a_gpu_has_pinned_stays_and_is_not_asked_for_again(tmp_path: Path) -> None:
+    box = Box(tmp_path, is_pinned=True)
+    assert "pinned" in (await box.arena.resize(ROW_BYTES) or "")
+    assert box.arena.place.rows_file.stat().st_blocks * 512 == 4 * ROW_BYTES
+    assert await box.arena.resize(4 * ROW_BYTES) is None
+
+
+async def test_an_arena_that_finds_no_memory_stays_as_large_as_it_could_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    box = Box(tmp_path)
+    await box.arena.resize(ROW_BYTES)
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    assert await box.arena.resize(4 * ROW_BYTES) == "there is no memory for 3 more blocks: No space left on device"
+    stats = box.arena.stats
+    assert stats is not None
+    assert stats.rows == 1

@@ -9,10 +9,12 @@ from appliance.api.views import (
     EvictionView,
     LatencyView,
     LeadsView,
+    MissesView,
     ModelView,
     QueueView,
     RateView,
     RegretView,
+    RemoteTierView,
     RequestsView,
     WorkerView,
 )
@@ -130,6 +132,20 @@ def test_regret_is_told_by_reason_with_all_that_are_settled() -> None:
         assert tuple(samples[f"dynamo_box_routing_{name}_total", (("reason", reason),)] for name in names) == figures
 
 
+def test_misses_are_told_by_reason() -> None:
+    misses = MissesView(tokens={"evicted": 96, "diverged": 32}, unexplained=16, pending=2, failed=1, forgotten=3)
+    samples = scrape(box_status().model_copy(update={"misses": misses}))
+    assert samples["dynamo_box_missed_tokens_total", (("reason", "evicted"),)] == 96
+    assert samples["dynamo_box_missed_tokens_total", (("reason", "diverged"),)] == 32
+    figures = (
+        "unexplained_tokens_total",
+        "unexplained_requests",
+        "explanations_failed_total",
+        "forgotten_prompts_total",
+    )
+    assert [samples[f"dynamo_box_{name}", ()] for name in figures] == [16, 2, 1, 3]
+
+
 def test_what_engines_say_of_leads_is_told_of_those_that_said_it() -> None:
     samples = scrape(box_status(worker(0), worker(1, leads=LeadsView(spared=2, held_back=5, in_vain=1))))
     names = ("leads_spared", "held_back", "held_back_in_vain")
@@ -187,6 +203,19 @@ def test_evictions_are_counted_by_cause_rule_and_region() -> None:
     assert samples["dynamo_box_evicted_blocks_total", (("cause", "unnamed"), ("region", ""), ("rule", ""))] == 2
     assert samples["dynamo_box_evicted_awaited_blocks_total", ()] == 1
     assert samples["dynamo_box_evictions_dropped_total", ()] == 4
+
+
+def test_the_remote_store_tells_what_it_gave_and_whether_it_is_asked() -> None:
+    counts = {name: number for number, name in enumerate(RemoteTierView.model_fields, 1)}
+    told = counts | {"url": "redis://host/0", "reading": "closed", "writing": "open"}
+    remote = RemoteTierView.model_validate(told)
+    found = scrape(box_status().model_copy(update={"remote": remote}))
+    assert found["dynamo_box_remote_up", (("direction", "reading"),)] == 1
+    assert found["dynamo_box_remote_up", (("direction", "writing"),)] == 0
+    assert found["dynamo_box_remote_promoted_blocks_total", ()] == remote.promoted
+    assert found["dynamo_box_remote_failures_total", ()] == remote.failures
+    assert found["dynamo_box_remote_dropped_blocks_total", (("reason", "gone"),)] == remote.dropped_gone
+    assert not any(name.startswith("dynamo_box_remote") for name, _ in scrape(box_status()))
 
 
 def test_the_disk_tier_tells_what_it_holds_and_what_it_could_not_do() -> None:

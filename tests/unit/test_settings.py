@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from appliance.errors import SettingsError
+from appliance.keeper.remote.address import STORES
 from appliance.settings import (
     KEYS,
     InvalidSettings,
@@ -401,3 +402,14 @@ def test_a_disk_tier_needs_a_host_tier() -> None:
     assert problems_of(options={"cache.disk.bytes": "1GiB"}) == [f"--set: {needed}"]
     both = load(options={"cache.disk.bytes": "1GiB", "cache.host.bytes": "1GiB"}).settings.cache
     assert (both.disk.bytes, both.disk.path, both.disk.write_budget) == (2**30, None, 0)
+
+
+def test_a_remote_store_needs_a_host_tier_and_an_address_without_a_password() -> None:
+    store = {"cache.remote.url": "redis://host:6379/0"}
+    assert problems_of(options=store) == [
+        "--set: cache.remote.url needs host.bytes: the store is read through main memory"
+    ]
+    both = load(options=store | {"cache.host.bytes": "1GiB"}).settings.cache.remote
+    assert (both.url, both.timeout, both.connections, both.write_budget) == ("redis://host:6379/0", 1.0, 8, 0)
+    (problem,) = problems_of(options={"cache.remote.url": "redis://me:hush@host/0", "cache.host.bytes": "1GiB"})
+    assert problem.endswith(f"must be empty or the address of a store, such as {STORES}, without a password")

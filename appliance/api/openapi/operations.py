@@ -16,7 +16,11 @@ from appliance.api.eviction_page import EvictionPage
 from appliance.api.eviction_routes import MAX_LIMIT as MAX_EVICTIONS
 from appliance.api.hint_routes import MAX_LIMIT as MAX_ACTIONS
 from appliance.api.hint_views import MAX_NAME, Actions, HintAnswer, HintRequest, Hints, HintWithdrawn
+from appliance.api.history_routes import LATEST_SECONDS
+from appliance.api.history_views import MAX_LISTED as MAX_REMEMBERED
+from appliance.api.history_views import EvictionHistory, SessionList, Snapshot
 from appliance.api.item_pages import MAX_LIMIT, ORDERS, ItemPage
+from appliance.api.lint_views import MAX_SECONDS, Lint
 from appliance.api.messages_bodies import EventBody, MessageBody, TokenCount
 from appliance.api.model_list import MAX_LIMIT as MAX_MODELS
 from appliance.api.model_list import ModelBody, ModelPage, OpenAIModel, OpenAIModels
@@ -43,6 +47,8 @@ from appliance.api.policy_views import (
     PolicyText,
 )
 from appliance.api.problems import OpenAIError
+from appliance.api.request_views import MAX_LISTED as MAX_REQUESTS
+from appliance.api.request_views import MAX_TIME, RequestList, RequestView, Why
 from appliance.api.responses_bodies import ResponseBody
 from appliance.api.responses_compact import CompactedBody
 from appliance.api.responses_events import EVENT_KINDS
@@ -81,6 +87,14 @@ MODEL_PAGE: Final = (
     Parameter("after_id", {"type": "string"}),
     Parameter("before_id", {"type": "string"}),
 )
+
+
+LISTED: Final = Parameter("limit", {"type": "integer", "minimum": 1, "maximum": MAX_REMEMBERED})
+
+
+def _time(name: str) -> Parameter:
+    """Seconds since 1970."""
+    return Parameter(name, {"type": "number", "minimum": 0, "maximum": LATEST_SECONDS})
 
 
 def _in_path(*names: str) -> tuple[Parameter, ...]:
@@ -164,12 +178,65 @@ BOX_OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
         parameters=EVICTION_PAGE,
         errors=(400, 403),
     ),
+    ("GET", "/box/v1/evictions/history"): Operation(
+        Group.BOX,
+        "Blocks that had to go, also before the box was started again; from the box's own machine only",
+        EvictionHistory,
+        parameters=(Parameter("session", {"type": "string"}), _time("since"), _time("until"), LISTED),
+        errors=(400, 403, 503),
+    ),
+    ("GET", "/box/v1/sessions"): Operation(
+        Group.BOX,
+        "Sessions, also from before the box was started again; from the box's own machine only",
+        SessionList,
+        parameters=(_time("since"), LISTED),
+        errors=(400, 403, 503),
+    ),
+    ("GET", "/box/v1/snapshot"): Operation(
+        Group.BOX,
+        "The whole box in any second that it remembers; from the box's own machine only",
+        Snapshot,
+        parameters=(_time("at"),),
+        errors=(400, 403, 404, 503),
+    ),
     ("GET", "/box/v1/events"): Operation(
         Group.BOX,
         "What happens, as it happens; with the header Last-Event-ID from there on. For the box's own machine",
         stream=Stream(BoxEvent),
         parameters=EVENT_STREAM,
         errors=(400, 403, 503),
+    ),
+    ("GET", "/box/v1/requests"): Operation(
+        Group.BOX,
+        "The requests that ended last, and what of them was read from which tier; for the box's own machine",
+        RequestList,
+        parameters=(
+            Parameter("limit", {"type": "integer", "minimum": 1, "maximum": MAX_REQUESTS}),
+            Parameter("session", {"type": "string"}),
+            Parameter("since", {"type": "number", "minimum": 0, "exclusiveMaximum": MAX_TIME}),
+        ),
+        errors=(400, 403, 503),
+    ),
+    ("GET", "/box/v1/requests/{request_id}"): Operation(
+        Group.BOX,
+        "One request by the id of its answer, or `last`; for the box's own machine",
+        RequestView,
+        parameters=_in_path("request_id"),
+        errors=(403, 404, 503),
+    ),
+    ("GET", "/box/v1/lint"): Operation(
+        Group.BOX,
+        "What clients change from turn to turn, what it costs, and which rule is for it; for the box's own machine",
+        Lint,
+        parameters=(Parameter("last", {"type": "integer", "minimum": 1, "maximum": MAX_SECONDS}),),
+        errors=(400, 403, 503),
+    ),
+    ("GET", "/box/v1/requests/{request_id}/why"): Operation(
+        Group.BOX,
+        "Why tokens of a request were computed, in plain words, and what to do about it; for the box's own machine",
+        Why,
+        parameters=_in_path("request_id"),
+        errors=(403, 404, 503),
     ),
     ("GET", "/box/v1/hints"): Operation(
         Group.BOX, "What operators have said about sessions and still holds", Hints, errors=(400, 403, 503)

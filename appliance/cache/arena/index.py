@@ -26,6 +26,7 @@ from appliance.cache.arena.lock import ArenaLock
 from appliance.cache.arena.owners import Owners
 from appliance.cache.arena.place import ArenaPlace
 from appliance.cache.arena.tables import (
+    BARRED,
     BUSY,
     CHANGE_RING,
     DROPPED_STORES,
@@ -40,6 +41,7 @@ from appliance.cache.arena.tables import (
     REAPED_LEASES,
     REAPED_ROWS,
     REBUILDS,
+    RETIRED,
     STATE,
     STORED,
     WRITER,
@@ -54,7 +56,8 @@ from appliance.cache.arena.tables import (
     tables_in,
 )
 from appliance.cache.errors import CacheError, IntegrityError, LayoutMismatch
-from appliance.cache.eviction import NO_BLOCK, NO_RULE, EvictionCore
+from appliance.cache.eviction import NO_BLOCK, NO_RULE, EvictionCore, Shares
+from appliance.cache.tier import Tier
 
 ANONYMOUS: Final = 0
 """The slot of what no session is named for."""
@@ -193,9 +196,18 @@ class ArenaIndex:
             taken[room] = victims[0]
         return taken
 
-    def end_store(self, keys: Keys, parents: Keys, session: str | None, worth: Worth, *, is_whole: bool) -> int:
+    def end_store(
+        self,
+        keys: Keys,
+        parents: Keys,
+        session: str | None,
+        worth: Worth,
+        *,
+        is_whole: bool,
+        barred: Numbers | None = None,
+    ) -> int:
         """The rows that this owner wrote for these keys hold them now, or nothing unless `is_whole`. How many did it
-        write: the others are no error.
+        write: the others are no error. `barred` are the tiers to which each must not go, `None`: it may go to any.
 
         In prefix order; `parents` are the keys of the blocks before them, zeros for none.
         """
@@ -206,6 +218,7 @@ class ArenaIndex:
             mine = np.flatnonzero(ended >= 0)
             rows, now_ms = ended[mine], _now_ms()
             if is_whole:
+                t.rows[rows, BARRED] = 0 if barred is None else barred[mine]
                 kernels.find_rows(t, parents, before)
                 slot = self._slot(session)
                 self._core.fill(rows, np.where(before[mine] == MISS, NO_BLOCK, before[mine]), slot, now_ms)
@@ -259,6 +272,29 @@ class ArenaIndex:
             self._core.release(rows, now_ms)
         return len(dropped)
 
+    def retire(self, count: int) -> Numbers:
+        """Take so many rows out of use, those that would go next, as far as nobody holds them; which. What they held is
+        gone."""
+        with self._change():
+            victims = self._core.take_columns(min(count, self._core.num_candidates), _now_ms())
+            rows: Numbers = victims[0]
+            kernels.evict(self._tables, rows[victims[1] != 0])
+            self._tables.rows[rows, STATE] = RETIRED
+            self._keep_shares()
+        return rows
+
+    def reinstate(self, rows: Numbers) -> None:
+        """These retired rows are in use again."""
+        with self._change():
+            self._tables.rows[rows, STATE] = EMPTY
+            self._core.release(rows, _now_ms())
+            self._keep_shares()
+
+    def retired(self) -> Numbers:
+        """The rows that are out of use."""
+        rows: Numbers = np.flatnonzero(self._tables.rows[:, STATE] == RETIRED)
+        return rows
+
     @property
     def namespace(self) -> bytes:
         """What this box's engines mix into their keys; zeros until one has said so."""
@@ -282,6 +318,11 @@ class ArenaIndex:
             rows = self._tables.changes[places]
         return Changes(rows[:, 0] != 0, rows[:, 1:], now, is_whole)
 
+    def barred(self, rows: Numbers, tier: Tier) -> NDArray[np.bool_]:
+        """Which of these rows, that this owner holds, must not go to this tier."""
+        is_barred: NDArray[np.bool_] = (self._tables.rows[rows, BARRED] & tier.value) != 0
+        return is_barred
+
     def facts(self, rows: Numbers) -> tuple[Keys, Worth]:
         """Of rows that this owner holds: the keys of the blocks before them, zeros for none, and what they are worth by
         their claims."""
@@ -299,9 +340,10 @@ class ArenaIndex:
     @property
     def stats(self) -> ArenaStats:
         header, states = self._header, self._tables.rows[:, STATE]
-        held = self.geometry.num_rows - self._core.num_candidates
+        num_rows = self.geometry.num_rows - int((states == RETIRED).sum())
+        held = num_rows - self._core.num_candidates
         counted = (int(header[one]) for one in (STORED, EVICTED, DROPPED_STORES, REAPED_ROWS, REAPED_LEASES, REBUILDS))
-        return ArenaStats(self.geometry.num_rows, int((states == READY).sum()), held, *counted)
+        return ArenaStats(num_rows, int((states == READY).sum()), held, *counted)
 
     def check_integrity(self) -> None:
         """Raises `IntegrityError`. Takes the lock, and time linear in the rows."""
@@ -313,6 +355,11 @@ class ArenaIndex:
         """This process is in the arena no more; what it holds is its owner's as long as another process of it lives."""
         self._owners.leave()
         self._lock.close()
+
+    def _keep_shares(self) -> None:
+        """Of the rows in use."""
+        used, whole = 1 - len(self.retired()) / self.geometry.num_rows, Shares()
+        self._core.set_shares(Shares(used * whole.session, used * whole.total))
 
     def _change(self) -> AbstractContextManager[None]:
         return self._lock.changing(self._header, self._mend)
@@ -375,11 +422,11 @@ class ArenaIndex:
         kernels.enter_all(t)
         states = t.rows[:, STATE]
         t.leases[states == EMPTY] = 0
-        t.leases[states == QUARANTINED] = 0
+        t.leases[_is_out_of_reach(states)] = 0
         is_written = np.flatnonzero(states == WRITING)
         t.leases[is_written] = 0
         t.leases[is_written, t.rows[is_written, WRITER]] = 1
-        holders = t.leases.sum(axis=1) + (states == QUARANTINED)
+        holders = t.leases.sum(axis=1) + _is_out_of_reach(states)
         self._core.restore(states == READY, holders, _now_ms())
         self._header[REBUILDS] += 1
         self._header[BUSY] = 0
@@ -389,8 +436,14 @@ class ArenaIndex:
         lost = kernels.first_lost(t)
         if lost != MISS:
             raise IntegrityError(f"arena: row {lost}, in state {states[lost]}, and the table disagree")
-        holders = t.leases.sum(axis=1) + (states == QUARANTINED)
+        holders = t.leases.sum(axis=1) + _is_out_of_reach(states)
         self._core.check_facts(states == READY, holders)
+
+
+def _is_out_of_reach(states: Numbers) -> NDArray[np.bool_]:
+    """Rows that stay held although nobody has a lease on them."""
+    is_out: NDArray[np.bool_] = (states == QUARANTINED) | (states == RETIRED)
+    return is_out
 
 
 def _found_or_made(place: ArenaPlace, wanted: Geometry | None) -> Geometry:

@@ -58,6 +58,8 @@ class BlockTable:
         self.first_tokens = np.zeros(num_blocks, np.int64)
         """Where in its prompt each block starts; means nothing for one that is EMPTY."""
         self.num_late_fills = 0
+        self.num_let_go = 0
+        """How often a block was released, or its content dropped: while it stands, room only shrinks."""
         self._header = self.core.header
         self._states = np.frombuffer(self.states, np.uint8)
         self._known = Known(self._states, self.serials, self.first_tokens)
@@ -85,6 +87,7 @@ class BlockTable:
         self.core.hold(blocks, self.now_ms)
 
     def release(self, blocks: Numbers) -> None:
+        self.num_let_go += len(blocks)
         self.core.release(blocks, self.now_ms)
 
     def fill(self, part: Numbers, parent: int, block_tokens: int, slot: int, plan: Numbers) -> None:
@@ -126,6 +129,7 @@ class BlockTable:
 
     def drop(self, blocks: Numbers) -> None:
         """They can be found no longer."""
+        self.num_let_go += len(blocks)
         self._states[blocks] = EMPTY
         self.core.drop(blocks)
 

@@ -129,10 +129,10 @@ class RetentionKVCacheManager(KVCacheManager):  # type: ignore[misc]  # vllm is 
         for manager in self._linked:
             hit = hits.blocks[manager.kv_cache_group_id]
             needed += -(-request.num_tokens // manager.block_size) - len(hit)
-            found += [block.block_id for block in hit]
+            found += hit
         free_blocks = self.block_pool.get_num_free_blocks()
         return self.retention.leads.must_wait(
-            request.request_id, lead, needs_blocks=needed, free_blocks=free_blocks, hits=numbers(found)
+            request.request_id, lead, needs_blocks=needed, free_blocks=free_blocks, hits=found
         )
 
     def _cached_prefix(self, request: Request, manager: FullAttentionManager) -> list[int]:

@@ -10,7 +10,7 @@ from vllm.v1.request import Request
 
 from appliance.cache.errors import IntegrityError, InvalidRange
 from appliance.cache.layout import NO_BLOCK
-from appliance.engine.retention.arrays import Numbers, numbers
+from appliance.engine.retention.arrays import Numbers
 from appliance.engine.retention.blocks import BlockTable
 from appliance.engine.retention.keeps import Keeps
 from appliance.engine.retention.rules import RuleNumbers
@@ -105,18 +105,16 @@ class Requests:
         self.tagger.settle_request(tagged)
         self.sessions.end_request(tagged.slot)
 
-    def blocks_of(self, session: str) -> Numbers:
-        """Of the session's last prompt and its answer, those that still hold what they held. None of one not known."""
+    def last_of(self, session: str) -> TaggedRequest | None:
+        """The session's last request; `None` of one that is not known."""
         slot = self.sessions.find(session)
-        tagged = None if slot is None else self._last.get(slot)
-        return numbers([]) if tagged is None else self.tagger.resident(tagged)
+        return None if slot is None else self._last.get(slot)
 
     def replan(self, session: str, payload: Mapping[str, Any]) -> int:
         """The session's claims on the blocks of its last prompt become those of this plan, as do those on what it goes
         on to fill. How many blocks that are. Raises `InvalidRange`."""
         plan = read_plan(payload, self._rules.number)
-        slot = self.sessions.find(session)
-        tagged = None if slot is None else self._last.get(slot)
+        tagged = self.last_of(session)
         if tagged is None:
             return 0
         tagged.plan = plan

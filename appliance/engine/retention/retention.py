@@ -36,7 +36,7 @@ class Retention:
         self.requests = Requests(self.table, self.rules, num_sessions)
         self.reports = EvictionReports(self.requests.sessions, self.rules)
         self.waiting = Waiting(self.table.core)
-        self.leads = Leads(self.table, self.waiting, self.requests.blocks_of)
+        self.leads = Leads(self.table, self.waiting, self.requests)
         self.event_hashes = EventHashes(blocks, self.table.serials)
         self.queue = RetentionQueue(blocks, self.table, self.requests.tagger.settle, self.reports.add)
         self._blocks = blocks

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 REDIS_SCHEMES: Final = ("redis", "rediss", "valkey", "valkeys", "unix")
 OBJECT_SCHEMES: Final = ("s3", "gs", "az", "file")
+STORES: Final = "redis://host:6379/0, valkey://…, s3://bucket/folder, gs://…, az://…, file:///folder"
 PASSWORD_VARIABLE: Final = "REDISCLI_AUTH"  # noqa: S105 – the name of one
 """As for the servers' own command line. Object stores have their own variables."""
 

@@ -75,7 +75,7 @@ class Remote:
 
     @property
     def is_ready(self) -> bool:
-        return self.writes.may_begin
+        return self.writes.may_begin and self.reads.may_begin
 
     def lacks(self, keys: Keys) -> Flags:
         return np.array([key.tobytes() not in self._known for key in keys], np.bool_)
@@ -94,6 +94,7 @@ class Remote:
             part = slice(start, start + self._at_once)
             found = await self._get(keys[part], deadline)
             brought[part] = await self._place(found, keys[part], parents[part])
+            self._known.discard(keys[part][~brought[part]])
             if not brought[part].all():
                 break
         self.promoted += int(brought.sum())
@@ -175,7 +176,7 @@ class Remote:
 
     async def _write(self, keys: Keys, held: Numbers, budget: WriteBudget) -> int:
         names = [name_of(self._identity, key) for key in keys]
-        present = await self.writes.run([partial(self._store.has, names)])
+        present = await self.reads.run([partial(self._store.has, names)])
         if present is None:
             self.write_errors += len(keys)
             return 0

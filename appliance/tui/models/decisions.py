@@ -23,7 +23,8 @@ class Candidate(Struct, frozen=True):
 
 
 class Decision(Struct, frozen=True):
-    """`regret_seconds`, `cached_tokens` and `wait_seconds` are `None` until the first token. `at`: seconds since 1970."""
+    """`regret_seconds`, `cached_tokens` and `wait_seconds` are `None` until the first token. `at` is in
+    seconds since 1970."""
 
     key: str
     at: float

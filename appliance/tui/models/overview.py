@@ -16,21 +16,26 @@ from appliance.tui.trail import Sample, per_second, window
 WINDOWS: Final = (("10 s", 10.0), ("1 m", 60.0), ("10 m", 600.0))
 FLOW_SECONDS: Final = 10.0
 FILLING_SECONDS: Final = 60.0
+_COUNTERS: Final = ("prompt_tokens", "cached_tokens", "host_tokens", "disk_tokens", "remote_tokens")
 
 
 class ReadRate(Struct, frozen=True):
-    """Prompt tokens of a window: all, and those read from the GPUs, from the host tier, and computed. All `None`: the
-    window is longer than what has been seen."""
+    """Prompt tokens of a window: all, those read from each tier, and those computed. All `None`: the window is longer
+    than what has been seen."""
 
     window: str
     prompt_tokens: int | None
     gpu_tokens: int | None = None
     host_tokens: int | None = None
+    disk_tokens: int | None = None
+    remote_tokens: int | None = None
     computed_tokens: int | None = None
 
     @property
     def cached_tokens(self) -> int | None:
-        return None if self.gpu_tokens is None else self.gpu_tokens + (self.host_tokens or 0)
+        if self.prompt_tokens is None or self.computed_tokens is None:
+            return None
+        return self.prompt_tokens - self.computed_tokens
 
     @property
     def share(self) -> float | None:
@@ -46,7 +51,7 @@ class TierFill(Struct, frozen=True):
     tier: str
     worker: int | None
     blocks: int | None
-    used: int
+    used: int | None
     held: int | None
     bytes: int | None
     writes: float | None = None
@@ -120,16 +125,15 @@ def _of_window(samples: list[Sample], status: BoxStatus, name: str, seconds: flo
     if span is None:
         return ReadRate(name, None)
     first, last = span
-    prompt, cached, host = (
-        getattr(last, counter) - getattr(first, counter)
-        for counter in ("prompt_tokens", "cached_tokens", "host_tokens")
-    )
-    return ReadRate(name, prompt, cached - host, host, prompt - cached)
+    return _split(name, *(getattr(last, counter) - getattr(first, counter) for counter in _COUNTERS))
 
 
 def _read_rate(name: str, rate: RateView) -> ReadRate:
-    gpu = rate.cached_tokens - rate.host_tokens
-    return ReadRate(name, rate.prompt_tokens, gpu, rate.host_tokens, rate.prompt_tokens - rate.cached_tokens)
+    return _split(name, *(getattr(rate, counter) for counter in _COUNTERS))
+
+
+def _split(name: str, prompt: int, cached: int, host: int, disk: int, remote: int) -> ReadRate:
+    return ReadRate(name, prompt, cached - host - disk - remote, host, disk, remote, prompt - cached)
 
 
 def _tiers(frame: Frame, status: BoxStatus, samples: list[Sample]) -> list[TierFill]:
@@ -144,6 +148,7 @@ def _tiers(frame: Frame, status: BoxStatus, samples: list[Sample]) -> list[TierF
                 frame.cache.block_tokens,
             )
             for one in frame.cache.tiers
+            if one.used is not None
         ]
     gpus = [
         TierFill("gpu", worker.id, worker.kv_blocks_total, worker.kv_blocks_indexed, None, None)
@@ -161,7 +166,7 @@ def _flowing(tier: TierFill, samples: list[Sample], block_bytes: float | None, b
     stored = per_second(samples, FLOW_SECONDS, attrgetter("host_stored" if is_host else "disk_written"))
     read = per_second(samples, FLOW_SECONDS, attrgetter("host_tokens" if is_host else "disk_promoted"))
     filling = per_second(samples, FILLING_SECONDS, attrgetter("host_used" if is_host else "disk_used"))
-    free = (tier.blocks or 0) - tier.used
+    free = (tier.blocks or 0) - (tier.used or 0)
     return TierFill(
         tier.tier,
         tier.worker,

@@ -5,11 +5,25 @@ from __future__ import annotations
 from typing import Final
 
 from appliance.tui.pages.engine import EnginePage
+from appliance.tui.pages.events import EventsPage
+from appliance.tui.pages.history import HistoryPage
 from appliance.tui.pages.overview import OverviewPage
 from appliance.tui.pages.page import Page
+from appliance.tui.pages.policy import PolicyPage
+from appliance.tui.pages.requests import RequestsPage
 from appliance.tui.pages.router import RouterPage
+from appliance.tui.pages.sessions import SessionsPage
 
-PAGES: Final[dict[str, type[Page]]] = {"1": OverviewPage, "8": RouterPage, "9": EnginePage}
+PAGES: Final[dict[str, type[Page]]] = {
+    "1": OverviewPage,
+    "2": SessionsPage,
+    "3": RequestsPage,
+    "6": PolicyPage,
+    "7": EventsPage,
+    "8": RouterPage,
+    "9": EnginePage,
+    "0": HistoryPage,
+}
 
 
 def page_of(key: str) -> Page:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import partial
 
 from textual.app import ComposeResult
-from textual.containers import Vertical
 
 from appliance.tui import figures, ink
 from appliance.tui.line import Line, beside, cell, clean, heading, words
@@ -13,9 +12,10 @@ from appliance.tui.machine import GpuLoad
 from appliance.tui.models.engines import EngineLine, engines
 from appliance.tui.moment import Moment
 from appliance.tui.pages.page import Page
-from appliance.tui.widgets.drawing import Drawing
 from appliance.tui.widgets.cells import by_phase, count_of, share_of, size_of
-from appliance.tui.widgets.table import Column, Row, Table
+from appliance.tui.widgets.drawing import Drawing
+from appliance.tui.widgets.grid import Column, Row
+from appliance.tui.widgets.table import Table
 
 COLUMNS = (
     Column("worker", 6, right=True),
@@ -41,37 +41,18 @@ class EnginePage(Page):
     title = "Engine"
 
     def compose(self) -> ComposeResult:
-        with Vertical():
-            yield Table(COLUMNS, empty="no worker yet")
-            yield Drawing(id="detail")
+        yield Table(COLUMNS, empty="no worker yet")
+        yield Drawing(id="detail")
 
     def on_mount(self) -> None:
-        self.query_one(Table).styles.height = "1fr"
-        self.query_one(Drawing).styles.height = "1fr"
+        self._engines: dict[str, EngineLine] = {}
 
     def show(self, moment: Moment) -> None:
-        self._engines = {str(one.id): one for one in engines(moment.frame)}
-        rows = [
-            Row(
-                key,
-                (
-                    one.id,
-                    one.phase,
-                    one.running,
-                    one.kv_usage,
-                    one.kv_blocks,
-                    one.indexed_blocks,
-                    "in step" if one.in_step else "lost step",
-                    one.event_gaps,
-                    one.restarts,
-                    one.cores,
-                    one.memory_bytes,
-                    " ".join(one.devices) if len(one.devices) <= 2 else f"{one.devices[0]} … {one.devices[-1]}",
-                ),
-            )
-            for key, one in self._engines.items()
-        ]
-        self.query_one(Table).show(rows)
+        found = engines(moment.frame)
+        self._engines = {str(one.id): one for one in found}
+        table = self.query_one(Table)
+        table.styles.height = min(len(found) + 2, 12)
+        table.show(rows(found))
         self._show_detail()
 
     def on_table_moved(self) -> None:
@@ -81,6 +62,27 @@ class EnginePage(Page):
         row = self.query_one(Table).row
         engine = None if row is None else self._engines.get(row.key)
         self.query_one(Drawing).draw(partial(_detail, engine))
+
+
+def rows(found: list[EngineLine]) -> list[Row]:
+    return [Row(str(one.id), _values(one)) for one in found]
+
+
+def _values(one: EngineLine) -> tuple[str | float | None, ...]:
+    return (
+        one.id,
+        one.phase,
+        one.running,
+        one.kv_usage,
+        one.kv_blocks,
+        one.indexed_blocks,
+        "in step" if one.in_step else "lost step",
+        one.event_gaps,
+        one.restarts,
+        one.cores,
+        one.memory_bytes,
+        " ".join(one.devices) if len(one.devices) <= 2 else f"{one.devices[0]} … {one.devices[-1]}",
+    )
 
 
 def _detail(engine: EngineLine | None, width: int, _height: int) -> list[Line]:

@@ -6,21 +6,19 @@ from collections.abc import Iterator
 from operator import attrgetter
 from typing import Final
 
-from rich.segment import Segment
-
 from appliance.tui import bars, figures, ink
-from appliance.tui.chart import area
 from appliance.tui.frame import Feed
 from appliance.tui.line import Line, beside, cell, heading, width_of, words
 from appliance.tui.models.overview import Overview, ReadRate, TierFill, WorkerLine, overview
 from appliance.tui.models.verdict import Level
 from appliance.tui.moment import Moment
+from appliance.tui.pages.curves import curve
 from appliance.tui.pages.page import DrawnPage
 from appliance.tui.trail import Sample, growths, hit_rates
 
-STEP_SECONDS: Final = 2.0
 WIDE: Final = 110
 LEAST_BAR: Final = 12
+HIGHEST_CURVE: Final = 14
 _SIGNS: Final = {
     Level.GOOD: ("●", ink.GOOD),
     Level.IDLE: ("○", ink.QUIET),
@@ -39,10 +37,12 @@ class OverviewPage(DrawnPage):
         model = overview(moment.frame, moment.samples)
         if model is None:
             return [words(("no answer yet …", ink.WARN))]
-        return overview_lines(model, moment.samples, width, height)
+        return overview_lines(model, moment.samples, width, height, moment.step_seconds)
 
 
-def overview_lines(model: Overview, samples: list[Sample], width: int, height: int) -> list[Line]:
+def overview_lines(
+    model: Overview, samples: list[Sample], width: int, height: int, step_seconds: float = 2.0
+) -> list[Line]:
     """As high as there is room: curves grow, and go first."""
     head = [verdict_line(model), []] if height >= 20 else [verdict_line(model)]
     workers = _workers(model.workers, width)
@@ -53,7 +53,7 @@ def overview_lines(model: Overview, samples: list[Sample], width: int, height: i
     else:
         upper = [*_reads(model, width), *_pace(model, width), *tiers]
     left = height - len(head) - len(upper) - len(workers) - 1
-    curves = _curves(samples, width, min(left, 24)) if left >= 3 else []
+    curves = _curves(samples, step_seconds, width, min(left, HIGHEST_CURVE)) if left >= 3 else []
     return [*head, *upper, *([[]] if left >= 1 else []), *curves, *workers]
 
 
@@ -66,11 +66,12 @@ def _reads(model: Overview, width: int) -> list[Line]:
     lines = [heading("prompt tokens read from cache", width), *(_read(one, width) for one in model.reads)]
     legend = [
         piece
-        for kind in (bars.GPU, bars.HOST, bars.COMPUTED)
-        for piece in words((f"{kind.pattern} ", kind.style), (f"{kind.name}  ", ink.QUIET))
+        for kind in bars.KINDS
+        if kind is not bars.REMOTE or any(rate.remote_tokens for rate in model.reads)
+        for piece in words((kind.pattern, kind.style), (f" {kind.name}  ", ink.QUIET))
     ]
     reuse = "—" if model.reuse is None else f"{model.reuse:.1f}"
-    return [*lines, [*words(" " * 12), *legend, *words((f" {reuse} read for each one computed", ink.QUIET))]]
+    return [*lines, [*words(" " * 12), *legend, *words((f" {reuse} read per computed", ink.QUIET))]]
 
 
 def _read(rate: ReadRate, width: int) -> Line:
@@ -81,11 +82,7 @@ def _read(rate: ReadRate, width: int) -> Line:
         cell(amounts, 18, right=True),
         "  ",
     )
-    parts = [
-        bars.Part(rate.gpu_tokens or 0, *bars.GPU[1:]),
-        bars.Part(rate.host_tokens or 0, *bars.HOST[1:]),
-        bars.Part(rate.computed_tokens or 0, *bars.COMPUTED[1:]),
-    ]
+    parts = [bars.Part(getattr(rate, f"{kind.name}_tokens") or 0, kind.pattern, kind.style) for kind in bars.KINDS]
     return [*line, *bars.stacked(parts, max(width - width_of(line), 0))]
 
 
@@ -118,17 +115,17 @@ def _tiers(tiers: list[TierFill], width: int) -> list[Line]:
 
 def _tier(tier: TierFill, width: int) -> Line:
     name = tier.tier if tier.worker is None else f"{tier.tier} {tier.worker}"
-    share = tier.used / tier.blocks if tier.blocks else None
+    share = tier.used / tier.blocks if tier.blocks and tier.used is not None else None
     line = words((cell(name, 8), ink.QUIET), cell(figures.share(share), 6, right=True), " ")
     room = width - width_of(line)
     tail = ""
     for part in _tier_parts(tier):
         tail += part if len(tail) + len(part) <= room - LEAST_BAR else ""
     room -= len(tail)
-    kind = bars.KINDS.get(tier.tier, bars.GPU)
+    kind = bars.kind_of(tier.tier)
     return [
         *line,
-        *bars.fill(tier.used, tier.held or 0, tier.blocks or 0, room, kind),
+        *bars.fill(tier.used or 0, tier.held or 0, tier.blocks or 0, room, kind),
         *words(tail),
     ]
 
@@ -142,28 +139,16 @@ def _tier_parts(tier: TierFill) -> Iterator[str]:
     yield cell("" if tier.full_in is None else f"full in {figures.seconds(tier.full_in)}", 15)
 
 
-def _curves(samples: list[Sample], width: int, height: int) -> list[Line]:
+def _curves(samples: list[Sample], step_seconds: float, width: int, height: int) -> list[Line]:
     half = (width - 3) // 2
     steps = 2 * (half - 6)
-    minutes = f"{steps * STEP_SECONDS / 60:.0f} min"
-    rates = hit_rates(samples, STEP_SECONDS, steps)
-    speeds = growths(samples, STEP_SECONDS, steps, attrgetter("completion_tokens"))
+    minutes = f"{steps * step_seconds / 60:.0f} min"
+    rates = hit_rates(samples, step_seconds, steps)
+    speeds = growths(samples, step_seconds, steps, attrgetter("completion_tokens"))
     high = max([1.0, *(one for one in speeds if one is not None)])
-    left = _curve("read from cache", rates, 1.0, "100%", minutes, half, height)
-    right = _curve("generated tokens/s", speeds, high, figures.short(high), minutes, width - half - 3, height)
+    left = curve("read from cache", rates, 1.0, "100%", minutes, half, height)
+    right = curve("generated tokens/s", speeds, high, figures.short(high), minutes, width - half - 3, height)
     return beside(left, right, width)
-
-
-def _curve(
-    title: str, values: list[float | None], high: float, top: str, note: str, width: int, height: int
-) -> list[Line]:
-    rows = area(values, width - 6, height - 1, high)
-    marks = [top, *[""] * (len(rows) - 2), "0"] if len(rows) > 1 else [top]
-    plot = [
-        [Segment(cell(mark, 5, right=True) + " ", ink.QUIET), Segment(row, ink.GPU)]
-        for mark, row in zip(marks, rows, strict=True)
-    ]
-    return [heading(title, width, note), *plot]
 
 
 def _workers(workers: list[WorkerLine], width: int) -> list[Line]:

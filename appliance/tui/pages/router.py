@@ -13,9 +13,10 @@ from appliance.tui.line import Line, cell, clean, heading, width_of, words
 from appliance.tui.models.decisions import Candidate, Decision, Decisions, decisions
 from appliance.tui.moment import Moment
 from appliance.tui.pages.page import Page
-from appliance.tui.widgets.drawing import Drawing
 from appliance.tui.widgets.cells import seconds_of, short_of, warn_if_any
-from appliance.tui.widgets.table import Column, Row, Table
+from appliance.tui.widgets.drawing import Drawing
+from appliance.tui.widgets.grid import Column, Row
+from appliance.tui.widgets.table import Table
 
 COLUMNS = (
     Column("age", 7, seconds_of, right=True),
@@ -61,7 +62,7 @@ class RouterPage(Page):
         self._decisions = {one.key: one for one in model.decisions}
         waiting = 0 if moment.frame.status is None else moment.frame.status.queue.waiting
         self.query_one("#totals", Drawing).draw(lambda _width, _height: [_totals(model, waiting)])
-        self.query_one(Table).show([Row(one.key, _values(one)) for one in model.decisions])
+        self.query_one(Table).show(rows(model))
         self._show_detail()
 
     def on_table_moved(self) -> None:
@@ -71,6 +72,10 @@ class RouterPage(Page):
         row = self.query_one(Table).row
         decision = None if row is None else self._decisions.get(row.key)
         self.query_one("#detail", Drawing).draw(partial(_detail, decision))
+
+
+def rows(model: Decisions) -> list[Row]:
+    return [Row(one.key, _values(one)) for one in model.decisions]
 
 
 def _values(one: Decision) -> tuple[str | float | None, ...]:
@@ -111,7 +116,7 @@ def _detail(decision: Decision | None, width: int, _height: int) -> list[Line]:
         words((clean(decision.why), ink.PLAIN)),
     ]
     for one in decision.candidates:
-        lines += _candidate(one, decision, scale, width)
+        lines += _candidate(one, scale, width)
     legend = [
         piece
         for name, pattern, style in zip(PARTS, _PATTERNS, _STYLES, strict=True)
@@ -120,7 +125,7 @@ def _detail(decision: Decision | None, width: int, _height: int) -> list[Line]:
     return [*lines, legend]
 
 
-def _candidate(one: Candidate, decision: Decision, scale: float, width: int) -> list[Line]:
+def _candidate(one: Candidate, scale: float, width: int) -> list[Line]:
     sign = "▶" if one.is_chosen else "◆" if one.is_best else " "
     held = f"gpu {figures.short(one.held[0])}  host {figures.short(one.held[1])}  disk {figures.short(one.held[2])}"
     name = words(

@@ -10,7 +10,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import VerticalScroll
 from textual.screen import ModalScreen
-from textual.widgets import Static
+from textual.widgets import Input, Static
 
 from appliance.tui import ink
 from appliance.tui.line import Line, cell, words
@@ -52,6 +52,30 @@ class Help(ModalScreen[None]):
 
 def key_line(key: str, does: str, name: str) -> Line:
     return words((cell(key, 12), ink.NAME), cell(does, 40), (name, ink.QUIET))
+
+
+class Ask(ModalScreen[str]):
+    """One line of text; `hint` says what it may be."""
+
+    CSS = _CSS.format(name="Ask", width=50)
+    BINDINGS: ClassVar[list[Any]] = [("escape", "dismiss", "close")]
+
+    def __init__(self, question: str, hint: str) -> None:
+        super().__init__()
+        self._question = question
+        self._hint = hint
+
+    def compose(self) -> ComposeResult:
+        with VerticalScroll() as box:
+            box.border_title = self._question
+            box.border_subtitle = "enter · esc"
+            yield Input(placeholder=self._hint, compact=True)
+
+    def on_mount(self) -> None:
+        self.query_one(Input).focus()
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        self.dismiss(event.value)
 
 
 class Confirm(ModalScreen[bool]):

@@ -2,50 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from operator import itemgetter
 from typing import Any, ClassVar
 
 from rich.segment import Segment
-from rich.style import Style
 from textual import events
 from textual.message import Message
 from textual.strip import Strip
-from textual.widget import Widget
 
 from appliance.tui import ink, keymap
-from appliance.tui.filters import Test, Value, filter_of
-from appliance.tui.line import Line, cell, clean, cut
-
-GAP = "  "
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """`width` in cells; one of a table may be 0: it takes what is left, `least` at the least. A column with a higher
-    `rank` goes first where room is short. `show` makes text of a value, `ink` its style."""
-
-    name: str
-    width: int
-    show: Callable[[Value], str] = lambda value: "—" if value is None else str(value)
-    right: bool = False
-    rank: int = 0
-    least: int = 8
-    style: Callable[[Value], Style] = lambda _value: ink.PLAIN
+from appliance.tui.filters import Test, filter_of
+from appliance.tui.widgets.grid import Column, Row, fitting
+from appliance.tui.widgets.painted import Painted, strip_of
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """`key` names it for ever: the cursor stays on it. `values` by column. `indent` is its depth in a tree."""
-
-    key: str
-    values: tuple[Value, ...]
-    indent: int = 0
-    style: Style = ink.PLAIN
-
-
-class Table(Widget, can_focus=True):
+class Table(Painted, can_focus=True):
     """Sorted, filtered and scrolled by keys and mouse. A row that is not there any more leaves the cursor its place."""
 
     DEFAULT_CSS = "Table { height: 1fr; }"
@@ -122,7 +94,7 @@ class Table(Widget, can_focus=True):
     def _scroll(self) -> None:
         seen = max(self.size.height - 1, 1)
         self._top = max(min(self._top, self._cursor, len(self._rows) - seen), 0, self._cursor - seen + 1)
-        self.refresh()
+        self.repaint()
 
     def on_resize(self) -> None:
         self._scroll()
@@ -147,7 +119,7 @@ class Table(Widget, can_focus=True):
 
     def action_sort(self) -> None:
         """By the next column; after the last, as the rows were given."""
-        names = [None, *(column.name for column, _ in self._fitting(self.size.width)[0])]
+        names = [None, *(column.name for column, _, _ in fitting(self.columns, self.size.width).columns)]
         place = names.index(self.sorted_by) if self.sorted_by in names else 0
         self.sort(names[(place + 1) % len(names)], is_reversed=self.is_reversed)
 
@@ -167,12 +139,10 @@ class Table(Widget, can_focus=True):
                 self.action_open()
 
     def _sort_at(self, x: int) -> None:
-        left = 0
-        for column, width in self._fitting(self.size.width)[0]:
-            if left <= x < left + width:
-                again = column.name == self.sorted_by
-                self.sort(column.name, is_reversed=not self.is_reversed if again else self.is_reversed)
-            left += width + len(GAP)
+        column = fitting(self.columns, self.size.width).column_at(x)
+        if column is not None:
+            again = column.name == self.sorted_by
+            self.sort(column.name, is_reversed=not self.is_reversed if again else self.is_reversed)
 
     def on_mouse_scroll_down(self) -> None:
         self.action_move(3)
@@ -180,49 +150,23 @@ class Table(Widget, can_focus=True):
     def on_mouse_scroll_up(self) -> None:
         self.action_move(-3)
 
-    def render_line(self, y: int) -> Strip:
-        width = self.size.width
-        columns, places = self._fitting(width)
-        if y == 0:
-            line = self._header(columns)
-        elif not self._rows and y == 1:
-            line = [Segment("nothing fits the filter" if self.total else self._empty, ink.QUIET)]
-        elif self._top + y - 1 < len(self._rows):
-            line = self._line(self._rows[self._top + y - 1], columns, places)
-        else:
-            return Strip.blank(width, self.rich_style)
-        strip = Strip(line).adjust_cell_length(width)
-        if self._rows and y == self._cursor - self._top + 1:
-            strip = strip.apply_style(ink.CURSOR if self.has_focus else ink.STRONG)
-        return strip.apply_style(self.rich_style)
+    def on_focus(self) -> None:
+        self.repaint()
 
-    def _header(self, columns: list[tuple[Column, int]]) -> Line:
-        sign = "▼" if self.is_reversed else "▲"
-        names = [column.name + (sign if column.name == self.sorted_by else "") for column, _ in columns]
-        cells = [cell(name, width, right=one.right) for name, (one, width) in zip(names, columns, strict=True)]
-        return [Segment(GAP.join(cells), ink.QUIET + Style(underline=True))]
+    def on_blur(self) -> None:
+        self.repaint()
 
-    def _line(self, row: Row, columns: list[tuple[Column, int]], places: list[int]) -> Line:
-        line: Line = []
-        for (column, width), place in zip(columns, places, strict=True):
-            value = row.values[place]
-            indent = "  " * row.indent if place == 0 else ""
-            text = cell(indent + cut(clean(column.show(value)), width), width, right=column.right)
-            line += (Segment(text, column.style(value) + row.style), Segment(GAP, row.style))
-        return line
-
-    def _fitting(self, width: int) -> tuple[list[tuple[Column, int]], list[int]]:
-        """The columns that there is room for, with their widths, and their places among all."""
-        kept = list(enumerate(self.columns))
-        while len(kept) > 1 and _needed(kept) > width:
-            kept.remove(max(kept, key=lambda one: (one[1].rank, one[0])))
-        left = max(width - _needed(kept), 0)
-        fitting = [(column, column.width or column.least + left) for _, column in kept]
-        return fitting, [place for place, _ in kept]
-
-
-def _needed(columns: Sequence[tuple[int, Column]]) -> int:
-    return sum((column.width or column.least) + len(GAP) for _, column in columns) - len(GAP)
+    def paint(self, width: int, height: int) -> list[Strip]:
+        grid = fitting(self.columns, width)
+        strips = [strip_of(grid.header(self.sorted_by, is_reversed=self.is_reversed), width)]
+        if not self._rows:
+            words = "nothing fits the filter" if self.total else self._empty
+            return [*strips, strip_of([Segment(words, ink.QUIET)], width)]
+        cursor = ink.CURSOR if self.has_focus else ink.STRONG
+        for place in range(self._top, min(self._top + height - 1, len(self._rows))):
+            strip = strip_of(grid.line(self._rows[place]), width)
+            strips.append(strip.apply_style(cursor) if place == self._cursor else strip)
+        return strips
 
 
 def _in_order(rows: list[Row], place: int, *, is_reversed: bool) -> list[Row]:

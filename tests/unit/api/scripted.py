@@ -17,6 +17,7 @@ from appliance.api.cache_views import (
     CacheView,
     Flushed,
     Flushes,
+    Resized,
     SessionCache,
     SessionCaches,
     TierName,
@@ -36,7 +37,10 @@ from appliance.api.hint_views import (
     HintView,
     HintWithdrawn,
 )
+from appliance.api.history_views import EvictionHistory, PastEviction, SessionEntry, SessionList, Snapshot
+from appliance.api.lint_views import BusterView, Lint
 from appliance.api.problems import NothingOfThisName
+from appliance.api.request_views import BlameView, Finding, RangeView, RequestList, RequestView, Why
 from appliance.api.routing_views import (
     CandidateView,
     CostView,
@@ -177,10 +181,11 @@ class ScriptedDesk:
 
 
 class ScriptedCache:
-    """`flushed` are the tiers that were, and of which worker."""
+    """`flushed` are the tiers that were, and of which worker, `resized` those that were, and to how many bytes."""
 
     def __init__(self) -> None:
         self.flushed: list[tuple[str, int | None]] = []
+        self.resized: list[tuple[str, int]] = []
 
     def tiers(self) -> CacheView:
         return CacheView(16, [TierView("gpu", 0, 100, 60, 10, None), TierView("host", None, 500, 200, 0, 1 << 20)])
@@ -190,6 +195,10 @@ class ScriptedCache:
 
     async def verify(self) -> Verification:
         return Verification(False, [Verified("gpu", 0, "two blocks are one"), Verified("host", None, None)])
+
+    async def resize(self, tier: TierName, num_bytes: int) -> Resized:
+        self.resized.append((tier, num_bytes))
+        return Resized("disk" if tier == "disk" else "host", 7, num_bytes)
 
     async def flush(self, tier: TierName, worker: int | None) -> Flushes:
         self.flushed.append((tier, worker))
@@ -219,6 +228,60 @@ class ScriptedWhatIf:
 
     async def cancel(self, job_id: str) -> WhatIfJob:
         return replace(self.get(job_id), state="cancelled")
+
+
+EVICTED = RangeView(16, 36, "recomputed", "evicted", BlameView("sub", "r2", "p:1", 35, 9.0, 60.0), None, None)
+REQUEST = RequestView(
+    id="chatcmpl-t1",
+    session="s",
+    parent=None,
+    turn=2,
+    client="claude-cli/2",
+    model="org/small",
+    worker=0,
+    arrived_at=10.0,
+    first_token_seconds=0.2,
+    total_seconds=0.5,
+    queued_seconds=0.0,
+    prompt_tokens=40,
+    cached_tokens=16,
+    completion_tokens=7,
+    outcome="finished",
+    finish="stop",
+    hints={"priority": 3},
+    error=None,
+    ranges=[
+        RangeView(0, 16, "gpu", None, None, None, None),
+        EVICTED,
+        RangeView(36, 40, "recomputed", "below_block_boundary", None, None, None),
+    ],
+)
+WHY = Why(REQUEST, "session s asked", [Finding(20, 16, "recomputed", "evicted", "for sub", "more memory", 0.4)])
+
+
+BUSTER = BusterView(
+    "claude-cli/2", "system", None, "attribution", False, 2, 3, 8000, 4.5, "cch=1", "cch=2", "chatcmpl-t1", "turn it on"
+)
+
+
+class ScriptedRequests:
+    """Knows one request. `asked` are the lists that were asked for."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[int, str | None, float | None]] = []
+
+    async def newest(self, limit: int, session: str | None, since: float | None) -> RequestList:
+        self.asked.append((limit, session, since))
+        return RequestList([REQUEST])
+
+    async def find(self, name: str) -> RequestView | None:
+        return REQUEST if name in ("last", REQUEST.id) else None
+
+    async def why(self, name: str) -> Why | None:
+        return WHY if await self.find(name) else None
+
+    async def lint(self, seconds: float) -> Lint:
+        return Lint(seconds, 3, [BUSTER])
 
 
 class ScriptedCare:
@@ -266,6 +329,28 @@ class ScriptedHints:
         return HintWithdrawn(self.held.pop(hint_id), f"withdrawn by {by}")
 
 
+class ScriptedHistory:
+    """Two sessions, one eviction, and a snapshot of every second from 100 on."""
+
+    def __init__(self) -> None:
+        self.asked: list[object] = []
+
+    async def sessions(self, since: float | None, limit: int) -> SessionList:
+        self.asked = [since, limit]
+        names = ["s2", "s1"][:limit]
+        return SessionList([SessionEntry(name, None, None, "small", "idle", False, 2, 1.0, 2.0, 9) for name in names])
+
+    async def evictions(
+        self, session: str | None, since: float | None, until: float | None, limit: int
+    ) -> EvictionHistory:
+        self.asked = [session, since, until, limit]
+        one = PastEviction(1.0, 0, 5.0, 0, "01ff", 32, "system", "s1", 1.5, 90, "mine.toml:9", False, "s2", "r")
+        return EvictionHistory([one])
+
+    async def snapshot(self, at: float | None) -> Snapshot | None:
+        return None if at is not None and at < 100 else Snapshot(float(int(at or 200)), {"phase": "running"})
+
+
 class ScriptedBox:
     def __init__(
         self, *, is_ready: bool = True, phase: BoxPhase = "running", worker_phases: Sequence[WorkerPhase] = ("running",)
@@ -274,8 +359,10 @@ class ScriptedBox:
         self.policy_book = PolicyBook(self.care.policy, clock=lambda: 5.0)
         self.desk = ScriptedDesk()
         self.cache_desk = ScriptedCache()
+        self.request_desk = ScriptedRequests()
         self.hint_desk = ScriptedHints()
         self.replays = ScriptedWhatIf()
+        self.history_desk = ScriptedHistory()
         self.evicted: list[EvictedBlock] = []
         self.events = EventBus()
         self.events.close()
@@ -312,6 +399,12 @@ class ScriptedBox:
 
     def cache(self) -> ScriptedCache:
         return self.cache_desk
+
+    def history(self) -> ScriptedHistory:
+        return self.history_desk
+
+    def requests(self) -> ScriptedRequests:
+        return self.request_desk
 
     def hints(self) -> ScriptedHints:
         return self.hint_desk

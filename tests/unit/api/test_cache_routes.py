@@ -8,7 +8,7 @@ import pytest
 from appliance.api.app import create_app
 from tests.unit.api.scripted import ScriptedBox, ScriptedInference
 
-ROUTES = [("GET", ""), ("GET", "/sessions"), ("POST", "/verify"), ("POST", "/flush")]
+ROUTES = [("GET", ""), ("GET", "/sessions"), ("POST", "/verify"), ("POST", "/flush"), ("POST", "/resize")]
 
 
 @pytest.fixture
@@ -43,6 +43,21 @@ async def test_a_tier_is_flushed_of_one_worker_or_of_all(box: ScriptedBox) -> No
     await ask(box, "POST", "/flush", {"tier": "gpu", "worker": 1})
     await ask(box, "POST", "/flush", {"tier": "host"})
     assert box.cache_desk.flushed == [("gpu", 1), ("host", None)]
+
+
+async def test_a_tier_is_resized_to_so_many_bytes(box: ScriptedBox) -> None:
+    answer = (await ask(box, "POST", "/resize", {"tier": "host", "bytes": 2**30})).json()
+    assert box.cache_desk.resized == [("host", 2**30)]
+    assert answer == {"tier": "host", "blocks": 7, "bytes": 2**30, "error": None}
+
+
+@pytest.mark.parametrize(
+    ("body", "said"), [({"tier": "host"}, "bytes"), ({"bytes": 7}, "tier"), ({"tier": "host", "bytes": 0}, "bytes")]
+)
+async def test_a_size_that_is_none_is_refused(box: ScriptedBox, body: Any, said: str) -> None:
+    response = await ask(box, "POST", "/resize", body)
+    assert (response.status_code, response.json()["error"]["param"]) == (400, said)
+    assert box.cache_desk.resized == []
 
 
 @pytest.mark.parametrize(

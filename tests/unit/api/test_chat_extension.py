@@ -54,7 +54,7 @@ async def test_hints_are_understood_and_answered() -> None:
     assert answer.model_extra["nvext"] == {
         "worker_id": {"prefill_worker_id": 1, "decode_worker_id": 1},
         "timing": {"ttft_ms": 20.0, "total_ms": 500.0, "kv_hit_rate": 0.8},
-        "cache": {"tokens_by_tier": {"gpu": 32, "host": 0}, "recomputed_tokens": 8},
+        "cache": {"tokens_by_tier": {"gpu": 32, "host": 0, "disk": 0, "remote": 0}, "recomputed_tokens": 8},
         "retention": {
             "marks": [{"tokens": 40, "ttl_seconds": 86400.0}],
             "directives": [{"token_start": 0, "token_end": 16, "priority": 90, "duration_ms": None}],

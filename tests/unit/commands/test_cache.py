@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import pytest
 
 from appliance.cli import EXIT_ERROR, EXIT_NOT_RUNNING, EXIT_USAGE
+from appliance.commands import cache
 from tests.unit.commands.answering_box import documents, running_box
 from tests.unit.commands.conftest import Place
 
@@ -31,6 +33,10 @@ def holding(place: Place, **answers: Any) -> Iterator[list[Any]]:
         sent.append(body)
         return {"flushed": [{"tier": "gpu", "worker": 1, "blocks": 640, "error": answers.get("refusal")}]}
 
+    def resize(body: Any) -> Any:
+        sent.append(body)
+        return {"tier": "host", "blocks": 512, "bytes": 2**29, "error": answers.get("refusal")}
+
     error = answers.get("error")
     cache = {
         "/box/v1/cache": {"block_tokens": 32, "tiers": [GPU, HOST]},
@@ -40,6 +46,7 @@ def holding(place: Place, **answers: Any) -> Iterator[list[Any]]:
             "checks": [GPU | {"error": error}, HOST | {"error": None}],
         },
         "POST /box/v1/cache/flush": flush,
+        "POST /box/v1/cache/resize": resize,
     }
     with running_box(place.runtime, documents() | cache):
         yield sent
@@ -70,6 +77,26 @@ def test_the_exit_status_of_verify_tells_whether_all_is_sound(place: Place) -> N
         assert answer.out.startswith("gpu of worker 1  two blocks are one")
 
 
+def test_a_check_that_takes_long_tells_how_far_it_is(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache, "PROGRESS_SECONDS", 0.01)
+    asked = threading.Event()
+    disk = {"tier": "disk", "worker": None, "blocks": 9000, "used": 5000, "held": 0, "bytes": 2**31, "checked": 1200}
+
+    def verify(_: Any) -> Any:
+        asked.wait(10)
+        return {"sound": True, "checks": [disk | {"error": None}]}
+
+    def shown() -> Any:
+        asked.set()
+        return {"block_tokens": 32, "tiers": [HOST, disk]}
+
+    answers = {"POST /box/v1/cache/verify": verify, "/box/v1/cache": shown}
+    with running_box(place.runtime, documents() | answers):
+        answer = place.command("cache", "verify")
+    assert (answer.code, answer.out.split()) == (0, ["disk", "sound"])
+    assert answer.err.splitlines()[0] == "disk  1,200 of 5,000 blocks"
+
+
 def test_flush_sends_the_tier_and_the_worker_and_tells_what_was_dropped(place: Place) -> None:
     with holding(place) as sent:
         answer = place.command("cache", "flush", "gpu", "--worker", "1")
@@ -77,6 +104,23 @@ def test_flush_sends_the_tier_and_the_worker_and_tells_what_was_dropped(place: P
         assert sent == [{"tier": "gpu", "worker": 1}]
     with holding(place, refusal="requests run there"):
         assert place.command("cache", "flush", "gpu").code == EXIT_ERROR
+
+
+def test_resize_sends_tier_and_size_and_tells_what_the_tier_is_now(place: Place) -> None:
+    with holding(place) as sent:
+        answer = place.command("cache", "resize", "host", "512MiB")
+        assert (answer.code, answer.out) == (0, "host  512 blocks, 0.50 GiB\n")
+        assert sent == [{"tier": "host", "bytes": 2**29}]
+        assert place.command("cache", "resize", "host", "512MiB", "--json").json["blocks"] == 512
+    with holding(place, refusal="it cannot be larger"):
+        answer = place.command("cache", "resize", "host", "1TiB")
+        assert (answer.code, answer.out.splitlines()[1]) == (EXIT_ERROR, "it cannot be larger")
+
+
+def test_a_size_that_is_none_is_refused(place: Place) -> None:
+    with pytest.raises(SystemExit, match=str(EXIT_USAGE)):
+        place.command("cache", "resize", "host", "large")
+    assert "'large' is not" in place.capture.readouterr().err
 
 
 def test_an_unknown_tier_is_refused_with_the_nearest_one(place: Place) -> None:

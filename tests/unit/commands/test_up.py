@@ -16,25 +16,33 @@ import pytest
 from appliance.api.views import BoxStatus
 from appliance.commands import serve, stop, up
 from appliance.runtime import Runtime
-from appliance.tui import live
-from appliance.tui.live import Ending
+from appliance.tui import live, session
+from appliance.tui.ending import Ending
+from appliance.tui.stance import Stance
 from tests.unit.commands.answering_box import ENDPOINT, status
 from tests.unit.commands.conftest import Place
 
 
 @dataclass(slots=True)
 class Terminal:
-    """Stands in for the live view: takes note and ends as told."""
+    """Stands in for the start view and the console: takes note and ends as told."""
 
-    ending: Ending = Ending.LEAVE
+    ending: Ending | None = Ending.LEAVE
     started: list[list[str]] = field(default_factory=list)
     alive: list[bool] = field(default_factory=list)
     script: str = "pass"
     processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
-    def watch(self, _control: object, is_alive: Callable[[], bool]) -> Ending:
+    stance: Stance | None = None
+    """Of the console that was shown."""
+
+    def watch(self, _control: object, is_alive: Callable[[], bool]) -> Ending | None:
         self.alive.append(is_alive())
         return self.ending
+
+    def show_console(self, _where: Path, stance: Stance) -> Ending:
+        self.stance = stance
+        return Ending.LEAVE
 
     def spawn(self, line: list[str], **options: Any) -> subprocess.Popen[bytes]:
         self.started.append(line)
@@ -49,6 +57,7 @@ def terminal(place: Place, monkeypatch: pytest.MonkeyPatch) -> Iterator[Terminal
     stdout = SimpleNamespace(isatty=lambda: True)
     monkeypatch.setattr(up, "sys", SimpleNamespace(stdout=stdout, executable=sys.executable))
     monkeypatch.setattr(live, "watch", terminal.watch)
+    monkeypatch.setattr(session, "show_console", terminal.show_console)
     streams = {"DEVNULL": subprocess.DEVNULL, "STDOUT": subprocess.STDOUT}
     monkeypatch.setattr(up, "subprocess", SimpleNamespace(Popen=terminal.spawn, **streams))
     yield terminal
@@ -95,6 +104,19 @@ def test_it_attaches_to_a_box_that_runs(place: Place, terminal: Terminal, box: R
     assert place.command("up").code == 0
     assert terminal.started == []
     assert terminal.alive == [True]
+
+
+def test_a_box_that_takes_requests_is_shown_in_the_console_from_which_it_can_be_stopped(
+    place: Place, terminal: Terminal, box: Runtime
+) -> None:
+    terminal.ending = None
+    answer = place.command("up")
+    assert "keeps running" in answer.out
+    assert terminal.stance is not None
+    assert terminal.stance.can_stop
+    assert not terminal.stance.is_read_only
+    assert terminal.stance.is_alive is not None
+    assert terminal.stance.is_alive()
 
 
 def test_the_user_may_stop_the_box(place: Place, terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,9 @@ from typing import Any
 from appliance import __version__
 from appliance.api.cache_views import CacheView, SessionCache, SessionCaches, TierView
 from appliance.api.eviction_page import EvictedBlock
+from appliance.api.hint_views import HintView
+from appliance.api.policy_views import PolicyBody, PolicyPrediction, PolicyVersionView
+from appliance.api.request_views import BlameView, DivergenceView, Finding, RangeView, RequestView, Why
 from appliance.api.routing_views import (
     CandidateView,
     CostView,
@@ -33,9 +36,9 @@ from appliance.api.views import (
     RequestsView,
     WorkerView,
 )
+from appliance.tui.event_feed import ToldEvent
 from appliance.tui.frame import Frame
 from appliance.tui.machine import Load
-from appliance.tui.policy_text import ActivePolicy, PolicyRule
 
 NOW = 1_790_000_000.0
 STARTED_AT = NOW - 8_000
@@ -64,17 +67,13 @@ def worker(number: int, **changes: Any) -> WorkerView:
 
 
 def host(**changes: Any) -> HostTierView:
+    counts: dict[str, Any] = dict.fromkeys(HostTierView.model_fields, 0)
     base = {"bytes": 64 * 2**30, "rows": 32_768, "used": 20_480, "held": 1_024, "indexed": 20_470, "stored": 71_000}
-    rest = {"evicted": 12_000, "dropped_stores": 0, "reaped_rows": 0, "reaped_leases": 0, "rebuilds": 0}
-    return HostTierView(**(base | rest | changes))
+    return HostTierView(**(counts | base | {"evicted": 12_000} | changes))
 
 
 def disk(**changes: Any) -> DiskTierView:
-    counts = dict.fromkeys(
-        "restored evicted refused bad dropped_full dropped_budget dropped_gone write_errors read_errors late "
-        "restarts held".split(),
-        0,
-    )
+    counts: dict[str, Any] = dict.fromkeys(DiskTierView.model_fields, 0)
     base = {"pid": 4100, "opened": "found sound", "is_direct": True, "bytes": 512 * 2**30, "row_bytes": 2**21}
     base |= {"rows": 262_144, "used": 55_000, "written": 61_000, "queued": 4, "written_today": 3 * 2**30}
     return DiskTierView(**(counts | base | {"promoted": 4_100, "asked": 900} | changes))
@@ -96,7 +95,11 @@ def status(second: int = 0, **changes: Any) -> BoxStatus:
         "workers": [worker(0), worker(1)],
         "requests": RequestsView(active=7, finished=1_204 + second, failed=0, aborted=3, resumed=1),
         "cache_since_start": RateView(
-            prompt_tokens=prompt, cached_tokens=cached, hit_rate=cached / prompt, host_tokens=cached // 9
+            prompt_tokens=prompt,
+            cached_tokens=cached,
+            hit_rate=cached / prompt,
+            host_tokens=cached // 9,
+            disk_tokens=cached // 40,
         ),
         "cache_last_minute": RateView(
             prompt_tokens=240_000, cached_tokens=223_500, hit_rate=0.93125, host_tokens=24_000
@@ -209,15 +212,138 @@ def evictions(number: int = 40) -> tuple[EvictedBlock, ...]:
     )
 
 
-def policy() -> ActivePolicy:
-    rules = [
-        PolicyRule("coding-agent.toml:8", {"region": ["system", "tools"]}, 90, None, ["gpu", "host", "disk"], False),
-        PolicyRule("coding-agent.toml:12", {"state": ["finished"]}, 5, 30.0, ["gpu"], True),
-        PolicyRule("coding-agent.toml:17", {}, 35, None, ["gpu", "host", "disk"], False),
+def events(number: int = 30) -> tuple[ToldEvent, ...]:
+    told = []
+    for place in range(number):
+        request = {"request": f"chatcmpl-{place // 2:04x}", "session": f"pi-{place % 4:04}", "worker": place % 2}
+        counts = {"prompt_tokens": 31_000, "cached_tokens": 30_720 if place % 3 else 0}
+        if place % 2:
+            ended = {"outcome": "finished", "completion_tokens": 210, "first_token_seconds": 0.2, "total_seconds": 4.1}
+            told.append(ToldEvent(place, NOW - 60 + 2 * place, {"type": "request_finished"} | request | counts | ended))
+        else:
+            told.append(ToldEvent(place, NOW - 60 + 2 * place, {"type": "request_started"} | request | counts))
+    named = {"type": "policy", "name": "chat", "version": 2, "author": "operator"}
+    return (*told, ToldEvent(number, NOW - 3, named), ToldEvent(number + 1, NOW - 2, {"type": "new_kind", "what": 3}))
+
+
+def policy() -> PolicyBody:
+    everywhere = ["gpu", "host", "disk", "remote"]
+    facts = [
+        ("coding-agent.toml:8", {"region": ["system", "tools"]}, 90, None, everywhere, False),
+        ("coding-agent.toml:12", {"state": ["finished"]}, 5, 30.0, ["gpu"], True),
+        ("coding-agent.toml:17", {}, 35, None, everywhere, False),
     ]
-    return ActivePolicy(
-        "coding-agent", "For coding agents: prompts that come back every few seconds", "forecast", rules
+    names = ("rule", "when", "priority", "duration_seconds", "tiers", "caps_rest")
+    rules = [dict(zip(names, each, strict=True)) for each in facts]
+    return PolicyBody("coding-agent", "For agents whose prompts come back", "forecast", rules, 3, TOML)
+
+
+TOML = """\
+description = "For agents whose prompts come back"
+
+[[rule]]
+region = ["system", "tools"]
+priority = 90
+
+[[rule]]
+state = "finished"
+priority = 5
+duration = "30s"
+tiers = ["gpu"]
+caps_rest = true
+
+[[rule]]
+priority = 35
+"""
+
+
+def versions() -> tuple[PolicyVersionView, ...]:
+    """The newest first: what it was predicted to do, and what it did."""
+    said = [
+        (3, "coding-agent", "operator", "longer tails", 0.931, 0.2),
+        (2, "lru", "operator", None, 0.801, 4),
+        (1, "coding-agent", "settings", None, 0.912, 9),
+    ]
+    return tuple(
+        PolicyVersionView(
+            version=number,
+            name=name,
+            author=author,
+            note=note,
+            activated_at=NOW - 900 * hours,
+            active=number == 3,
+            rolls_back_to=None,
+            predicted=PolicyPrediction(0.93, 0.80, 1_800.0) if number == 3 else None,
+            prompt_tokens=1_000_000,
+            cached_tokens=round(rate * 1_000_000),
+            hit_rate=rate,
+            toml=TOML,
+        )
+        for number, name, author, note, rate, hours in said
     )
+
+
+def hints() -> tuple[HintView, ...]:
+    pin = HintView("hint-1", "pin", "claude-7f3a", "console", NOW - 600, NOW + 3_000, 3_000.0, 0, None, 100, None)
+    return (pin,)
+
+
+LOST = BlameView("claude-7f3a", "msg_01", "coding-agent.toml:12", 20, NOW - 90, 320.0)
+SPLIT = DivergenceView(24_000, "messages[3]", "The time is 14:05", "The time is 14:09", "chatcmpl-0001", "countdown")
+
+
+def requests(number: int = 24) -> tuple[RequestView, ...]:
+    """The newest first: read whole, in part lost to another session, in part other than before, refused."""
+    return tuple(map(_request, range(number)))
+
+
+def _request(place: int) -> RequestView:
+    kinds = ("read", "lost", "other", "failed")
+    kind, prompt = kinds[place % 4] if place else "lost", 31_000 + place
+    cached = {"read": 30_720, "lost": 24_000, "other": 24_000, "failed": 0}[kind]
+    return RequestView(
+        id=f"chatcmpl-{place:04x}",
+        session="claude-7f3a" if place % 3 == 0 else f"pi-{place % 5:04}",
+        parent=None,
+        turn=40 - place,
+        client="claude-code/2.1" if place % 3 == 0 else "pi/0.9",
+        model="qwen3-8b",
+        worker=None if kind == "failed" else place % 2,
+        arrived_at=NOW - 8 * place - 5,
+        first_token_seconds=None if kind == "failed" else 0.2 if kind == "read" else 1.3,
+        total_seconds=4.1,
+        queued_seconds=0.02,
+        prompt_tokens=prompt,
+        cached_tokens=cached,
+        completion_tokens=0 if kind == "failed" else 210,
+        outcome="failed" if kind == "failed" else "finished",
+        finish=None,
+        hints={},
+        error="the engine ended" if kind == "failed" else None,
+        ranges=_ranges(kind, prompt),
+    )
+
+
+def _ranges(kind: str, prompt: int) -> list[RangeView]:
+    tail = RangeView(30_720, prompt, "recomputed", "first_request", None, None, None)
+    if kind == "failed":
+        return []
+    if kind == "read":
+        parts = [(0, 20_480, "gpu"), (20_480, 30_720, "host")]
+        return [*(RangeView(*part, None, None, None, None) for part in parts), tail]  # type: ignore[arg-type]
+    read = RangeView(0, 24_000, "gpu", None, None, None, None)
+    if kind == "lost":
+        return [read, RangeView(24_000, 30_720, "recomputed", "evicted", LOST, None, None), tail]
+    return [read, RangeView(24_000, 30_720, "recomputed", "diverged", None, SPLIT, None), tail]
+
+
+def why(place: int = 2) -> Why:
+    """Of a request whose text left the one before."""
+    findings = [
+        Finding(24_000, 0, "gpu", None, "were read from the GPU of worker 0.", None, None),
+        Finding(6_720, 24_000, "recomputed", "diverged", "differ from the last prompt.", "Turn countdown on.", 1.1),
+    ]
+    return Why(requests()[place], "pi-0002 asked 31,002 tokens.", findings)
 
 
 def frame(second: int = 0, **changes: Any) -> Frame:
@@ -231,7 +357,11 @@ def frame(second: int = 0, **changes: Any) -> Frame:
         sessions=sessions(),
         routing=routing(),
         evictions=evictions(),
+        events=events(),
         policy=policy(),
+        versions=versions(),
+        hints=hints(),
+        requests=requests(),
         loads={0: Load(0.42, 5 * 2**30), 1: Load(0.38, 5 * 2**30)},
     )
     return dataclasses.replace(whole, **changes)

@@ -1,4 +1,4 @@
-"""The live view, with scripted keys and a scripted box; and the keys themselves on a real pseudo-terminal."""
+"""The start of a box, with scripted keys and a scripted box; and the keys themselves on a real pseudo-terminal."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from appliance.api.views import BoxStatus
 from appliance.control import Control
 from appliance.errors import NotRunning
 from appliance.tui import live
-from appliance.tui.live import Ending, watch
+from appliance.tui.ending import Ending
+from appliance.tui.live import watch
 from tests.unit.api.scripted import ScriptedBox
 
 RUNNING = ScriptedBox().status()
@@ -64,17 +65,17 @@ def press(monkeypatch: pytest.MonkeyPatch, screen: io.StringIO) -> Callable[[str
 @pytest.mark.parametrize(("key", "ending"), [("q", Ending.LEAVE), ("Q", Ending.STOP), ("\x03", Ending.STOP)])
 def test_each_key_ends_as_it_says(press: Callable[[str], None], key: str, ending: Ending) -> None:
     press(f" x {key}")
-    assert watch(ScriptedControl([RUNNING]), lambda: True) is ending
+    assert watch(ScriptedControl([STARTING]), lambda: True) is ending
 
 
 def test_a_box_that_neither_answers_nor_lives_has_ended(press: Callable[[str], None]) -> None:
     press("    ")
-    assert watch(ScriptedControl([RUNNING, None]), lambda: False) is Ending.BOX_ENDED
+    assert watch(ScriptedControl([STARTING, None]), lambda: False) is Ending.BOX_ENDED
 
 
 def test_a_box_that_lives_may_take_its_time_to_answer(press: Callable[[str], None], screen: io.StringIO) -> None:
-    press("   q")
-    assert watch(ScriptedControl([None, None, RUNNING]), lambda: True) is Ending.LEAVE
+    press("   ")
+    assert watch(ScriptedControl([None, None, RUNNING]), lambda: True) is None
     assert "no answer yet" in screen.getvalue()
 
 
@@ -83,13 +84,13 @@ def test_how_to_connect_is_told_once_and_only_when_it_runs(press: Callable[[str]
     watch(ScriptedControl([STARTING]), lambda: True)
     assert "is ready" not in screen.getvalue()
     press("    q")
-    watch(ScriptedControl([STARTING, RUNNING]), lambda: True)
+    assert watch(ScriptedControl([STARTING, RUNNING]), lambda: True) is None
     assert screen.getvalue().count("dynamo-box is ready") == 1
 
 
 def test_the_keys_are_explained(press: Callable[[str], None], screen: io.StringIO) -> None:
     press("q")
-    watch(ScriptedControl([RUNNING]), lambda: True)
+    watch(ScriptedControl([STARTING]), lambda: True)
     assert "q leave, the box keeps running" in screen.getvalue()
     assert "Ctrl-C stop the box" in screen.getvalue()
 

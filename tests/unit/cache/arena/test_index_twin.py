@@ -13,6 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from appliance.cache.arena.index import ArenaIndex
 from appliance.cache.arena.kernels import BEING_WRITTEN, BEING_WRITTEN_BY_US, MISS
+from appliance.cache.arena.tables import BUSY
 from tests.examples import examples
 from tests.unit.cache.arena.arenas import keys, opened, parents, worth
 
@@ -32,6 +33,7 @@ class SameRows(RuleBasedStateMachine):
         self.row_of: dict[int, int] = {}
         self.position = 0
         self.num_joined = 3
+        self.num_rows = NUM_ROWS
 
     def joined(self) -> ArenaIndex:
         self.num_joined = getattr(self, "num_joined", 0) + 1
@@ -59,7 +61,7 @@ class SameRows(RuleBasedStateMachine):
 
     @rule(engine=engines, chain=chains)
     def begin_store(self, engine: int, chain: list[int]) -> None:
-        free = NUM_ROWS - len(self.writing) - sum(1 for number in self.ready if self.is_leased(number))
+        free = self.num_rows - len(self.writing) - sum(1 for number in self.ready if self.is_leased(number))
         present = [number for number in chain if number in self.ready and not self.is_leased(number)]
         missing = [number for number in chain if number not in self.ready and number not in self.writing]
         rows = self.engines[engine].begin_store(keys(*chain)).tolist()
@@ -94,6 +96,25 @@ class SameRows(RuleBasedStateMachine):
         self.writing = {number: writer for number, writer in self.writing.items() if writer != engine}
         self.leases[engine].clear()
 
+    @rule(count=st.integers(0, NUM_ROWS))
+    def retire(self, count: int) -> None:
+        held = len(self.writing) + sum(1 for number in self.ready if self.is_leased(number))
+        rows = self.engines[0].retire(count)
+        assert len(rows) == min(count, self.num_rows - held)
+        self.num_rows -= len(rows)
+        self.follow()
+
+    @rule(count=st.integers(1, NUM_ROWS))
+    def reinstate(self, count: int) -> None:
+        rows = self.engines[1].retired()[:count]
+        self.engines[1].reinstate(rows)
+        self.num_rows += len(rows)
+
+    @rule()
+    def mend(self) -> None:
+        """As after a death in the middle of a change."""
+        self.engines[2]._header[BUSY] = 1
+
     def is_leased(self, number: int) -> bool:
         return any(counter[number] for counter in self.leases)
 
@@ -114,6 +135,7 @@ class SameRows(RuleBasedStateMachine):
     def is_sound(self) -> None:
         self.engines[0].check_integrity()
         assert self.engines[0].stats.used == len(self.ready)
+        assert self.engines[0].stats.rows == self.num_rows
 
     def teardown(self) -> None:
         for engine in self.engines:

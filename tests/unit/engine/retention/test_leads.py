@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+from unittest.mock import Mock
+
 import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 from vllm.v1.request import Request
 
 from appliance.cache.plan_wire import Lead
+from tests.examples import examples
 from tests.unit.engine.retention.pools import BLOCK_TOKENS, Clock, Served, new_plan, new_request, served
 
 PROMPT = range(8 * BLOCK_TOKENS)
@@ -125,3 +132,73 @@ def test_a_subagent_of_a_subagent_spares_the_one_that_started_it(cache: Served) 
     cache.serve(child)
     assert [cache.admit(subagent(number, lead="sub-1")) for number in (2, 3, 4, 5)] == [0, 0, 0, None]
     assert cache.found(range(1000, 1000 + 4 * BLOCK_TOKENS)) == 4 * BLOCK_TOKENS
+
+
+def test_asking_again_looks_at_no_block_while_none_is_let_go(cache: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second, third = map(subagent, (1, 2, 3))
+    cache.admit(first), cache.admit(second), cache.admit(third)
+    resident = Mock(wraps=cache.retention.requests.tagger.resident)
+    monkeypatch.setattr(cache.retention.requests.tagger, "resident", resident)
+    cache.generate(first, range(100, 110))
+    assert [cache.admit(third) for _ in range(5)] == [None] * 5
+    resident.assert_not_called()
+
+
+class AskedTwice(RuleBasedStateMachine):
+    """What is remembered of a request that is held back changes no answer."""
+
+    @initialize()
+    def make(self) -> None:
+        self.cache = served(25)
+        self.cache.serve(new_request(PROMPT, plan=new_plan((32, 35)), session="lead"))
+        self.running: list[Request] = []
+        self.waiting = [
+            subagent(number, tokens=(number + 2) * BLOCK_TOKENS, head=PROMPT[: 16 * (number % 2)])
+            for number in range(8)
+        ]
+        self._must_wait = self.cache.retention.leads.must_wait
+        self.cache.retention.leads.must_wait = self._asked  # type: ignore[method-assign]  # to look on
+
+    def _asked(self, request_id: str, lead: Lead, **room: Any) -> bool:
+        leads = self.cache.retention.leads
+        answer = self._must_wait(request_id, lead, **room)
+        remembered, leads._short = leads._short, {}
+        assert self._must_wait(request_id, lead, **room) == answer
+        leads._short = remembered
+        return answer
+
+    @rule(data=st.data())
+    def admit(self, data: st.DataObject) -> None:
+        request = data.draw(st.sampled_from([one for one in self.waiting if one not in self.running]))
+        if self.cache.admit(request) is not None:
+            self.running.append(request)
+
+    @precondition(lambda self: self.running)
+    @rule(data=st.data())
+    def end(self, data: st.DataObject) -> None:
+        request = data.draw(st.sampled_from(self.running))
+        self.running.remove(request)
+        self.cache.manager.free(request)
+        request.num_computed_tokens = 0
+
+    @precondition(lambda self: self.running)
+    @rule(data=st.data(), token=st.integers(0, 3))
+    def go_on(self, data: st.DataObject, token: int) -> None:
+        request = data.draw(st.sampled_from(self.running))
+        request.append_output_token_ids(token)
+        self.cache.go_on(request)
+
+    @rule(blocks=st.integers(0, 7))
+    def lead_asks(self, blocks: int) -> None:
+        prompt = [*PROMPT[: BLOCK_TOKENS * blocks], 7]
+        request = new_request(prompt, plan=new_plan((len(prompt), 35)), session="lead")
+        if self.cache.admit(request) is not None:
+            self.cache.manager.free(request)
+
+    @rule(block=st.integers(1, 24))
+    def drop(self, block: int) -> None:
+        self.cache.manager.evict_blocks({block})
+
+
+AskedTwice.TestCase.settings = settings(max_examples=examples(100), stateful_step_count=40, deadline=None)
+TestAskedTwice = AskedTwice.TestCase

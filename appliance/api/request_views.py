@@ -1,0 +1,114 @@
+"""Requests that have ended, and why their tokens were computed, as operators see them. Seconds, tokens, times since
+1970; `null` means unknown."""
+
+from __future__ import annotations
+
+from typing import Any, Final, Literal
+
+from msgspec import Struct
+
+DEFAULT_LISTED: Final = 50
+MAX_LISTED: Final = 1000
+MAX_TIME: Final = 1e12
+"""Seconds since 1970 below which a time must be."""
+
+SourceName = Literal["gpu", "host", "disk", "remote", "recomputed"]
+ReasonName = Literal[
+    "first_request",
+    "diverged",
+    "evicted",
+    "expired",
+    "routed_elsewhere",
+    "below_block_boundary",
+    "not_cacheable",
+    "preempted",
+    "tier_failed",
+]
+OutcomeName = Literal["finished", "failed", "aborted"]
+
+
+class BlameView(Struct, frozen=True):
+    """Who needed the room: a session and the request of it, `at` which time, by which rule; what was lost had not been
+    used for `age_seconds`, and was worth `priority`."""
+
+    session: str | None
+    request: str | None
+    rule: str | None
+    priority: int
+    at: float
+    age_seconds: float
+
+
+class DivergenceView(Struct, frozen=True):
+    """The first token that differs from the prompt of `against`, its place, the text around it then and now, and the
+    rule of the stabiliser that would have kept the two alike."""
+
+    token: int
+    place: str | None
+    before: str | None
+    now: str | None
+    against: str | None
+    rule: str | None
+
+
+class RangeView(Struct, frozen=True):
+    """Tokens `start` to `end` (exclusive) of the prompt. `worker` had those that were routed elsewhere."""
+
+    start: int
+    end: int
+    source: SourceName
+    reason: ReasonName | None
+    blame: BlameView | None
+    divergence: DivergenceView | None
+    worker: int | None
+
+
+class RequestView(Struct, frozen=True):
+    """One request. `ranges` cover its prompt in order, without gaps; there are none where no engine has read it."""
+
+    id: str
+    session: str | None
+    parent: str | None
+    turn: int | None
+    client: str | None
+    model: str
+    worker: int | None
+    arrived_at: float
+    first_token_seconds: float | None
+    total_seconds: float
+    queued_seconds: float
+    prompt_tokens: int
+    cached_tokens: int
+    completion_tokens: int
+    outcome: OutcomeName
+    finish: str | None
+    hints: dict[str, Any]
+    error: str | None
+    ranges: list[RangeView]
+
+
+class RequestList(Struct, frozen=True):
+    """The one that ended last comes first."""
+
+    requests: list[RequestView]
+
+
+class Finding(Struct, frozen=True):
+    """One thing to be said of `tokens` of the prompt, from `start` on. `advice`: what can be done about it; computing
+    them took `seconds`, by the pace of the worker."""
+
+    tokens: int
+    start: int
+    source: SourceName
+    reason: ReasonName | None
+    text: str
+    advice: str | None
+    seconds: float | None
+
+
+class Why(Struct, frozen=True):
+    """An answer in plain words: what was asked, then what was read from where, then what was not, and why."""
+
+    request: RequestView
+    asked: str
+    findings: list[Finding]

@@ -1,0 +1,56 @@
+"""`dynamo-box console`: the screens of a running box."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from appliance.commands.context import Context, read_context
+from appliance.errors import BoxError, SettingsError
+
+
+def run(options: argparse.Namespace) -> int:
+    where, key = box_address(read_context(options), options.attach)
+    if not sys.stdout.isatty():
+        raise BoxError("the console needs a terminal", hint="`dynamo-box top` prints a screen as text, or as JSON.")
+    from appliance.tui.keymap import checked
+    from appliance.tui.link import Link
+    from appliance.tui.session import show_console
+    from appliance.tui.stance import Stance
+
+    is_local = Link(where).is_local
+    stance = Stance(
+        is_local=is_local,
+        is_read_only=not is_local if options.read_only is None else options.read_only,
+        is_ascii=options.ascii,
+        theme=options.theme,
+        keys=checked(_pairs(options.key)),
+    )
+    show_console(where, stance, key, checked_interval(options.interval))
+    return 0
+
+
+def box_address(context: Context, url: str | None) -> tuple[Path | str, str | None]:
+    """Where to ask, and the key that opens it: the first of the settings. Raises `NotRunning` where none runs here."""
+    if url is None:
+        context.running()
+        return context.runtime.socket, None
+    keys = context.loaded.settings.server.api_keys
+    return url, keys[0].get_secret_value() if keys else None
+
+
+def checked_interval(seconds: float) -> float:
+    if not 0.1 <= seconds <= 3600:
+        raise SettingsError(f"--interval {seconds:g}: must be from 0.1 to 3600 seconds")
+    return seconds
+
+
+def _pairs(words: list[str]) -> dict[str, str]:
+    pairs = {}
+    for word in words:
+        name, equals, key = word.partition("=")
+        if not equals or not key:
+            raise SettingsError(f"--key {word}: wants ID=KEY, such as --key console.freeze=p")
+        pairs[name] = key
+    return pairs

@@ -1,0 +1,84 @@
+"""`dynamo-box requests`: those that ended last, a line each."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any, Final
+from urllib.parse import urlencode
+
+from appliance.commands.columns import columns
+from appliance.commands.context import read_context
+from appliance.control import Control
+
+UNKNOWN: Final = "—"
+WATCH_SECONDS: Final = 1.0
+HEADINGS: Final = (
+    "time",
+    "id",
+    "session",
+    "turn",
+    "worker",
+    "prompt",
+    "cached",
+    "first token",
+    "",
+    "computed, and why",
+)
+
+
+def run(options: argparse.Namespace) -> int:
+    context = read_context(options)
+    context.running()
+    asked = {"limit": options.limit} | ({} if options.session is None else {"session": options.session})
+    if options.watch:
+        for one in _new(context.control, asked):
+            print(json.dumps(one) if options.json else "  ".join(_row(one)), flush=True)
+        return 0
+    told = context.control.get(f"/box/v1/requests?{urlencode(asked)}")
+    rows = [_row(one) for one in told["requests"]]
+    print(json.dumps(told, indent=2) if options.json else "\n".join(columns([HEADINGS, *rows])))
+    return 0
+
+
+def _new(control: Control, asked: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Those that were there, then each that ends, the oldest first."""
+    known: dict[str, None] = {}
+    while True:
+        newest = control.get(f"/box/v1/requests?{urlencode(asked)}")["requests"]
+        yield from (one for one in reversed(newest) if one["id"] not in known)
+        known = {one["id"]: None for one in newest}
+        time.sleep(WATCH_SECONDS)
+
+
+def _row(one: dict[str, Any]) -> tuple[str, ...]:
+    share = f" ({one['cached_tokens'] / one['prompt_tokens']:.0%})" if one["prompt_tokens"] else ""
+    first = one["first_token_seconds"]
+    return (
+        time.strftime("%H:%M:%S", time.localtime(one["arrived_at"])),
+        one["id"],
+        one["session"] or UNKNOWN,
+        _known(one["turn"]),
+        _known(one["worker"]),
+        f"{one['prompt_tokens']:,}",
+        f"{one['cached_tokens']:,}{share}",
+        UNKNOWN if first is None else f"{first:.2f} s",
+        one["finish"] or one["outcome"],
+        _reasons(one),
+    )
+
+
+def _reasons(one: dict[str, Any]) -> str:
+    """The most first."""
+    tokens: Counter[str] = Counter()
+    for piece in one["ranges"]:
+        if piece["reason"] is not None:
+            tokens[piece["reason"]] += piece["end"] - piece["start"]
+    return ", ".join(f"{reason.replace('_', ' ')} {count:,}" for reason, count in tokens.most_common())
+
+
+def _known(value: int | None) -> str:
+    return UNKNOWN if value is None else str(value)

@@ -1,0 +1,68 @@
+"""What the box remembers, for operators: from its database, and what it knows of sessions now."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from appliance.api.history_views import EvictionHistory, PastEviction, SessionEntry, SessionList, Snapshot
+from appliance.records import EvictionRecord, SessionRecord
+from appliance.state.database import Database
+
+if TYPE_CHECKING:
+    from appliance.retention import Retention
+
+
+class HistoryDesk:
+    """`api.box.HistoryDesk`."""
+
+    def __init__(self, database: Database, retention: Retention | None) -> None:
+        self._database = database
+        self._retention = retention
+
+    async def sessions(self, since: float | None, limit: int) -> SessionList:
+        found = await self._database.ask(lambda reader: reader.sessions(since, limit))
+        return SessionList([self._entry(record) for record in found])
+
+    async def evictions(
+        self, session: str | None, since: float | None, until: float | None, limit: int
+    ) -> EvictionHistory:
+        found = await self._database.ask(lambda reader: reader.evictions(session, since, until, limit))
+        return EvictionHistory([_past_eviction(record) for record in found])
+
+    async def snapshot(self, at: float | None) -> Snapshot | None:
+        found = await self._database.ask(lambda reader: reader.snapshot(at))
+        return None if found is None else Snapshot(found.at, dict(found.status))
+
+    def _entry(self, record: SessionRecord) -> SessionEntry:
+        live = None if self._retention is None else self._retention.session(record.name)
+        return SessionEntry(
+            session=record.name,
+            parent=record.parent,
+            client=record.client,
+            model=record.model,
+            state=record.state if live is None else live.state.value,
+            is_live=live is not None,
+            turns=record.turns,
+            first_seen_at=record.first_seen_at,
+            last_used_at=record.last_used_at,
+            prompt_tokens=record.prompt_tokens,
+        )
+
+
+def _past_eviction(record: EvictionRecord) -> PastEviction:
+    return PastEviction(
+        boot=record.boot,
+        number=record.number,
+        at=record.at,
+        worker=record.worker,
+        block_hash=record.block_hash,
+        first_token=record.first_token,
+        region=record.region,
+        owner=record.owner,
+        age_seconds=record.age_seconds,
+        priority=record.priority,
+        rule=record.rule,
+        awaited=record.awaited,
+        cause_session=record.cause,
+        cause_request=record.cause_request,
+    )

@@ -1,0 +1,137 @@
+"""Requests that have ended for those who ask about them."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Collection
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final, cast
+
+import msgspec
+
+from appliance.api.lint_views import BusterView, Lint
+from appliance.api.request_views import Finding, ReasonName, RequestList, RequestView, Why
+from appliance.errors import NotReady
+from appliance.lint import Buster, lint
+from appliance.records import RequestRecord
+from appliance.request_book import LAST
+from appliance.router.decision import why
+from appliance.why import Circumstances, Said, asked, findings
+
+if TYPE_CHECKING:
+    from appliance.pipeline import Pipeline
+    from appliance.state.database import Database
+
+MOST_LINTED: Final = 20_000
+"""Requests looked at, the newest."""
+
+
+class RequestDesk:
+    """`api.box.RequestDesk` over a pipeline's book, and behind it the database, if there is one."""
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        rules: Collection[str],
+        *,
+        has_host_tier: bool,
+        database: Database | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._rules = rules
+        self._database = database
+        self._router = pipeline.router
+        self._book = pipeline.book
+        self._circumstances = Circumstances(rules, has_host_tier, self._routed)
+        self._clock = clock
+
+    async def newest(self, limit: int, session: str | None, since: float | None) -> RequestList:
+        return RequestList([*map(request_view, await self._newest(limit, session, since))])
+
+    async def find(self, name: str) -> RequestView | None:
+        record = await self._find(name)
+        return None if record is None else request_view(record)
+
+    async def why(self, name: str) -> Why | None:
+        record = await self._find(name)
+        if record is None:
+            return None
+        said = findings(record, self._circumstances)
+        return Why(request_view(record), asked(record, self._clock()), [self._finding(record, one) for one in said])
+
+    async def lint(self, seconds: float) -> Lint:
+        records = await self._newest(MOST_LINTED, None, self._clock() - seconds)
+        # Thousands of records take tens of milliseconds.
+        found = await asyncio.to_thread(lint, records, self._rules, self._prefill_seconds)
+        return Lint(seconds, len(records), [_buster_view(one, self._rules) for one in found])
+
+    async def _find(self, name: str) -> RequestRecord | None:
+        record = await self._book.find(name)
+        if record is None and self._database is not None:
+            newest = name == LAST
+            return await self._database.ask(
+                lambda reader: next(iter(reader.requests(limit=1)), None) if newest else reader.request(name)
+            )
+        return record
+
+    async def _newest(self, limit: int, session: str | None, since: float | None) -> list[RequestRecord]:
+        """What the book has not any more comes from the database, if that can be read."""
+        found = self._book.newest(limit, session, since)
+        if self._database is None or len(found) == limit:
+            return found
+        known = {record.id for record in found}
+        with suppress(NotReady):
+            older = await self._database.ask(lambda reader: reader.requests(session, since, None, limit))
+            found += [record for record in older if record.id not in known]
+        return found[:limit]
+
+    def _prefill_seconds(self, worker: int | None, tokens: int) -> float:
+        paces = self._router.paces
+        return tokens * paces.of(-1 if worker is None else worker).seconds_per_token
+
+    def _finding(self, record: RequestRecord, said: Said) -> Finding:
+        seconds = None
+        if said.reason is not None and record.worker is not None:
+            seconds = self._prefill_seconds(record.worker, said.tokens)
+        reason = None if said.reason is None else said.reason.value
+        return Finding(
+            said.tokens,
+            said.start,
+            said.source.value,
+            cast("ReasonName | None", reason),
+            said.text,
+            said.advice,
+            seconds,
+        )
+
+    def _routed(self, name: str) -> str | None:
+        decisions = self._router.history.of(name)
+        if not decisions:
+            return None
+        last = decisions[-1]
+        return why(last.worker, last.reason, last.candidates)
+
+
+def request_view(record: RequestRecord) -> RequestView:
+    """The same, field for field."""
+    return msgspec.convert(record, RequestView, from_attributes=True, strict=False)
+
+
+def _buster_view(buster: Buster, rules: Collection[str]) -> BusterView:
+    kind = buster.kind
+    return BusterView(
+        client=kind.client,
+        place=kind.place,
+        label=kind.label,
+        rule=kind.rule,
+        is_on=kind.rule in rules,
+        requests=buster.requests,
+        of=buster.of,
+        tokens=buster.tokens,
+        seconds=buster.seconds,
+        before=buster.before,
+        now=buster.now,
+        last=buster.last,
+        advice=buster.advice,
+    )

@@ -1,0 +1,130 @@
+"""3 Requests: what of each prompt was read from where, and why the rest was not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from urllib.parse import quote
+
+from textual import work
+from textual.app import ComposeResult
+
+from appliance.api.request_views import Why
+from appliance.tui import figures, ink
+from appliance.tui.frame import Feed
+from appliance.tui.line import Line, clean, heading, words
+from appliance.tui.models.requests import RequestLine, request_lines
+from appliance.tui.moment import Moment
+from appliance.tui.pages.ranges import legend, prompt_bar, range_line
+from appliance.tui.pages.steering import SteeringPage
+from appliance.tui.pages.why import WhyDialog
+from appliance.tui.widgets.cells import by_share, clock_of, seconds_of, share_of, short_of, warn_if_any
+from appliance.tui.widgets.drawing import Drawing
+from appliance.tui.widgets.grid import Column, Row
+from appliance.tui.widgets.table import Table
+
+COLUMNS = (
+    Column("arrived", 8, clock_of),
+    Column("session", 0, least=10),
+    Column("turn", 4, right=True, rank=2),
+    Column("prompt", 7, short_of, right=True),
+    Column("cached", 6, share_of, right=True, style=by_share),
+    Column("missed", 7, short_of, right=True, style=warn_if_any),
+    Column("why", 14, lambda value: str(value or "").replace("_", " "), style=lambda _: ink.WARN),
+    Column("out", 6, short_of, right=True, rank=1),
+    Column("queued", 7, seconds_of, right=True, rank=3),
+    Column("first", 7, seconds_of, right=True, rank=1),
+    Column("total", 7, seconds_of, right=True, rank=2),
+    Column("worker", 6, right=True, rank=4),
+    Column("outcome", 8, style=lambda value: ink.PLAIN if value == "finished" else ink.BAD, rank=3),
+    Column("client", 14, rank=5),
+    Column("request", 22, rank=6),
+)
+
+
+class RequestsPage(SteeringPage):
+    """Requests that have ended, the newest first. Missed: tokens that could have been read and were computed; why: the
+    reason of most of them. Below, the prompt under the cursor as a bar, in order. `enter` asks the box why: what was
+    read from where, what was not and who is to blame, what can be done, and where its text left the one before."""
+
+    title = "Requests"
+    feeds = frozenset({Feed.REQUESTS})
+
+    def compose(self) -> ComposeResult:
+        yield Table(COLUMNS, empty="no request has ended yet")
+        yield Drawing(id="detail")
+
+    def on_mount(self) -> None:
+        self.query_one(Drawing).styles.height = "30%"
+        self._requests: dict[str, RequestLine] = {}
+
+    def show(self, moment: Moment) -> None:
+        if moment.frame.requests is None:
+            return
+        lines = request_lines(moment.frame)
+        self._requests = {one.id: one for one in lines}
+        self.query_one(Table).show(rows(lines))
+        self._show_detail()
+
+    def own_keys(self) -> Iterator[tuple[str, str]]:
+        if self._requests:
+            yield "enter", "why"
+
+    def on_table_moved(self) -> None:
+        self._show_detail()
+
+    def on_table_opened(self, event: Table.Opened) -> None:
+        self._explain(event.row.key)
+
+    @work(exclusive=True)
+    async def _explain(self, request: str) -> None:
+        why = await self.ask("GET", f"/box/v1/requests/{quote(request, safe='')}/why", None, Why)
+        if why is not None:
+            await self.app.push_screen(WhyDialog(why))
+
+    def _show_detail(self) -> None:
+        row = self.query_one(Table).row
+        request = None if row is None else self._requests.get(row.key)
+        self.query_one(Drawing).draw(partial(_detail, request))
+
+
+def rows(lines: list[RequestLine]) -> list[Row]:
+    return [Row(one.id, _values(one), style=ink.BAD if one.outcome == "failed" else ink.PLAIN) for one in lines]
+
+
+def _values(one: RequestLine) -> tuple[str | float | None, ...]:
+    return (
+        one.arrived_at,
+        one.session,
+        one.turn,
+        one.prompt_tokens,
+        one.share,
+        one.missed_tokens,
+        one.miss,
+        one.completion_tokens,
+        one.queued_seconds,
+        one.first_token_seconds,
+        one.total_seconds,
+        one.worker,
+        one.outcome,
+        one.client,
+        one.id,
+    )
+
+
+def _detail(request: RequestLine | None, width: int, height: int) -> list[Line]:
+    if request is None:
+        return []
+    head = heading(clean(request.id), width, f"{request.prompt_tokens:,} tokens")
+    if request.error is not None:
+        return [head, words((clean(request.error), ink.BAD))]
+    if not request.ranges:
+        return [head, words((f"{request.outcome}: no engine has read it", ink.QUIET))]
+    times = words(
+        (f"queued {figures.seconds(request.queued_seconds)}, ", ink.QUIET),
+        (f"first token after {figures.seconds(request.first_token_seconds)}, ", ink.QUIET),
+        (f"all after {figures.seconds(request.total_seconds)}", ink.QUIET),
+    )
+    room = max(height - 4, 0)
+    biggest = sorted(sorted(request.ranges, key=lambda one: -one.tokens)[:room], key=lambda one: one.start)
+    return [head, prompt_bar(request.ranges, width), legend(request.ranges), *map(range_line, biggest), times]

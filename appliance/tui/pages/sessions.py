@@ -1,0 +1,139 @@
+"""2 Sessions: who has what in which tier."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, ClassVar, Final, NamedTuple
+
+from textual import work
+from textual.app import ComposeResult
+from textual.binding import Binding
+
+from appliance.api.hint_views import HintAnswer
+from appliance.tui import figures, ink
+from appliance.tui.chart import sparkline
+from appliance.tui.frame import Feed
+from appliance.tui.line import Line, clean, words
+from appliance.tui.models.sessions import TURNS, SessionLine, Sessions, session_tree
+from appliance.tui.moment import Moment
+from appliance.tui.pages.steering import SteeringPage
+from appliance.tui.widgets.cells import by_share, share_of, short_of, warn_if_any
+from appliance.tui.widgets.drawing import Drawing
+from appliance.tui.widgets.grid import Column, Row
+from appliance.tui.widgets.table import Table
+
+COLUMNS = (
+    Column("session", 0, least=18),
+    Column("state", 9, style=lambda value: ink.GOOD if value == "running" else ink.PLAIN),
+    Column("prompt", 7, short_of, right=True),
+    Column("gpu", 7, short_of, right=True),
+    Column("on", 5, rank=3),
+    Column("host", 7, short_of, right=True),
+    Column("last", 6, share_of, right=True, style=by_share),
+    Column("turns", TURNS, lambda value: str(value or ""), rank=2, style=lambda _: ink.GPU),
+    Column("hints", 10, lambda value: str(value or ""), rank=1, style=lambda _: ink.NAME),
+    Column("lacking", 7, short_of, right=True, style=warn_if_any),
+)
+
+
+class Hint(NamedTuple):
+    key: str
+    verb: str
+    words: str
+
+
+HINTS: Final = (
+    Hint("p", "pin", "keep its blocks for an hour"),
+    Hint("x", "release", "let its blocks go first, for an hour"),
+    Hint("t", "ttl", "keep its blocks for ten minutes after each use, for an hour"),
+    Hint("i", "priority", "its requests go before ordinary ones, for an hour"),
+    Hint("f", "prefetch", "read its last prompt into a cache"),
+    Hint("d", "turn_finished", "nothing more will come of it"),
+)
+EXTRAS: Final[dict[str, dict[str, Any]]] = {"ttl": {"ttl_seconds": 600.0}, "priority": {"priority": 1}}
+
+
+class SessionsPage(SteeringPage):
+    """Leads with their subagents below them, the one used last first. Prompt: what it asked last, in tokens; gpu and
+    host: how much of it is there by who used a block last; lacking: what is in neither and has to be computed when it
+    comes back. Last and turns: the share of its last prompts that was read. Sorting gives up the tree.
+
+    A hint says what is to become of a session's blocks. Before it is given you see what it comes to."""
+
+    title = "Sessions"
+    feeds = frozenset({Feed.SESSIONS, Feed.CACHE, Feed.HINTS, Feed.REQUESTS})
+
+    BINDINGS: ClassVar[list[Any]] = [
+        Binding(hint.key, f"hint('{hint.verb}')", hint.words, id=f"sessions.{hint.verb}") for hint in HINTS
+    ]
+
+    def compose(self) -> ComposeResult:
+        yield Drawing(id="totals")
+        yield Table(COLUMNS, empty="no session yet")
+
+    def on_mount(self) -> None:
+        self.query_one("#totals").styles.height = 1
+
+    def show(self, moment: Moment) -> None:
+        model = session_tree(moment.frame)
+        if model is None:
+            return
+        self.query_one("#totals", Drawing).draw(lambda _width, _height: [_totals(model)])
+        self.query_one(Table).show(rows(model))
+
+    def own_keys(self) -> Iterator[tuple[str, str]]:
+        if self.query_one(Table).row is not None and not self.console_app.stance.is_read_only:
+            yield from ((hint.key, hint.verb.replace("_", " ")) for hint in HINTS[:3])
+
+    @work(exclusive=True)
+    async def action_hint(self, verb: str) -> None:
+        row = self.query_one(Table).row
+        if row is None or not self.may_change():
+            return
+        asked = {"verb": verb, "session": row.key, "by": "console"} | EXTRAS.get(verb, {})
+        estimate = await self.ask("POST", "/box/v1/hints?dry_run=true", asked, HintAnswer)
+        if estimate is None or not await self.confirmed(f"{verb.replace('_', ' ')} {row.key}?", _impact(estimate)):
+            return
+        given = await self.ask("POST", "/box/v1/hints", asked, HintAnswer)
+        if given is not None:
+            self.tell(given.effect or "done")
+
+
+def _impact(answer: HintAnswer) -> str:
+    """In the box's words, with who would lose by it."""
+    losers = answer.impact.displaced_sessions or []
+    named = ", ".join(losers[:5]) + (f" and {len(losers) - 5} more" if len(losers) > 5 else "")
+    lasts = "" if answer.hint is None else f"\nIt ends after {figures.seconds(answer.hint.remaining_seconds)}."
+    return clean(answer.impact.text) + (f"\nGo sooner: {clean(named)}." if named else "") + lasts
+
+
+def rows(model: Sessions) -> list[Row]:
+    return [_row(one) for one in model.sessions]
+
+
+def _row(one: SessionLine) -> Row:
+    values = (
+        one.session,
+        one.state,
+        one.prompt_tokens,
+        one.gpu_tokens,
+        ",".join(map(str, one.workers)) or None,
+        one.host_tokens,
+        one.last_share,
+        sparkline(one.rates, TURNS) if one.rates else None,
+        ", ".join(one.hints) or None,
+        one.lacking_tokens,
+    )
+    return Row(one.session, values, indent=one.depth, style=ink.QUIET if one.state == "finished" else ink.PLAIN)
+
+
+def _totals(model: Sessions) -> Line:
+    running = sum(one.state == "running" for one in model.sessions)
+    listed = f", {len(model.sessions):,} listed" if len(model.sessions) < model.total else ""
+    return words(
+        (f"{model.total:,}", ink.STRONG),
+        f" sessions{listed}, {running:,} running   ",
+        ("—" if model.warm is None else f"about {model.warm:,}", ink.STRONG),
+        " of this size stay warm at this capacity",
+        (f"   lacking {figures.short(sum(one.lacking_tokens for one in model.sessions))} tokens", ink.QUIET),
+    )

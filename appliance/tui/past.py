@@ -1,0 +1,151 @@
+"""Any recorded second of the box, and what led to it: asked of the box, which has recorded it."""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from typing import Any, Final, Literal
+
+import msgspec
+from pydantic import ValidationError
+
+from appliance.api.eviction_page import EvictedBlock
+from appliance.api.history_views import EvictionHistory, PastEviction, Snapshot
+from appliance.api.request_views import RequestList
+from appliance.api.views import BoxStatus
+from appliance.tui.frame import Feed, Frame
+from appliance.tui.link import Link, Refused
+from appliance.tui.trail import Sample, sample_of
+
+STEP_SECONDS: Final = 10.0
+CURVE_SECONDS: Final = 900.0
+AT_ONCE: Final = 16
+"""Snapshots asked for in one tick: a curve of the past comes in pieces, and holds up nothing."""
+KEPT: Final = 2000
+EVICTIONS_SECONDS: Final = 600.0
+LISTED: Final = 1000
+
+NOT_RECORDED: Final = {
+    Feed.SESSIONS: "what each session held is not recorded; L goes back to now",
+    Feed.ROUTING: "decisions are not recorded; L goes back to now",
+    Feed.POLICY: "which policy was active stands under versions; L goes back to now",
+}
+
+
+class Past:
+    """Bounded; for the thread of the frames."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self._samples: OrderedDict[float, Sample | None] = OrderedDict()
+
+    def frame(self, now: float, at: float, feeds: frozenset[Feed]) -> Frame:
+        """The box as it was; without a status where nothing was recorded, and why is among the problems. Raises
+        `LinkLost`."""
+        try:
+            snapshot = self._snapshot(at)
+            status = _status(snapshot)
+        except Refused as error:
+            return Frame(at=at, past_of=now, problems={"history": error.message})
+        parts: dict[str, Any] = {}
+        problems = {}
+        for feed in sorted(feeds):
+            try:
+                parts |= self._feed(feed, at)
+            except Refused as error:
+                problems[feed.value] = error.message
+        return Frame(
+            at=snapshot.at,
+            said_at=snapshot.at,
+            past_of=now,
+            status=status,
+            samples=self._curve(at, sample_of(snapshot.at, status)),
+            problems=problems,
+            **parts,
+        )
+
+    def _feed(self, feed: Feed, at: float) -> dict[str, Any]:
+        if feed is Feed.EVICTIONS:
+            route = f"/box/v1/evictions/history?limit={LISTED}&since={at - EVICTIONS_SECONDS:.3f}&until={at:.3f}"
+            found = msgspec.json.decode(self._link.get(route), type=EvictionHistory)
+            return {feed.value: tuple(map(_evicted, reversed(found.evictions)))}
+        if feed is Feed.REQUESTS:
+            listed = msgspec.json.decode(self._link.get(f"/box/v1/requests?limit={LISTED}"), type=RequestList)
+            ended = [one for one in listed.requests if one.arrived_at + one.total_seconds <= at]
+            return {feed.value: tuple(ended)}
+        if feed in NOT_RECORDED:
+            raise Refused(404, NOT_RECORDED[feed])
+        return {}
+
+    def _curve(self, at: float, last: Sample) -> tuple[Sample, ...]:
+        """What is known of the last minutes before, the newest asked for first."""
+        places = [
+            at // STEP_SECONDS * STEP_SECONDS - STEP_SECONDS * back for back in range(int(CURVE_SECONDS / STEP_SECONDS))
+        ]
+        for place in [place for place in places if place not in self._samples][:AT_ONCE]:
+            self._samples[place] = self._sample(place)
+            if len(self._samples) > KEPT:
+                self._samples.popitem(last=False)
+        known = [self._samples.get(place) for place in reversed(places)]
+        return (*(one for one in known if one is not None and one.at < last.at), last)
+
+    def _sample(self, at: float) -> Sample | None:
+        """`None` for a time of which nothing was recorded, or not within a step of it."""
+        try:
+            snapshot = self._snapshot(at)
+        except Refused:
+            return None
+        return sample_of(snapshot.at, _status(snapshot)) if at - snapshot.at < STEP_SECONDS else None
+
+    def _snapshot(self, at: float) -> Snapshot:
+        return msgspec.json.decode(self._link.get(f"/box/v1/snapshot?at={at:.3f}"), type=Snapshot)
+
+
+def _status(snapshot: Snapshot) -> BoxStatus:
+    try:
+        return BoxStatus.model_validate(snapshot.status)
+    except ValidationError as error:
+        raise Refused(200, "that second was recorded by another version of the box") from error
+
+
+def _evicted(one: PastEviction) -> EvictedBlock:
+    return EvictedBlock(
+        number=one.number,
+        at=one.at,
+        worker=one.worker,
+        block_hash=one.block_hash,
+        first_token=one.first_token,
+        region=one.region,
+        owner=one.owner,
+        age_seconds=one.age_seconds,
+        priority=one.priority,
+        rule=one.rule,
+        awaited=one.awaited,
+        cause=_cause(one),
+        cause_session=one.cause_session,
+        cause_request=one.cause_request,
+    )
+
+
+def _cause(one: PastEviction) -> Literal["same_session", "other_session", "unnamed"]:
+    if one.cause_session is None:
+        return "unnamed"
+    return "same_session" if one.cause_session == one.owner else "other_session"
+
+
+def moment_of(text: str, now: float) -> float | None:
+    """A time as people write it: `14:05`, `14:05:30` (today, or yesterday where that is still to come), `-90s`, `-10m`,
+    `-2h`. `None` for what is none."""
+    text = text.strip()
+    units = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+    if text.startswith("-") and text[-1:] in units and text[1:-1].isdigit():
+        return now - int(text[1:-1]) * units[text[-1]]
+    for form in ("%H:%M:%S", "%H:%M"):
+        try:
+            parsed = time.strptime(text, form)
+        except ValueError:
+            continue
+        today = time.localtime(now)
+        at = time.mktime((*today[:3], *parsed[3:6], 0, 0, -1))
+        return at if at <= now else at - 86400
+    return None

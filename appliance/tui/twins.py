@@ -1,0 +1,56 @@
+"""Each screen without the screen: the same view-model, as lines of text or as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final
+
+from appliance.tui.frame import Feed, Frame
+from appliance.tui.line import Line
+from appliance.tui.models.decisions import decisions
+from appliance.tui.models.engines import engines
+from appliance.tui.models.events import event_lines
+from appliance.tui.models.overview import overview
+from appliance.tui.models.requests import request_lines
+from appliance.tui.models.sessions import session_tree
+from appliance.tui.pages import engine, events, requests, router, sessions
+from appliance.tui.pages.overview import OverviewPage, overview_lines
+from appliance.tui.trail import Sample
+from appliance.tui.widgets.grid import Column, Row, grid_lines
+
+LISTED: Final = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Twin:
+    """`model` is what the screen draws from, `None` where it is not known; `lines` draws it."""
+
+    feeds: frozenset[Feed]
+    model: Callable[[Frame, list[Sample]], Any]
+    lines: Callable[[Any, list[Sample], int, int], list[Line]]
+
+
+def _table(columns: Sequence[Column], rows: Callable[[Any], list[Row]]) -> Callable[..., list[Line]]:
+    return partial(_table_lines, columns, rows)
+
+
+def _table_lines(
+    columns: Sequence[Column], rows: Callable[[Any], list[Row]], model: Any, _samples: list[Sample], width: int, _: int
+) -> list[Line]:
+    return grid_lines(columns, rows(model)[:LISTED], width)
+
+
+TWINS: Final = {
+    "overview": Twin(OverviewPage.feeds, overview, overview_lines),
+    "sessions": Twin(
+        sessions.SessionsPage.feeds, lambda frame, _: session_tree(frame), _table(sessions.COLUMNS, sessions.rows)
+    ),
+    "requests": Twin(
+        requests.RequestsPage.feeds, lambda frame, _: request_lines(frame), _table(requests.COLUMNS, requests.rows)
+    ),
+    "events": Twin(events.EventsPage.feeds, lambda frame, _: event_lines(frame), _table(events.COLUMNS, events.rows)),
+    "router": Twin(router.RouterPage.feeds, lambda frame, _: decisions(frame), _table(router.COLUMNS, router.rows)),
+    "engine": Twin(engine.EnginePage.feeds, lambda frame, _: engines(frame), _table(engine.COLUMNS, engine.rows)),
+}

@@ -1,0 +1,160 @@
+"""The console: until it is seen, how long a frame takes, and what it takes of a core.
+
+`python -m benchmarks.console`: 200 columns, 50 lines, a box of two workers with 500 sessions that answers at once over
+its control socket. First paint is from the start of the process to the first line on a terminal, and to the first
+figure of the box. A frame is everything from views to lines, in processor time. The share of a core is the process's
+own, of user and system time, at two frames a second.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import dataclasses
+import fcntl
+import os
+import pty
+import select
+import statistics
+import struct
+import subprocess
+import sys
+import tempfile
+import termios
+import time
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import psutil
+
+from appliance.tui.console import Console
+from appliance.tui.pages.catalogue import PAGES
+from tests.unit.commands.answering_box import running_box
+from tests.unit.tui import example_box
+from tests.unit.tui.screens import console
+from tests.unit.tui.test_source import documents
+
+WIDTH, HEIGHT = 200, 50
+SESSIONS = 500
+
+
+async def frames(rounds: int) -> dict[str, tuple[float, float]]:
+    """Milliseconds of processor time a frame, median and worst of twenty, by screen."""
+    found = {}
+    for key, page in PAGES.items():
+        async with console((WIDTH, HEIGHT), past=700) as (app, pilot):
+            await pilot.press(key)
+            await pilot.pause()
+            taken = [await _frame(app, pilot, second) for second in range(1, rounds + 1)]
+        found[page.title] = (statistics.median(taken), sorted(taken)[-max(len(taken) // 20, 1)])
+    return found
+
+
+async def _frame(app: Console, pilot: Any, second: int) -> float:
+    frame = dataclasses.replace(example_box.frame(second), sessions=example_box.sessions(SESSIONS))
+    began = time.process_time()
+    app.take(frame)
+    await pilot.pause()
+    return (time.process_time() - began) * 1000
+
+
+class Terminal:
+    """A console on a terminal of its own."""
+
+    def __init__(self, runtime: Path) -> None:
+        self.began = time.perf_counter()
+        self.controller, terminal = pty.openpty()
+        fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", HEIGHT, WIDTH, 0, 0))
+        environment = os.environ | {"DYNAMO_BOX_PATHS__RUNTIME": str(runtime), "TERM": "xterm-256color"}
+        line = [sys.executable, "-m", "appliance.cli", "console"]
+        self.process = subprocess.Popen(  # noqa: S603 – our own command line
+            line, env=environment, stdin=terminal, stdout=terminal, stderr=terminal
+        )
+        os.close(terminal)
+        self.seen = b""
+
+    def seconds_until(self, words: bytes, limit_seconds: float = 20.0) -> float:
+        while words not in self.seen:
+            self.read(0.05)
+            if time.perf_counter() - self.began > limit_seconds:
+                raise TimeoutError(f"{words!r} was not seen within {limit_seconds:g} s")
+        return time.perf_counter() - self.began
+
+    def read(self, seconds: float) -> int:
+        ready, _, _ = select.select([self.controller], [], [], seconds)
+        told = os.read(self.controller, 1 << 16) if ready else b""
+        self.seen += told
+        return len(told)
+
+    def type(self, keys: bytes) -> None:
+        os.write(self.controller, keys)
+
+    def watch(self, seconds: float) -> tuple[float, float]:
+        """The share of a core that the process takes, and bytes a second that it writes."""
+        process = psutil.Process(self.process.pid)
+        before, began, told = sum(process.cpu_times()[:2]), time.perf_counter(), 0
+        while (passed := time.perf_counter() - began) < seconds:
+            told += self.read(0.1)
+        return (sum(process.cpu_times()[:2]) - before) / passed, told / passed
+
+    def close(self) -> None:
+        self.type(b"q")
+        # What it still writes must be read, or it never ends.
+        while self.process.poll() is None:
+            try:
+                self.read(0.05)
+            except OSError:
+                break
+        self.process.wait(10)
+        os.close(self.controller)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=60)
+    parser.add_argument("--starts", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=15.0)
+    options = parser.parse_args()
+    for title, (median, worst) in asyncio.run(frames(options.rounds)).items():
+        print(f"frame, {title:<10} {median:6.1f} ms   19 of 20 below {worst:6.1f} ms")
+    with tempfile.TemporaryDirectory() as folder, running_box(Path(folder) / "run", BusyBox()):
+        _processes(Path(folder) / "run", options)
+
+
+def _processes(runtime: Path, options: argparse.Namespace) -> None:
+    painted, told = [], []
+    for _ in range(options.starts):
+        terminal = Terminal(runtime)
+        painted.append(terminal.seconds_until(b"Overview"))
+        told.append(terminal.seconds_until(b"prompt tokens read"))
+        terminal.close()
+    print(f"first paint {statistics.median(painted):.2f} s, first figures {statistics.median(told):.2f} s")
+    for key, page in PAGES.items():
+        terminal = Terminal(runtime)
+        terminal.seconds_until(b"prompt tokens read")
+        terminal.type(key.encode())
+        terminal.watch(1.0)
+        share, flow = terminal.watch(options.seconds)
+        terminal.close()
+        print(f"{page.title:<10} {share:.1%} of a core at 2 Hz, {flow / 1024:.1f} KiB/s to the terminal")
+
+
+class BusyBox(dict[str, Any]):
+    """A box whose counters grow, with many sessions; its workers are processes that there are."""
+
+    def __init__(self) -> None:
+        super().__init__(documents())
+        self._began = time.monotonic()
+        self["/box/v1/cache/sessions?limit=500"] = msgspec.json.encode(example_box.sessions(SESSIONS))
+
+    def __getitem__(self, route: str) -> Any:
+        if route != "/box/v1/status":
+            return super().__getitem__(route)
+        workers = [example_box.worker(number, pid=os.getpid()) for number in range(2)]
+        second = int((time.monotonic() - self._began) * 2)
+        return example_box.status(second, workers=workers).model_dump_json().encode()
+
+
+if __name__ == "__main__":
+    main()
