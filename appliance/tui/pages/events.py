@@ -21,7 +21,7 @@ COLUMNS = (
     Column("time", 8, clock_of),
     Column("kind", 16),
     Column("count", 5, lambda value: "" if value == 1 else f"×{value:,}", right=True, rank=1),
-    Column("what", 0, least=30),
+    Column("what", 0, least=50),
     Column("session", 20, rank=2),
     Column("request", 20, rank=3),
 )
