@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import Final
 
-from appliance.cache.ledger import Blame, Divergence, Reason
+from appliance.cache.ledger import Blame, Divergence, Emptied, Reason
+
+_EMPTIED: Final[dict[str | None, str]] = {
+    Emptied.BOX_ENDED: "A disk tier (cache.disk.bytes) outlives the box.",
+    Emptied.WORKER_ENDED: "A host tier (cache.host.bytes) outlives an engine; its log says why it ended.",
+    Emptied.FLUSHED: "An operator did that (`dynamo-box cache flush`).",
+}
 
 
 def advice_on_text(divergence: Divergence | None, rules: Collection[str]) -> str:
@@ -33,7 +40,9 @@ def advice_on_routing(request: str, *, has_host_tier: bool) -> str:
 def advice_on_room(reason: Reason | None, blame: Blame | None, session: str | None, *, has_host_tier: bool) -> str:
     """About blocks of a session that had to go."""
     if blame is None:
-        return "A worker was started again, or more was evicted than was told: see /box/v1/evictions."
+        return "More was evicted than was told, or it is long ago: see /box/v1/evictions."
+    if blame.rule in _EMPTIED:
+        return _EMPTIED[blame.rule]
     if reason is Reason.PREEMPTED:
         return "The request it made room for was more important: nvext.agent_hints.priority decides."
     if reason is Reason.EXPIRED:

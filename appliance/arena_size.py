@@ -11,7 +11,6 @@ from typing import Final
 import numpy as np
 
 from appliance.cache.arena.index import ArenaIndex
-from appliance.units import format_bytes
 
 STEP_BYTES: Final = 2**21
 """Of rows taken out of use or put into it at a time: giving memory back or asking for it holds up the serving loop."""
@@ -34,8 +33,8 @@ class ArenaSize:
         most = self._index.geometry.num_rows
         left = await self._shrink(wanted) or await self._grow(min(wanted, most))
         if left is None and wanted > most:
-            started = format_bytes(most * self._row_bytes)
-            return f"it was started with {started} and cannot be larger: set cache.host.bytes and start the box again"
+            started = most * self._row_bytes / 2**30
+            return f"it was started with {started:.2f} GiB and cannot be larger: set cache.host.bytes and start again"
         return left
 
     async def _shrink(self, wanted: int) -> str | None:

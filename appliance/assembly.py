@@ -18,6 +18,7 @@ from appliance.api import json_scan
 from appliance.box import RunningBox
 from appliance.box_events import WorkerChanged
 from appliance.cache.arena.place import ArenaPlace
+from appliance.cache.ledger import Emptied
 from appliance.cache.prompt_read import Brought
 from appliance.caretaker import Caretaker
 from appliance.disk_tier import DiskTier
@@ -33,7 +34,7 @@ from appliance.engine.rendering import Renderer
 from appliance.engine.worker import Worker
 from appliance.eviction_log import Evicted
 from appliance.explainer import Explainer
-from appliance.fleet import Fleet, Member
+from appliance.fleet import Fleet, Member, WorkerPhase
 from appliance.forecast_file import ForecastFile
 from appliance.generation import ModelCard
 from appliance.host_arena import HostArena, arena_place
@@ -102,7 +103,7 @@ def prepare(settings: Settings, folders: Folders, model: Model) -> Workshop:
     workers = [Worker(plan, config) for plan, config in zip(plans, configs, strict=True)]
     block_tokens = int(configs[0].cache_config.block_size)
     learned = ForecastFile(folders.data / "forecast.json")
-    slab = settings.cache.disk.path or folders.cache / "kv.slab"
+    slab = folders.slab_file(settings.cache.disk.path)
     hashes = PromptHashes(configs[0])
     return Workshop(workers, renderer, block_tokens, renderer.keeps_thinking(), learned, place, hashes, slab)
 
@@ -125,13 +126,13 @@ def assemble(settings: Settings, model: Model, workshop: Workshop, box: RunningB
     retention = _retention(settings, workshop.keeps_thinking, router.paces, box)
     arena = _host_arena(workshop, fleet, index, retention)
     card = ModelCard(model.served_name, workshop.renderer.context_tokens, model.created)
-    fleet.on_phase = lambda member: box.events.emit(_worker_changed(member))
     pipeline = Pipeline(card, reading, router, fleet, box.accounts, retention, _limits(settings.router))
     lost = LostBlocks(fleet.last_own_hash, partial(_claimed_seconds, retention))
     pipeline.book = _book(workshop, lost, retention, settings.state.record_text, box.recorder)
     if box.chronicle is not None:
         pipeline.book.resume(reversed(box.chronicle.remembered.sessions))
     pipeline.events = box.events
+    fleet.on_phase = partial(_note_phase, box, pipeline.book)
     disk = _disk_tier(settings.cache, workshop, arena)
     if disk is not None:
         pipeline.recall = _recall_from(disk, workshop.hashes, router.paces)
@@ -174,6 +175,12 @@ def _note_evictions(
 def _claimed_seconds(retention: Retention | None, evicted: Evicted) -> float | None:
     one = evicted.eviction
     return None if retention is None else retention.duration_seconds(one.rule, one.owner, one.first_token)
+
+
+def _note_phase(box: RunningBox, book: RequestBook, member: Member) -> None:
+    box.events.emit(_worker_changed(member))
+    if member.phase in (WorkerPhase.RESTARTING, WorkerPhase.FAILED):
+        book.emptied(member.id, Emptied.WORKER_ENDED)
 
 
 def _worker_changed(member: Member) -> WorkerChanged:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from itertools import islice
 from typing import Final
 
@@ -21,6 +22,10 @@ class Audit:
     def tell(self, action: ActionRecord) -> None:
         self._actions.append(action)
         self.recorder.record(action)
+
+    def restore(self, actions: Sequence[ActionRecord]) -> None:
+        """Of before the box was started again, the newest first: they are recorded already."""
+        self._actions.extend(reversed(actions))
 
     def newest(self, most: int) -> list[ActionRecord]:
         """The newest comes first."""

@@ -32,7 +32,7 @@ from appliance.api.views import (
 )
 from appliance.audit import Audit
 from appliance.box_events import PhaseChanged
-from appliance.cache.ledger import Reason
+from appliance.cache.ledger import Emptied, Reason
 from appliance.cache_desk import CacheDesk
 from appliance.conversation import Conversation
 from appliance.errors import InvalidRequest, NotReady
@@ -44,7 +44,7 @@ from appliance.history_desk import HistoryDesk
 from appliance.loop_lag import LoopLag
 from appliance.metrics import Metrics
 from appliance.pipeline import Pipeline
-from appliance.policy_book import PolicyBook, Read
+from appliance.policy_book import PolicyBook, PolicyVersion, Read
 from appliance.policy_desk import PolicyDesk
 from appliance.prepared_request import PreparedRequest
 from appliance.records import NoRecorder, Recorder
@@ -112,7 +112,7 @@ class RunningBox:
         self._caretaker = caretaker
         self._fleet = fleet
         if caretaker is not None:
-            self._policies = PolicyBook(caretaker.policy, self._read_so_far, self._clock)
+            self._policies = PolicyBook(caretaker.policy, self._read_so_far, self._clock, self._earlier_policies())
         self._enter(Phase.RUNNING)
         self.activity = None
 
@@ -124,6 +124,7 @@ class RunningBox:
         """Remember what happens there, and show what it remembers."""
         self.chronicle = chronicle
         self.recorder = self.audit.recorder = chronicle.database
+        self.audit.restore(chronicle.remembered.actions)
 
     async def drain(self) -> None:
         """Refuse new requests; return when the running ones have finished."""
@@ -132,11 +133,23 @@ class RunningBox:
             self._pipeline.refuse("The box is shutting down.")
             await self._pipeline.idle()
 
+    async def settle(self) -> None:
+        """Have every request that has ended explained and recorded, with what is known now."""
+        if self._pipeline is not None:
+            await self._pipeline.book.settle()
+            self._pipeline.book.close()
+
     def close(self) -> None:
         """Tell those who still wait for a worker, or for news, that there will be none."""
         if self._pipeline is not None:
             self._pipeline.close("The box is shutting down.")
         self.events.close()
+
+    async def settle(self) -> None:
+        """All that has ended is recorded."""
+        if self._pipeline is not None:
+            await self._pipeline.book.settle()
+            self._pipeline.book.close()
 
     def models(self) -> tuple[ModelCard, ...]:
         return self._pipeline.models() if self._pipeline is not None else ()
@@ -163,7 +176,9 @@ class RunningBox:
         pipeline, fleet = self._opened(), self._fleet
         if fleet is None:
             raise NotReady("The box is starting.")
-        return CacheDesk(fleet, pipeline.router.block_tokens, pipeline.retention, self._arena, self._disk)
+        desk = CacheDesk(fleet, pipeline.router.block_tokens, pipeline.retention, self._arena, self._disk)
+        desk.on_flush = lambda worker: pipeline.book.emptied(worker, Emptied.FLUSHED)
+        return desk
 
     def requests(self) -> RequestDesk:
         pipeline = self._opened()
@@ -238,6 +253,9 @@ class RunningBox:
     def _enter(self, phase: Phase) -> None:
         self.phase = phase
         self.events.emit(PhaseChanged(phase.value))
+
+    def _earlier_policies(self) -> list[PolicyVersion]:
+        return [] if self.chronicle is None else self.chronicle.policies
 
     def _opened(self) -> Pipeline:
         if self._pipeline is None:

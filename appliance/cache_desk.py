@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from appliance.api.cache_views import (
@@ -47,6 +48,8 @@ class CacheDesk:
         self._retention = retention
         self._arena = arena
         self._disk = disk
+        self.on_flush: Callable[[int], None] = lambda _worker: None
+        """Told of each worker whose GPU was flushed."""
 
     def tiers(self) -> CacheView:
         tiers = [_worker_tier(member) for member in self._fleet.members.values()]
@@ -58,7 +61,8 @@ class CacheDesk:
         if on_disk is not None:
             slab = on_disk.slab
             num_bytes = slab.rows * on_disk.counts.row_bytes
-            tiers.append(TierView("disk", None, slab.rows, slab.used, slab.held, num_bytes))
+            checked = self._disk.checked if self._disk is not None else None
+            tiers.append(TierView("disk", None, slab.rows, slab.used, slab.held, num_bytes, checked))
         if self._disk is not None and self._disk.remote_url is not None:
             tiers.append(TierView("remote", None, None, None, None, None))
         return CacheView(self._block_tokens, tiers)
@@ -89,7 +93,11 @@ class CacheDesk:
         if tier == "disk":
             counted = await self._slab().flush()
             return Flushes([Flushed("disk", None, counted.blocks if counted else 0, None if counted else NO_KEEPER)])
-        return Flushes(list(await asyncio.gather(*(_flushed(member) for member in self._chosen(worker)))))
+        told = list(await asyncio.gather(*(_flushed(member) for member in self._chosen(worker))))
+        for one in told:
+            if one.worker is not None and one.error is None:
+                self.on_flush(one.worker)
+        return Flushes(told)
 
     async def resize(self, tier: TierName, num_bytes: int) -> Resized:
         """While it is in use. Raises `InvalidRequest` for a tier that is not there, or has one size for good."""

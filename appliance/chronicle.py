@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Final, NamedTuple
 
 from appliance.api.responses_journal import Entry, entries_of, entry_body
 from appliance.api.responses_memory import MemoryStore
+from appliance.audit import MOST_REMEMBERED
 from appliance.cache.session_state import SessionState
 from appliance.errors import NotReady
 from appliance.eviction_log import Evicted, EvictionLog
+from appliance.hint_book import OperatorHint, hint_of
 from appliance.keepsake import subject_from
-from appliance.records import EvictionRecord, PolicyRecord, SessionRecord, SnapshotRecord
+from appliance.last_policy import earlier_versions
+from appliance.policy_book import PolicyVersion
+from appliance.records import ActionRecord, EvictionRecord, PolicyRecord, SessionRecord, SnapshotRecord
 from appliance.retention import MAX_SESSIONS, Retention
 from appliance.state.database import Database
 from appliance.state.reader import Reader
@@ -24,15 +29,17 @@ POLICIES_READ: Final = 1000
 
 
 class Remembered(NamedTuple):
-    """What a start finds: sessions with the one used last first, policies with the active one first."""
+    """What a start finds: sessions with the one used last first, policies with the active one first, actions with the
+    newest first."""
 
     sessions: list[SessionRecord]
     policies: list[PolicyRecord]
+    actions: list[ActionRecord]
     items: dict[str, bytes]
     entries: list[tuple[str, bytes]]
 
 
-NOTHING: Final = Remembered([], [], {}, [])
+NOTHING: Final = Remembered([], [], [], {}, [])
 
 
 class Chronicle:
@@ -47,6 +54,8 @@ class Chronicle:
     ) -> None:
         self.database = database
         self.remembered = NOTHING
+        self.policies: list[PolicyVersion] = []
+        """Those of `remembered`, read."""
         self._clock = clock
         self._sleep = sleep
         self._watching: asyncio.Task[None] | None = None
@@ -60,6 +69,7 @@ class Chronicle:
             # Why is said already, or will be. What comes is kept as soon as it can be.
             store.keep_in(self)
             return words
+        self.policies = await asyncio.to_thread(earlier_versions, self.remembered.policies)
         await asyncio.to_thread(self._fill, store)
         return words
 
@@ -77,12 +87,14 @@ class Chronicle:
         await asyncio.to_thread(self.database.stop)
 
     def resume(self, retention: Retention) -> int:
-        """Make the sessions known that were, with the time that they have left; how many there are."""
+        """Make the sessions known that were, and what operators said of them, with the time that is left; how many
+        sessions there are."""
         now = self._clock()
         for record in reversed(self.remembered.sessions):
             subject = subject_from(record)
             if subject is not None:
                 retention.resume(subject, _state(record), max(now - record.last_used_at, 0.0))
+        retention.hints.restore(hints_of(self.remembered.actions))
         return len(retention.sessions())
 
     def item(self, item_id: str, body: bytes | None) -> None:
@@ -111,6 +123,19 @@ class Chronicle:
         while True:
             self.database.record(SnapshotRecord(self._clock(), status()))
             await self._sleep(SNAPSHOT_SECONDS)
+
+
+def hints_of(actions: Sequence[ActionRecord]) -> list[OperatorHint]:
+    """That were given and not withdrawn, by the newest actions first; what this version cannot read is left out."""
+    hints: dict[str, OperatorHint] = {}
+    for action in reversed(actions):
+        with suppress(KeyError, TypeError, ValueError):
+            if "after" in action.details:
+                hint = hint_of(action.details["after"])
+                hints[hint.id] = hint
+            elif action.verb == "hint withdraw":
+                hints.pop(action.details["before"]["id"], None)
+    return list(hints.values())
 
 
 def eviction_record(boot: float, number: int, evicted: Evicted) -> EvictionRecord:
@@ -142,6 +167,7 @@ def _read_all(reader: Reader) -> Remembered:
     return Remembered(
         reader.sessions(limit=MAX_SESSIONS),
         reader.policies(limit=POLICIES_READ),
+        reader.actions(limit=MOST_REMEMBERED),
         reader.stored_items(),
         reader.stored_entries(),
     )

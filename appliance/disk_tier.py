@@ -23,6 +23,7 @@ from appliance.host_arena import HostArena
 from appliance.keeper.remote.breaker import State
 from appliance.keeper.wire import (
     MAX_FRAME,
+    Checking,
     Counted,
     DiskPlace,
     DiskStats,
@@ -39,7 +40,6 @@ from appliance.keeper.wire import (
 )
 from appliance.recall_pace import RecallPace
 from appliance.restarts import RestartBudget
-from appliance.units import format_bytes
 
 RECALL_SECONDS: Final = 1.0
 """So long a request waits for the disk at least; longer only while computing would take longer still. What comes later
@@ -80,6 +80,8 @@ class DiskTier:
         self.asked = self.late = 0
         """Requests for which blocks were asked for, and those that went on before all were there."""
         self.pace = RecallPace()
+        self.checked: int | None = None
+        """Blocks that a check under way has read."""
         self._settings = settings
         self._arena = arena
         self.restarts = restarts or RestartBudget(5, 600.0, 1.0, 30.0)
@@ -264,7 +266,7 @@ class DiskTier:
             if resize is not None and self.stats is None:
                 self._settings = resize.before
                 resize.tell(is_open=False)
-            self._process = self.stats = None
+            self._process = self.stats = self.checked = None
             for number in [*self._waiting, *self._overdue]:
                 self._end(number)
             for counted in self._counting.values():
@@ -298,34 +300,37 @@ class DiskTier:
                 if is_last:
                     self._learn(number)
                     self._end(number)
+            case Checking(_, seen, blocks):
+                self.checked = seen
+                log.info("checking the disk tier: %d of %d blocks", seen, blocks)
             case Counted():
-                if (counted := self._counting.get(told.number)) is not None and not counted.done():
-                    counted.set_result(told)
+                self.checked = None
+                if told.number in self._counting and not self._counting[told.number].done():
+                    self._counting[told.number].set_result(told)
             case Opening(seen, rows) if seen == rows or time.monotonic() >= self._next_progress:
                 self._next_progress = time.monotonic() + PROGRESS_SECONDS
                 log.info("reading the disk tier's index: %d of %d rows", seen, rows)
             case KeeperStats():
                 if self.stats is None:
-                    _report(told, self.remote_url)
-                    if self._resize is not None:
-                        self._resize.tell(is_open=True)
+                    self._is_open(told)
                 self.stats = told
 
-
-def _report(stats: KeeperStats, url: str | None) -> None:
-    if (disk := stats.disk) is not None:
-        log.info("%s; %d blocks in it", disk.counts.opened, disk.slab.used)
-    if url is not None:
-        log.info("the remote store is %s", url)
+    def _is_open(self, stats: KeeperStats) -> None:
+        if stats.disk is not None:
+            log.info("%s; %d blocks in it", stats.disk.counts.opened, stats.disk.slab.used)
+        if self.remote_url is not None:
+            log.info("the remote store is %s", self.remote_url)
+        if self._resize is not None:
+            self._resize.tell(is_open=True)
 
 
 def _lack_of_room(place: DiskPlace, num_bytes: int, row_bytes: int) -> str | None:
     if not Shape.rows_in(num_bytes, row_bytes):
-        return f"{format_bytes(num_bytes)} have no room for a block of {format_bytes(row_bytes)}"
+        return f"{num_bytes} bytes have no room for a block of {row_bytes}"
     more = num_bytes - place.num_bytes
     free = shutil.disk_usage(Path(place.path).parent).free
     if more > free:
-        return f"{format_bytes(more)} more are wanted, and {place.path} has {format_bytes(free)} free beside it"
+        return f"{more / 2**30:.1f} GiB more are wanted, and {place.path} has {free / 2**30:.1f} GiB free beside it"
     return None
 
 

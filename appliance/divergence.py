@@ -15,7 +15,7 @@ from appliance.stabiliser.diagnosis import rule_of_change, rule_of_tools
 SHOWN_TOKENS: Final = 12
 """Kept on both sides of the first that differs."""
 READ_TOKENS: Final = 256
-"""Read on both sides to find the rule; nothing of that is kept."""
+"""Read on both sides to find the rule, and kept only where all may be."""
 HEAD_REGIONS: Final = frozenset({Region.SYSTEM, Region.TOOLS})
 
 Decode = Callable[[Sequence[int]], str]
@@ -88,7 +88,8 @@ def divergence_of(prompt: PastPrompt, nearest: Nearest, layout: Layout, comparis
 def _around(tokens: Tokens, token: int, comparison: Comparison) -> str | None:
     if comparison.decode is None or comparison.record_text is RecordText.NONE:
         return None
-    return comparison.decode(tokens[max(token - SHOWN_TOKENS, 0) : token + SHOWN_TOKENS + 1].tolist())
+    most = READ_TOKENS if comparison.record_text is RecordText.FULL else SHOWN_TOKENS
+    return comparison.decode(tokens[max(token - most, 0) : token + most + 1].tolist())
 
 
 def _rule(prompt: PastPrompt, past: PastPrompt, token: int, span: Span | None, comparison: Comparison) -> str | None:

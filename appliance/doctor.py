@@ -150,7 +150,8 @@ class Probes:
 class DoctorContext:
     """What the box would be started with. `box_is_running`: our own box runs with these settings, so that what it holds
     (port, memory) is not held against it. `shm_pattern`: a glob of the box's files in shared memory, of which
-    `live_shm_files` (names) belong to running boxes. `kv_bytes`: of each worker."""
+    `live_shm_files` (names) belong to running boxes. `kv_bytes`: of each worker. The slab
+    is the disk tier's file."""
 
     host: str
     port: int
@@ -159,6 +160,8 @@ class DoctorContext:
     num_workers: int
     kv_bytes: int
     host_tier_bytes: int = 0
+    slab_path: Path | None = None
+    slab_bytes: int = 0
     gpu_memory_fraction: float = 0.9
     box_is_running: bool = False
     shm_pattern: str | None = None
@@ -179,6 +182,7 @@ def run_checks(context: DoctorContext) -> list[Check]:
         check_shm(context),
         *check_leftovers(context),
         *check_disks(context),
+        *check_slab(context),
         check_port(context),
         check_open_files(context),
         check_bytecode(context),
@@ -308,6 +312,21 @@ def check_disk(name: str, path: Path, space: Space) -> Check:
         return Check(name, "ok", found)
     verdict: Verdict = "fail" if space.free_bytes < DISK_FAIL_BYTES else "warn"
     return Check(name, verdict, found, f"Free {gib(DISK_WARN_BYTES)} there, or choose another place.")
+
+
+def check_slab(context: DoctorContext) -> list[Check]:
+    """None without a disk tier. What its file has already is not asked for again."""
+    path = context.slab_path
+    if path is None or not context.slab_bytes:
+        return []
+    there = path.stat().st_blocks * 512 if path.is_file() else 0
+    free = context.probes.space(path.parent).free_bytes
+    found = f"{gib(context.slab_bytes)} at {path}: {gib(there)} there, {gib(free)} free"
+    if there + free >= context.slab_bytes:
+        return [Check("disk tier", "ok", found)]
+    return [
+        Check("disk tier", "fail", found, "Free the rest, set cache.disk.bytes lower, or cache.disk.path elsewhere.")
+    ]
 
 
 def check_port(context: DoctorContext) -> Check:

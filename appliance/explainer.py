@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from appliance.cache.explain import Facts, Loss, explain, nothing_lost
-from appliance.cache.ledger import TokenRange
-from appliance.cache.past_prompts import PastPrompt, PastPrompts
+from appliance.cache.explain import Facts, Gone, Loss, explain
+from appliance.cache.ledger import Blame, Emptied, TokenRange
+from appliance.cache.past_prompts import Nearest, PastPrompt, PastPrompts
 from appliance.cache.seen_blocks import Seen, SeenBlocks
 from appliance.divergence import Comparison, divergence_of
 from appliance.lost_blocks import LostBlocks
@@ -32,7 +32,7 @@ class Explainer:
         self.seen = SeenBlocks()
         self._block_tokens = block_tokens
         self._comparison = comparison or Comparison()
-        self._lost = lost
+        self.lost = LostBlocks(lambda _worker, _engine_hash: None, lambda _evicted: None) if lost is None else lost
         self._is_cacheable = is_cacheable
 
     def met(self, hashes: Hashes) -> Seen:
@@ -68,7 +68,8 @@ class Explainer:
             read=entry.read,
             worker=decision.worker,
             session=entry.identity.session_id,
-            known_blocks=sent.seen.blocks,
+            # What a session asked before a restart is known by its length alone.
+            known_blocks=max(sent.seen.blocks, entry.remembered_tokens // self._block_tokens),
             here_gpu_blocks=here[0],
             here_blocks=here[-1],
             elsewhere={
@@ -79,16 +80,23 @@ class Explainer:
             lost=self._losses(decision.hashes),
             shared_tokens=0 if nearest is None else nearest.shared_tokens,
             differs_until=min(differs_until or 0, entry.prompt_tokens),
+            gone=self._gone(entry, nearest),
             divergence=divergence,
             sent_at=sent.at,
             set_aside_at=entry.arrived_at if entry.was_set_aside else None,
             is_cacheable=self._is_cacheable,
         )
 
+    def _gone(self, entry: Entry, nearest: Nearest | None) -> Gone | None:
+        if nearest is None:
+            before = entry.remembered_at
+            return None if before is None else Gone(Blame(None, None, Emptied.BOX_ENDED, 0, before, 0.0), None)
+        worker = nearest.past.worker
+        blame = self.lost.emptied_since(worker, nearest.past.read_at)
+        return None if blame is None else Gone(blame, worker)
+
     def _losses(self, hashes: Hashes) -> Callable[[int], Loss | None]:
-        if self._lost is None:
-            return nothing_lost
-        lost, names = self._lost, hashes.tolist()
+        lost, names = self.lost, hashes.tolist()
         return lambda block: lost.get(names[block])
 
 
@@ -103,6 +111,8 @@ def _prompt_of(entry: Entry, sent: Sent) -> PastPrompt:
         tokens=np.concatenate([decision.tokens, answer]),
         hashes=decision.hashes if entry.hashes is None else entry.hashes,
         prompt_tokens=entry.prompt_tokens,
+        worker=decision.worker,
+        read_at=entry.read_at or 0.0,
         head_tokens=entry.layout.head_tokens,
         tool_names=entry.tool_names,
     )

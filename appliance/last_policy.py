@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Final, NamedTuple
 
 from appliance.cache.errors import InvalidPolicy
 from appliance.cache.policy import Policy
 from appliance.cache.policy_source import load_policy, parse_policy, shipped_policies
 from appliance.cache.policy_text import policy_text
+from appliance.policy_book import PolicyVersion, Read
 from appliance.records import PolicyRecord
 
 SETTINGS: Final = "settings"
 """The author of what `cache.policy` says."""
+MOST_READ: Final = 64
 
 
 class StartPolicy(NamedTuple):
@@ -44,6 +47,17 @@ def start_policy(setting: str, history: Sequence[PolicyRecord], now: float) -> S
     except InvalidPolicy as error:
         return StartPolicy(own, record, f"{applied}, cannot be read any more and gives way to {setting}: {error}")
     return StartPolicy(policy, None, f"{applied}, stays active; `dynamo-box policy apply {setting}` goes back")
+
+
+def earlier_versions(history: Sequence[PolicyRecord]) -> list[PolicyVersion]:
+    """The newest `MOST_READ` of them that can be read, the oldest first. Reading one takes a millisecond."""
+    versions: list[PolicyVersion] = []
+    for record in reversed(history[:MOST_READ]):
+        with suppress(InvalidPolicy):
+            number = len(versions) + 1
+            policy, at = _again(record), record.activated_at
+            versions.append(PolicyVersion(number, policy, record.author, record.note, at, Read(0, 0)))
+    return versions
 
 
 def _again(record: PolicyRecord) -> Policy:

@@ -9,7 +9,7 @@ from typing import Final
 
 from appliance.cache.claims import DEFAULT_PRIORITY
 from appliance.cache.explain import Loss
-from appliance.cache.ledger import Blame
+from appliance.cache.ledger import Blame, Emptied
 from appliance.eviction_log import Evicted
 
 MOST_BLOCKS: Final = 1 << 16
@@ -36,6 +36,7 @@ class LostBlocks:
         self._duration = duration
         self._most = most
         self._losses: OrderedDict[int, Loss] = OrderedDict()
+        self._emptied: dict[int, Blame] = {}
 
     def __len__(self) -> int:
         return len(self._losses)
@@ -52,6 +53,15 @@ class LostBlocks:
             if len(self._losses) > self._most:
                 self._losses.popitem(last=False)
                 self.forgotten += 1
+
+    def emptied(self, worker: int, why: Emptied, at: float) -> None:
+        """All that a worker's engine had is gone, since a time in seconds since 1970."""
+        self._emptied[worker] = Blame(None, None, why, 0, at, 0.0)
+
+    def emptied_since(self, worker: int, at: float) -> Blame | None:
+        """What took all of it after that time. From any thread."""
+        blame = self._emptied.get(worker)
+        return blame if blame is not None and blame.at >= at else None
 
     def get(self, own_hash: int) -> Loss | None:
         """From any thread."""

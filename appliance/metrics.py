@@ -170,6 +170,7 @@ def _dropped(tier: str, told: DiskTierView | RemoteTierView) -> Metric:
     family = CounterMetricFamily(f"dynamo_box_{tier}_dropped_blocks", "Blocks not written, and why.", labels=["reason"])
     for reason in ("full", "budget", "gone"):
         family.add_metric([reason], getattr(told, f"dropped_{reason}"))
+    family.add_metric(["policy"], told.barred)
     return family
 
 

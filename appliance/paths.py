@@ -21,6 +21,10 @@ class Folders:
         """What is remembered over restarts: `chosen`, else in the data folder."""
         return chosen or self.data / "state.db"
 
+    def slab_file(self, chosen: Path | None) -> Path:
+        """The disk tier: `chosen`, else in the cache folder."""
+        return chosen or self.cache / "kv.slab"
+
 
 def default_config_file(environ: Mapping[str, str]) -> Path:
     """Where the settings file is looked for when nobody names one. The file need not exist."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
 from appliance.cache.policy import Policy
+from appliance.cache.policy_text import policy_text
 
 MOST_VERSIONS: Final = 256
 
@@ -43,18 +44,23 @@ class PolicyVersion:
 
 
 class PolicyBook:
-    """The newest `MOST_VERSIONS`. `read_so_far` tells what was read since the box started."""
+    """The newest `MOST_VERSIONS`. `read_so_far` tells what was read since the box started. `earlier` were active before
+    it was started again, the oldest first; where the last of them says the same as `policy`, it still is."""
 
     def __init__(
         self,
         policy: Policy,
         read_so_far: Callable[[], Read] = lambda: Read(0, 0),
         clock: Callable[[], float] = time.time,
+        earlier: Sequence[PolicyVersion] = (),
     ) -> None:
         self._read_so_far = read_so_far
         self._clock = clock
-        self._versions: list[PolicyVersion] = []
-        self.activate(policy, "settings", None)
+        self._versions = list(earlier[-MOST_VERSIONS:])
+        if earlier and policy_text(earlier[-1].policy) == policy_text(policy):
+            self._versions[-1] = replace(earlier[-1], policy=policy)
+        else:
+            self.activate(policy, "settings", None)
 
     @property
     def active(self) -> PolicyVersion:

@@ -12,7 +12,7 @@ from itertools import islice
 from typing import Any, Final, NamedTuple
 
 from appliance.cache.explain import unexplained_tokens
-from appliance.cache.ledger import Reason, TokenRange
+from appliance.cache.ledger import Emptied, Reason, TokenRange
 from appliance.cache.region_map import RegionMap
 from appliance.conversation import Conversation
 from appliance.explainer import Explainer
@@ -66,13 +66,16 @@ class Misses:
 class _Session:
     first_seen_at: float
     turns: int = 0
+    remembered_tokens: int = 0
+    """Of its last prompt, when that was before this box was started."""
 
 
 @dataclass(slots=True, eq=False)
 class _Ended:
     entry: Entry
     ending: Ending
-    at: float
+    until: float
+    """When it waits no longer, whatever has been heard; by the monotonic clock."""
     record: asyncio.Future[RequestRecord] | None = None
     """For somebody who waits for it."""
 
@@ -81,7 +84,8 @@ class RequestBook:
     """The newest `most` records; each goes to the `recorder` too. A request is explained a moment after it has ended:
     when the engines have told what they have evicted meanwhile (`heard`), where they do (`hears_evictions`).
 
-    `on_ended` is called with each entry in the loop, before it is explained. `clock` tells seconds since 1970.
+    `on_ended` is called with each entry in the loop, before it is explained. `clock` tells seconds since 1970, and may
+    jump; `monotonic` never does.
     """
 
     def __init__(
@@ -91,6 +95,7 @@ class RequestBook:
         *,
         hears_evictions: bool = False,
         clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
         most: int = MOST_RECORDS,
     ) -> None:
         self.misses = Misses()
@@ -104,11 +109,13 @@ class RequestBook:
         """What is needed to plan for a session again; goes into its record."""
         self._hears_evictions = hears_evictions
         self._clock = clock
+        self._monotonic = monotonic
         self._most = most
         self._numbers = 0
         self._records: OrderedDict[str, RequestRecord] = OrderedDict()
         self._sessions: OrderedDict[str, _Session] = OrderedDict()
         self._pending: deque[_Ended] = deque()
+        self._resumed_at: float | None = None
         self._heard_at: dict[int, float] = {}
         self._explaining: asyncio.Task[None] | None = None
         self._retry: asyncio.TimerHandle | None = None
@@ -136,6 +143,9 @@ class RequestBook:
         self._sessions.move_to_end(session_id)
         session.turns += 1
         entry.turn = session.turns
+        if session.remembered_tokens:
+            entry.remembered_tokens, entry.remembered_at = session.remembered_tokens, self._resumed_at
+            session.remembered_tokens = 0
         if len(self._sessions) > MOST_SESSIONS:
             self._sessions.popitem(last=False)
             self.forgotten_sessions += 1
@@ -160,19 +170,25 @@ class RequestBook:
         for observe in self.on_ended:
             observe(entry, ending)
         self._record_session(entry, ending, now)
-        self._pending.append(_Ended(entry, ending, now))
+        self._pending.append(_Ended(entry, ending, self._monotonic() + PATIENCE_SECONDS))
         self._go_on()
 
     def resume(self, sessions: Iterable[SessionRecord]) -> None:
         """Count on from what is remembered of them; the one used last comes last."""
+        self._resumed_at = self._clock()
         for record in sessions:
-            self._sessions[record.name] = _Session(record.first_seen_at, record.turns or 0)
+            turns, tokens = record.turns or 0, record.prompt_tokens or 0
+            self._sessions[record.name] = _Session(record.first_seen_at, turns, tokens)
             self._sessions.move_to_end(record.name)
 
     def heard(self, worker: int, since: float) -> None:
         """All that the worker had evicted by then is known."""
         self._heard_at[worker] = since
         self._go_on()
+
+    def emptied(self, worker: int, why: Emptied) -> None:
+        """All that the worker had is gone."""
+        self.explainer.lost.emptied(worker, why, self._clock())
 
     def newest(self, limit: int, session: str | None = None, since: float | None = None) -> list[RequestRecord]:
         """At most so many, the one that ended last first; `since` is when they arrived at the earliest."""
@@ -233,7 +249,7 @@ class RequestBook:
         # Of all workers: what its own has not, another may have had and lost.
         workers = (prospect.worker for prospect, _ in sent.decision.candidates)
         is_heard = all(self._heard_at.get(worker, 0.0) >= read_at for worker in workers)
-        return is_heard or self._clock() >= ended.at + PATIENCE_SECONDS
+        return is_heard or self._monotonic() >= ended.until
 
     def _try_again(self) -> None:
         self._retry = None

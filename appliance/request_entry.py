@@ -43,6 +43,9 @@ class Entry:
     prompt_tokens: int
     arrived_at: float
     turn: int | None = None
+    remembered_tokens: int = 0
+    """Of its session's last prompt, when that was before this box was started: `remembered_at`."""
+    remembered_at: float | None = None
     queued_seconds: float = 0.0
     was_set_aside: bool = False
     """Before its first token."""

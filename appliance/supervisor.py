@@ -218,6 +218,7 @@ class Supervisor:
         for task in watching:
             task.cancel()
         await asyncio.gather(serving, *watching, return_exceptions=True)
+        await box.settle()
         if self._chronicle is not None:
             await self._chronicle.close()
         await self._warden.dismiss()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from appliance.advice import advice_on_room, advice_on_routing, advice_on_text
-from appliance.cache.ledger import Blame, Divergence, Reason, Source, TokenRange
+from appliance.cache.ledger import Blame, Divergence, Emptied, Reason, Source, TokenRange
 from appliance.records import RequestRecord
 
 WHERE: Final = {
@@ -25,6 +25,12 @@ _PLAIN: Final[dict[Reason | None, tuple[str, str | None]]] = {
         "computed: a slower tier had them when the request was sent, and did not give them",
         "Look for the tier's trouble with `dynamo-box cache verify` and in the log.",
     ),
+}
+
+_EMPTIED: Final[dict[str | None, str]] = {
+    Emptied.WORKER_ENDED: "lost with the engine of worker {worker}, which ended",
+    Emptied.FLUSHED: "the cache of worker {worker} was flushed",
+    Emptied.BOX_ENDED: "lost with the engines when the box ended; it was started again",
 }
 
 
@@ -96,7 +102,7 @@ def _said(one: TokenRange, record: RequestRecord, circumstances: Circumstances) 
             return _PLAIN[reason]
         case reason:
             advice = advice_on_room(reason, one.blame, record.session, has_host_tier=circumstances.has_host_tier)
-            return _evicted(reason, one.blame, record), advice
+            return _evicted(reason, one.blame, record, one.worker), advice
 
 
 def _diverged(divergence: Divergence | None) -> str:
@@ -129,9 +135,11 @@ def _shared(one: str, other: str) -> int:
     return next((place for place, (left, right) in pairs if left != right), min(len(one), len(other)))
 
 
-def _evicted(reason: Reason, blame: Blame | None, record: RequestRecord) -> str:
+def _evicted(reason: Reason, blame: Blame | None, record: RequestRecord, worker: int | None) -> str:
     if blame is None:
         return "computed: they were cached once and are gone, and no engine has told why"
+    if blame.rule in _EMPTIED:
+        return f"computed: {_EMPTIED[blame.rule].format(worker=worker)} {_when(blame.at - record.arrived_at)}"
     who = _culprit(blame, record)
     lead = {
         Reason.EXPIRED: "computed: the time for which they were kept had run out, and they were evicted",

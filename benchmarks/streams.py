@@ -13,6 +13,7 @@ from typing import Any, cast
 import uvicorn
 
 from appliance.endpoint import bind_tcp
+from appliance.records import Recorder
 from appliance.router.hashing import Hashes
 from appliance.router.room import Capacity
 from benchmarks.first_token import Client, body_of, words
@@ -60,15 +61,17 @@ def pieces_of(bench: Bench) -> list[tuple[int, str]]:
     return [(token, tokenizer.decode([token])) for token in tokenizer.encode(words(77, 2 * TOKENS))]
 
 
-def box_app(bench: Bench, engine: ScriptedEngine | None = None) -> Any:
-    """The HTTP side and the pipeline of a box over one scripted engine."""
+def box_app(bench: Bench, engine: ScriptedEngine | None = None, recorder: Recorder | None = None) -> Any:
+    """The HTTP side and the pipeline of a box over a scripted engine; the `recorder` takes what became of requests."""
     from appliance.accounting import Accounts
     from appliance.api.app import create_app
     from appliance.box import RunningBox
     from appliance.engine.parsing import AnswerParser
     from appliance.engine.worker import Worker
+    from appliance.explainer import Explainer
     from appliance.generation import ModelCard
     from appliance.pipeline import Pipeline, Reading
+    from appliance.request_book import RequestBook
     from appliance.router.index import PrefixIndex
     from appliance.router.router import Router, RoutingPolicy
 
@@ -84,6 +87,7 @@ def box_app(bench: Bench, engine: ScriptedEngine | None = None) -> Any:
     card = ModelCard(bench.model.served_name, bench.renderer.context_tokens, bench.model.created)
     reading = Reading(bench.renderer, AnswerParser, bench.stabiliser)
     pipeline = Pipeline(card, reading, router, cast("Any", OneWorker(worker)), Accounts())
+    pipeline.book = RequestBook(Explainer(pipeline.router.block_tokens), recorder)
     box = RunningBox("", bench.model.served_name, bench.model.source)
     return create_app(pipeline, box, max_body_bytes=64 << 20, max_requests=256)
 

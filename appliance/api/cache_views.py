@@ -14,7 +14,8 @@ TierName = Literal["gpu", "host", "disk"]
 
 class TierView(Struct, frozen=True):
     """One worker's own blocks, or those of a tier that is all workers' (`worker` is null). `held` cannot go now;
-    `bytes` is what all of them weigh. What is in a remote store nobody counts."""
+    `bytes` is what all of them weigh. What is in a remote store nobody counts.
+    `checked` are the blocks that a check under way has read."""
 
     tier: TierName | Literal["remote"]
     worker: int | None
@@ -22,6 +23,7 @@ class TierView(Struct, frozen=True):
     used: int | None
     held: int | None
     bytes: int | None
+    checked: int | None = None
 
 
 class CacheView(Struct, frozen=True):

@@ -132,8 +132,8 @@ class DiskTierView(View):
     says what was found there, `is_direct` whether the page cache is passed by. Of this keeper's life: blocks `restored`
     from headers, `written`, `evicted`, `refused` for want of a row, `promoted` to the host tier; `bad` rows that did
     not give what they should hold; blocks that wait in the queue, were dropped because it was full, because the day's
-    budget was spent, or because they had left the host tier; errors of the disk; bytes written today. Of the box's
-    life: requests for which the keeper was `asked`, those of them that went on before it answered (`late`), those for
+    budget was spent, or because they had left the host tier, or are `barred` by a policy; errors of the disk; bytes
+    written today. Of the box's life: requests for which the keeper was `asked`, those of them that went on before it answered (`late`), those for
     which it was not asked because computing is quicker (`skipped`), and restarts."""
 
     pid: int | None
@@ -153,6 +153,7 @@ class DiskTierView(View):
     dropped_full: int
     dropped_budget: int
     dropped_gone: int
+    barred: int = 0
     write_errors: int
     written_today: int
     promoted: int
@@ -168,8 +169,8 @@ class RemoteTierView(View):
     and rests, `half-open` when it is tried again. Of this keeper's life, in blocks: `promoted` to the host tier,
     `missed`, `bad` ones that were not what they should be, `written`, `write_errors`; those that wait to be written,
     were dropped because the queue was full, because the day's budget was spent, or because they had left the host
-    tier; bytes written today. `failures` counts operations, `busy` those not begun because too many were under way,
-    `late` prompts for which the time was over."""
+    tier, or are `barred` by a policy; bytes written today. `failures` counts operations, `busy` those not begun because
+    too many were under way, `late` prompts for which the time was over."""
 
     url: str
     reading: Literal["closed", "open", "half-open"]
@@ -186,6 +187,7 @@ class RemoteTierView(View):
     dropped_full: int
     dropped_budget: int
     dropped_gone: int
+    barred: int = 0
     written_today: int
 
 

@@ -106,6 +106,12 @@ def _lower(t: int, bucket: int, session: int) -> None:
         bucket_at(t, bucket).lowest_session = session
 
 
+@inlined
+def count_owner(t: int, session: int) -> None:
+    """The session will own blocks: only those below `num_owners` are looked at for the lowest."""
+    state_at(t, 0).num_owners = max(state_at(t, 0).num_owners, session + 1)
+
+
 @kernel
 def forget_lowest(t: int) -> None:
     """To be called after any change of a session's keep."""
@@ -159,7 +165,7 @@ def _lowest_session(t: int, bucket: int) -> int:
     if lowest != UNKNOWN and list_at(t, list_of_session(t, bucket, lowest)).first >= 0:
         return lowest
     lowest = UNKNOWN
-    for session in range(NO_SESSION, header_at(t, 0).num_sessions):
+    for session in range(NO_SESSION, state_at(t, 0).num_owners):
         if list_at(t, list_of_session(t, bucket, session)).first >= 0 and (
             lowest == UNKNOWN or session_at(t, session).keep < session_at(t, lowest).keep
         ):

@@ -48,6 +48,7 @@ def _check_children(t: Tables) -> None:
     _check_blocks(has_content[blocks["parent"][with_parent]], "the parent of a block has no content")
     is_bare = ~with_parent & (blocks["first_child"] == NO_BLOCK) & (blocks["num_claims"] == 0)
     is_bare &= blocks["owner"] == NO_SESSION
+    _check_blocks(blocks["owner"] < t.state["num_owners"][0], "owner beyond those that are counted")
     _check_blocks(has_content | is_bare, "parent, children, claims or owner without content")
 
 

@@ -80,6 +80,10 @@ class EvictionView:
         owners = blocks["owner"][blocks["has_content"] != 0]
         return np.bincount(owners[owners != NO_SESSION], minlength=self.num_sessions)
 
+    def keeps(self) -> NDArray[np.float64]:
+        """By session, what was said that keeping it is worth."""
+        return self._tables.sessions["keep"][1:].copy()
+
     def priorities(self, blocks: Sequence[int] | NDArray[Any]) -> NDArray[np.uint8]:
         """The effective ones."""
         return self._tables.blocks["effective"][np.asarray(blocks, np.int64)]

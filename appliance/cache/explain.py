@@ -20,6 +20,13 @@ class Loss(NamedTuple):
     is_expired: bool
 
 
+class Gone(NamedTuple):
+    """All that a worker had; `None` for all workers."""
+
+    blame: Blame
+    worker: int | None
+
+
 def nothing_lost(_block: int) -> Loss | None:
     """Nobody has told of evictions."""
     return None
@@ -31,8 +38,9 @@ class Facts:
 
     Of its leading full blocks somebody had asked for `known_blocks` when it was sent; then its worker had
     `here_gpu_blocks` on the GPU and `here_blocks` in any tier, as its events said, and the others `elsewhere`.
-    `lost` tells of a block, by its place, what became of it. The nearest earlier prompt begins with the same
-    `shared_tokens` and, where there is a `divergence`, had other tokens from there to `differs_until`.
+    `lost` tells of one that somebody had asked for, by its place, what became of it. The nearest earlier prompt begins
+    with the same `shared_tokens` and, where there is a `divergence`, had others from there to `differs_until`. `gone`
+    is what took all since then that its worker had; `None`: nothing did.
     """
 
     prompt_tokens: int
@@ -45,6 +53,7 @@ class Facts:
     here_blocks: int = 0
     elsewhere: Mapping[int, int] = field(default_factory=dict)
     lost: Callable[[int], Loss | None] = nothing_lost
+    gone: Gone | None = None
     shared_tokens: int = 0
     differs_until: int = 0
     divergence: Divergence | None = None
@@ -93,7 +102,7 @@ def unexplained_tokens(ranges: Sequence[TokenRange]) -> int:
 
 
 def _pieces(facts: Facts, start: int) -> Iterator[_Piece]:
-    """Consecutive pieces from `start` to the prompt's end."""
+    """Consecutive pieces from `start` to the prompt's end; some are empty."""
     if not facts.is_cacheable:
         yield _Piece(facts.prompt_tokens, _NOT_CACHEABLE)
         return
@@ -103,19 +112,25 @@ def _pieces(facts: Facts, start: int) -> Iterator[_Piece]:
     elsewhere = 0 if holder is None else facts.elsewhere[holder]
     routed = _Cause(Reason.ROUTED_ELSEWHERE, worker=holder)
     cause: _Cause | None = None
-    for block in range(start // block_tokens, last_block):
+    first = start // block_tokens
+    known = max(first, facts.known_blocks, facts.here_blocks, elsewhere)
+    for block in range(first, _known_end(facts, known, last_block)):
         cause = routed if facts.here_blocks <= block < elsewhere else _cause_of(facts, block, cause)
-        end = (block + 1) * block_tokens
-        if cause is None:
-            yield from _unknown_pieces(facts, max(start, block * block_tokens), end)
-        else:
-            yield _Piece(end, cause)
+        yield _Piece((block + 1) * block_tokens, cause)
+    yield from _unknown_pieces(facts, last_block * block_tokens)
     yield _Piece(facts.prompt_tokens, _BOUNDARY)
 
 
-def _cause_of(facts: Facts, block: int, before: _Cause | None) -> _Cause | None:
-    """Of a block that no other worker has; `None` for one that nobody had. `before` is that of the missing block before
-    it."""
+def _known_end(facts: Facts, end: int, last_block: int) -> int:
+    """Of a request that was set aside its worker had more than anybody had asked for: what it had begun to read."""
+    if facts.set_aside_at is not None:
+        while end < last_block and facts.lost(end) is not None:
+            end += 1
+    return min(end, last_block)
+
+
+def _cause_of(facts: Facts, block: int, before: _Cause | None) -> _Cause:
+    """Of a block that somebody has had and no other worker has. `before` is that of the missing block before it."""
     loss = facts.lost(block)
     if block < facts.here_blocks:
         if loss is not None and loss.worker == facts.worker and loss.blame.at >= facts.sent_at:
@@ -123,9 +138,9 @@ def _cause_of(facts: Facts, block: int, before: _Cause | None) -> _Cause | None:
         return _TIER_FAILED if block >= facts.here_gpu_blocks else _GONE
     if loss is not None:
         return _lost(facts, loss)
-    if block >= facts.known_blocks:
-        return None
-    return before if before is not None and before.reason in _HEREDITARY else _GONE
+    if before is not None and before.reason in _HEREDITARY:
+        return before
+    return _GONE if facts.gone is None else _Cause(Reason.EVICTED, *facts.gone)
 
 
 def _lost(facts: Facts, loss: Loss) -> _Cause:
@@ -135,14 +150,14 @@ def _lost(facts: Facts, loss: Loss) -> _Cause:
     return _Cause(Reason.EXPIRED if loss.is_expired else Reason.EVICTED, loss.blame)
 
 
-def _unknown_pieces(facts: Facts, start: int, end: int) -> Iterator[_Piece]:
-    """A block that nobody had. Those of its tokens that the nearest earlier prompt has too fill no block with it."""
+def _unknown_pieces(facts: Facts, end: int) -> Iterator[_Piece]:
+    """Full blocks that nobody had. The tokens of one of them that the nearest earlier prompt has too fill no block."""
     shared = facts.shared_tokens
-    if start < shared < end:
+    yield _Piece(min(shared // facts.block_tokens * facts.block_tokens, end), _NEW)
+    if shared < end:
         yield _Piece(shared, _BOUNDARY)
-        start = shared
-    if facts.divergence is not None and shared <= start < facts.differs_until:
-        yield _Piece(min(end, facts.differs_until), _DIVERGED)
+        if facts.divergence is not None:
+            yield _Piece(min(facts.differs_until, end), _DIVERGED)
     yield _Piece(end, _NEW)
 
 

@@ -10,15 +10,18 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from appliance.cache.errors import IntegrityError
-from appliance.cache.forecast_kernels import Idle, refresh
+from appliance.cache.forecast_kernels import CHUNK, Idle, tell
 from appliance.cache.hint import Hint
 from appliance.cache.return_table import Prior, ReturnTable, shipped_prior
+
+if TYPE_CHECKING:
+    from appliance.cache.eviction import EvictionCore
 
 SHORTEST_GAP_SECONDS = 0.3
 TOOL_GAP_WEIGHT = 0.25
@@ -68,9 +71,10 @@ class Forecast:
         self._ended_seconds = np.zeros(0)
         self._curves = np.zeros((0, len(self.table.prior.edges_seconds)))
         self._edges_seconds = np.array(self.table.prior.edges_seconds, np.float64)
-        # What `keeps` found last, and when it has to look again.
-        self._kept = np.zeros(0)
+        # Who was told last what sessions are worth, and when `tell` has to look again.
+        self._told: EvictionCore | None = None
         self._until_seconds = np.zeros(0)
+        self._chunk_until_seconds = np.zeros(0)
 
     def request_arrived(self, session: int, now_seconds: float) -> None:
         """The session is busy from now on: running, or waiting to."""
@@ -84,7 +88,7 @@ class Forecast:
             history.row = None
         history.is_over = False
         self._running[session] += 1
-        self._until_seconds[session] = _ALWAYS
+        self._look_again(session)
 
     def response_ended(
         self,
@@ -102,7 +106,7 @@ class Forecast:
         history = self._histories[session]
         self._running[session] = max(0, self._running[session] - 1)
         self._ended_seconds[session] = now_seconds
-        self._until_seconds[session] = _ALWAYS
+        self._look_again(session)
         history.waited_for_tool = waits_for_tool
         if is_final or history.is_over:
             self.finish(session)
@@ -117,7 +121,7 @@ class Forecast:
             self._histories[session].row = None
             self._histories[session].is_over = True
             self._curves[session] = FINISHED
-            self._until_seconds[session] = _ALWAYS
+            self._look_again(session)
 
     def forget(self, session: int, now_seconds: float) -> None:
         """Given up: nothing is expected of it any more, and the table learns that it stayed away. No-op if unknown."""
@@ -128,7 +132,7 @@ class Forecast:
             self.table.observe(history.row, now_seconds - float(self._ended_seconds[session]), returned=False)
         self._running[session] = 0
         self._curves[session] = FINISHED
-        self._until_seconds[session] = _ALWAYS
+        self._look_again(session)
 
     def keep(self, sessions: NDArray[np.integer[Any]], now_seconds: float) -> Floats:
         """What each session's blocks are worth now, per second; infinite while it is busy, 0 when it is over or was
@@ -140,13 +144,18 @@ class Forecast:
         worth = np.where(self._running[at] > 0, BUSY, self._curves[at, self._age_bins(at, now_seconds)])
         return np.where(known, worth, FINISHED)
 
-    def keeps(self, count: int, now_seconds: float) -> Floats:
-        """As `keep` for the first `count` sessions; not to be written to. Looks only at those that are worth something
-        else than before: much quicker for who asks often, at times that never go back."""
-        self._reserve(count - 1)
-        idle = Idle(self._running, self._ended_seconds, self._curves, self._kept, self._until_seconds)
-        refresh(idle, self._edges_seconds, float(now_seconds))
-        return self._kept[:count]
+    def tell(self, core: EvictionCore, now_seconds: float) -> None:
+        """Tells the core `keep` of all its sessions. Looks only at those that may be worth something else than before:
+        much quicker for who asks often, at times that never go back."""
+        self._reserve(core.num_sessions - 1)
+        if core is not self._told:
+            self._told = core
+            self._until_seconds[:], self._chunk_until_seconds[:] = _ALWAYS, _ALWAYS
+        columns = self._running, self._ended_seconds, self._curves, self._until_seconds, self._chunk_until_seconds
+        tell(core.header, Idle(*columns), self._edges_seconds, float(now_seconds))
+
+    def _look_again(self, session: int) -> None:
+        self._until_seconds[session] = self._chunk_until_seconds[session // CHUNK] = _ALWAYS
 
     def _age_bins(self, sessions: NDArray[np.integer[Any]], now_seconds: float) -> NDArray[np.int64]:
         ages = now_seconds - self._ended_seconds[sessions]
@@ -177,5 +186,5 @@ class Forecast:
             self._running = np.pad(self._running, (0, missing))
             self._ended_seconds = np.pad(self._ended_seconds, (0, missing))
             self._curves = np.pad(self._curves, ((0, missing), (0, 0)))
-            self._kept = np.pad(self._kept, (0, missing))
             self._until_seconds = np.pad(self._until_seconds, (0, missing), constant_values=_ALWAYS)
+            self._chunk_until_seconds = np.full(len(self._running) // CHUNK + 1, _ALWAYS)

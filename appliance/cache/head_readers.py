@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from appliance.cache.region import Region
 from appliance.cache.trace import REGIONS, UNKNOWN_REGION, Trace
 
-_NOBODY, _SEVERAL = -1, -2
+_SEVERAL = -2
 _NO_HEAD = -1
 
 _IS_OF_HEAD = np.isin(np.arange(UNKNOWN_REGION + 1), [REGIONS.index(Region.SYSTEM), REGIONS.index(Region.TOOLS)])
@@ -18,20 +18,20 @@ class HeadReaders:
     """Requests are rows of the trace."""
 
     def __init__(self, trace: Trace) -> None:
-        self._session = trace.session
-        self._last_common = _last_common_blocks(trace)
-        self._reader_of = np.full(trace.block_count, _NOBODY, dtype=np.int32)
+        self._session: list[int] = trace.session.tolist()
+        self._last_common: list[int] = _last_common_blocks(trace).tolist()
+        self._reader_of: dict[int, int] = {}
 
     def read(self, request: int) -> None:
         """The request's session has read its head."""
         block, session = self._last_common[request], self._session[request]
         if block != _NO_HEAD:
-            self._reader_of[block] = session if self._reader_of[block] in (_NOBODY, session) else _SEVERAL
+            self._reader_of[block] = session if self._reader_of.get(block, session) == session else _SEVERAL
 
     def are_several(self, request: int) -> bool:
         """Whether another session has read the request's head, which has been read."""
         block = self._last_common[request]
-        return bool(block != _NO_HEAD and self._reader_of[block] == _SEVERAL)
+        return block != _NO_HEAD and self._reader_of[block] == _SEVERAL
 
 
 def _last_common_blocks(trace: Trace) -> NDArray[np.int32]:

@@ -60,6 +60,7 @@ STATE = np.dtype(
         ("session_limit", "i8"),
         ("total_limit", "i8"),
         ("is_forecast", "i8"),
+        ("num_owners", "i8"),
         *((name, "i8") for name in STATS),
     ]
 )

@@ -36,9 +36,18 @@ class Reason(StrEnum):
     """A tier had them and could not give them."""
 
 
+class Emptied(StrEnum):
+    """What takes all blocks at once; in the place of a rule."""
+
+    WORKER_ENDED = "worker ended"
+    FLUSHED = "flushed"
+    BOX_ENDED = "box ended"
+
+
 @dataclass(frozen=True, slots=True)
 class Blame:
-    """Why blocks are not there any more: who needed the room, when (seconds since 1970), and what decided.
+    """Why blocks are not there any more: who needed the room, when (seconds since 1970), and what decided: a rule's
+    name, or `Emptied`.
 
     `None`: it has no name, or nobody knows.
     """
@@ -79,7 +88,7 @@ class TokenRange:
     blame: Blame | None = None
     divergence: Divergence | None = None
     worker: int | None = None
-    """Who had them, where they were routed elsewhere."""
+    """Who had them, where they were routed elsewhere or all of its cache is gone."""
 
     @property
     def tokens(self) -> int:

@@ -29,7 +29,8 @@ SAME_HEAD_SHARE: Final = 0.5
 @dataclass(frozen=True, slots=True, eq=False)
 class PastPrompt:
     """One request's `tokens`: its prompt, and the answer behind it. `hashes` are those of its full blocks,
-    `head_tokens` is where system text and tools end. `number` tells it from all others, and grows."""
+    `head_tokens` is where system text and tools end. `number` tells it from all others, and grows. `worker` had read it
+    at `read_at`, in seconds since 1970."""
 
     number: int
     request: str
@@ -38,6 +39,8 @@ class PastPrompt:
     tokens: Tokens = field(repr=False)
     hashes: Hashes = field(repr=False)
     prompt_tokens: int
+    worker: int = 0
+    read_at: float = 0.0
     head_tokens: int = 0
     tool_names: tuple[str, ...] = ()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from appliance.cache.buckets import place_used
+from appliance.cache.buckets import count_owner, place_used
 from appliance.cache.kernel import Numbers, entry, kernel
 from appliance.cache.layout import (
     DEFAULT_PRIORITY,
@@ -64,6 +64,7 @@ def _rebuild(t: int) -> None:
     _clear_lists(t)
     for block in range(num_blocks):
         _clear_links(t, block)
+        count_owner(t, block_at(t, block).owner)
         write_change(t, block, block)
     sort_by_use(t, num_blocks)
     for i in range(num_blocks):

@@ -45,9 +45,10 @@ def replay(
     size = capacity_blocks if is_instant else capacity_blocks + most_running_blocks(trace, events)
     pool = SimulatedPool(trace, contender, size, forecast)
     hit_blocks = np.zeros(len(trace), dtype=np.int64)
+    arrivals, ends = trace.arrival_seconds.tolist(), trace.end_seconds.tolist()
     for number, event in enumerate(events.tolist()):
         request, is_end = event >> 1, event & 1
-        arrival, ended = float(trace.arrival_seconds[request]), float(trace.end_seconds[request])
+        arrival, ended = arrivals[request], ends[request]
         if not is_end:
             pool.arrive(request, arrival)
             hit_blocks[request] = pool.begin(request, arrival).hit_blocks

@@ -9,6 +9,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from appliance.cache.kernel import entry, kernel
+
 HORIZON_SECONDS = 600.0
 """A return later than this counts as one just then: what is further away cannot be told apart. 100 to 1,200 s are
 much the same; without a limit the few sessions that never return would decide alone."""
@@ -41,15 +43,54 @@ def mean_residual_life(hazards_per_second: Floats, edges_seconds: Floats) -> Flo
     Survivors are carried over the full horizon at every age. If those beyond the last edges were dropped instead, a
     session that has been away for an hour would look as if it came back at once.
     """
-    spent = np.zeros(len(edges_seconds))
-    np.cumsum(exposure_seconds(hazards_per_second, edges_seconds), out=spent[1:])
-    away = survival(hazards_per_second, edges_seconds)
-    ends = edges_seconds + HORIZON_SECONDS
-    bins = np.searchsorted(edges_seconds, ends, side="right") - 1
-    at_end = spent[bins] + away[bins] * _mean_stay(np.append(hazards_per_second, 0.0)[bins], ends - edges_seconds[bins])
-    reached = away > 0
-    life = np.divide(at_end - spent, away, out=np.full(len(away), HORIZON_SECONDS), where=reached)
-    return np.asarray(life)
+    # What is transcendental is numpy's: its last bit is another one, and it decides between sessions of equal worth.
+    exponents = _exponents(hazards_per_second, edges_seconds)
+    return _life(hazards_per_second, edges_seconds, np.expm1(-exponents[:2]), np.exp(-exponents[2]))
+
+
+@entry
+def _exponents(hazards_per_second: Floats, edges_seconds: Floats) -> Floats:
+    """Hazard times time for each edge: from there to the next; at the horizon from there, inside the bin in which that
+    lies; and cumulated until there."""
+    last = len(edges_seconds) - 1
+    exponents = np.zeros((3, last + 1))
+    at = 0
+    for i in range(last + 1):
+        if i < last:
+            exponents[0, i] = hazards_per_second[i] * (edges_seconds[i + 1] - edges_seconds[i])
+            exponents[2, i + 1] = exponents[2, i] + exponents[0, i]
+        end = edges_seconds[i] + HORIZON_SECONDS
+        while at < last and edges_seconds[at + 1] <= end:
+            at += 1
+        if at < last:
+            exponents[1, i] = hazards_per_second[at] * (end - edges_seconds[at])
+    return exponents
+
+
+@entry
+def _life(hazards: Floats, edges_seconds: Floats, negative: Floats, away: Floats) -> Floats:
+    """`negative` is e^-x - 1 of the first two rows of `_exponents`, `away` e^-x of the third."""
+    last = len(edges_seconds) - 1
+    spent, life = np.zeros(last + 1), np.full(last + 1, HORIZON_SECONDS)
+    for i in range(last):
+        width = edges_seconds[i + 1] - edges_seconds[i]
+        spent[i + 1] = spent[i] + _stay(hazards[i], width, negative[0, i]) * away[i]
+    at = 0
+    for i in range(last + 1):
+        end = edges_seconds[i] + HORIZON_SECONDS
+        while at < last and edges_seconds[at + 1] <= end:
+            at += 1
+        hazard = hazards[at] if at < last else 0.0
+        stay = _stay(hazard, end - edges_seconds[at], negative[1, i])
+        if away[i] > 0:
+            life[i] = (spent[at] + away[at] * stay - spent[i]) / away[i]
+    return life
+
+
+@kernel
+def _stay(hazard_per_second: float, width_seconds: float, negative: float) -> float:
+    """∫ exp(-h·t) dt over the width; `negative` is e^(-h·width) - 1."""
+    return -negative / hazard_per_second if hazard_per_second * width_seconds > 1e-9 else width_seconds
 
 
 def _mean_stay(hazards_per_second: Floats, widths_seconds: Floats) -> Floats:

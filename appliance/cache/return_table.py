@@ -7,6 +7,7 @@ the prior is a gamma distribution worth `PRIOR_SESSIONS` sessions.
 from __future__ import annotations
 
 import json
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -16,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from appliance.cache.errors import IntegrityError, InvalidForecast
+from appliance.cache.forecast_kernels import count_gap, posterior
 from appliance.cache.hint import Hint
 from appliance.cache.residual_life import (
     exposure_seconds,
@@ -32,7 +34,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """Turns a session's three numbers into a row: a weighted sum, cut into buckets."""
+    """Turns a session's three numbers into a row: a weighted sum, cut into buckets; `cuts` ascend."""
 
     base: float
     mean: tuple[float, ...]
@@ -46,7 +48,7 @@ class Score:
         for number, mean, deviation, weight in zip(numbers, self.mean, self.deviation, self.weight, strict=True):
             if number is not None:
                 score += weight * (number - mean) / deviation
-        return sum(cut < score for cut in self.cuts)
+        return bisect_left(self.cuts, score)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,10 +99,7 @@ class ReturnTable:
 
     def observe(self, row: int, away_seconds: float, *, returned: bool) -> None:
         """A session of this row came back after so long, or is given up after so long."""
-        edges = self.prior.edges_seconds
-        self._exposure_seconds[row] += np.clip(away_seconds - edges[:-1], 0.0, np.diff(edges))
-        if returned and away_seconds < edges[-1]:
-            self._returns[row, np.searchsorted(edges, away_seconds, side="right") - 1] += 1
+        count_gap(self._returns[row], self._exposure_seconds[row], self.prior.edges_seconds, away_seconds, returned)
         self._curves.pop(row, None)
 
     def keep(self, row: int) -> Floats:
@@ -125,10 +124,8 @@ class ReturnTable:
 
     def hazards(self, row: int) -> Floats:
         """Returns per second in each age bin."""
-        returns = self._prior_returns[row] + self._returns[row]
-        exposure = self._prior_exposure_seconds[row] + self._exposure_seconds[row]
-        prior = self.prior.hazards_per_second[row]
-        return np.asarray(np.divide(returns, exposure, out=prior.copy(), where=exposure > 0))
+        prior = self._prior_returns[row], self._prior_exposure_seconds[row], self.prior.hazards_per_second[row]
+        return posterior(*prior, self._returns[row], self._exposure_seconds[row])
 
     def to_dict(self) -> dict[str, Any]:
         """What was seen, as plain lists: JSON can hold it."""

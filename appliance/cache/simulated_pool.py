@@ -17,7 +17,8 @@ from appliance.cache.forecast import Forecast
 from appliance.cache.head_readers import HeadReaders
 from appliance.cache.hint import ExpectedDuration
 from appliance.cache.kernel import Numbers
-from appliance.cache.plan_book import PlanBook
+from appliance.cache.plan_book import PlanPage
+from appliance.cache.policy import Policy
 from appliance.cache.session_context import SessionContext
 from appliance.cache.session_state import SessionState
 from appliance.cache.simulation_kernels import ABSENT, Memory
@@ -42,10 +43,12 @@ class SimulatedPool:
         self, trace: Trace, contender: Contender, capacity_blocks: int, forecast: Forecast | None = None
     ) -> None:
         self._trace = trace
-        self._contender = contender
+        self._rows = _Rows(trace, uses_hints=contender.uses_hints)
+        self._is_forecast = contender.is_forecast
         self.forecast = Forecast() if forecast is None else forecast
         order = Order.FORECAST if contender.is_forecast else Order.LRU
-        self._plans = None if contender.policy is None else PlanBook(contender.policy)
+        self._policy = contender.policy
+        self._pages: dict[tuple[SessionState, bool, float | None], PlanPage] = {}
         self._core = EvictionCore(capacity_blocks, num_sessions=len(trace.session_names), order=order)
         self._slot_of = np.full(trace.block_count, ABSENT, dtype=np.int32)
         self._memory = Memory(
@@ -90,25 +93,27 @@ class SimulatedPool:
 
     def arrive(self, request: int, now_seconds: float) -> None:
         """The request is there: its session is not idle any more."""
-        if self._contender.is_forecast:
-            self.forecast.request_arrived(int(self._trace.session[request]), now_seconds)
+        if self._is_forecast:
+            self.forecast.request_arrived(self._rows.session[request], now_seconds)
 
     def begin(self, request: int, now_seconds: float) -> Placement:
         """Looks up the prompt, evicts what must go for the rest, and holds all of it until `end`. What finds no room
         because everything else is held is left out."""
-        blocks = self._trace.blocks_of(request)
-        session, now_ms = int(self._trace.session[request]), _milliseconds(now_seconds)
+        blocks = self._blocks_of(request)
+        session, now_ms = self._rows.session[request], _milliseconds(now_seconds)
         self._core.expire(now_ms)
-        hit_blocks, num_missing, slots, missing = simulation_kernels.find(
-            self._core.header, self._memory, blocks, self._num_spare, session
+        slots = np.empty(len(blocks), np.int64)
+        hit_blocks, placed, num_missing = simulation_kernels.find(
+            self._core.header, self._slot_of, blocks, self._num_spare, session, slots
         )
+        slots = slots[:placed]
         if num_missing > self._num_spare:
             self._evict(num_missing - self._num_spare, now_seconds)
-        self._put(request, slots, missing)
+        self._put(request, slots, num_missing)
         self._held[request] = slots
-        if self._plans is not None:
+        if self._policy is not None:
             self._readers.read(request)
-            self._claim(self._plans, request, self._context(request, SessionState.RUNNING), now_ms)
+            self._claim(request, self._page(self._policy, request, SessionState.RUNNING), now_ms)
         return Placement(hit_blocks, len(blocks) - len(slots))
 
     def end(self, request: int, now_seconds: float, ended_seconds: float | None = None) -> None:
@@ -116,12 +121,11 @@ class SimulatedPool:
         response really ends, if the request is decided in one instant before that."""
         now_ms = _milliseconds(now_seconds)
         self._foretell(request, now_seconds if ended_seconds is None else ended_seconds)
-        if self._plans is not None:
-            before, after = (
-                self._context(request, each) for each in (SessionState.RUNNING, self._state_after(request))
-            )
-            if self._plans.differ(before, after):
-                self._claim(self._plans, request, after, now_ms)
+        if self._policy is not None:
+            before = self._page(self._policy, request, SessionState.RUNNING)
+            after = self._page(self._policy, request, self._state_after(request))
+            if before.rules != after.rules:
+                self._claim(request, after, now_ms)
         self._core.release(self._held.pop(request), now_ms)
 
     def trim(self, idle_blocks: int, now_seconds: float) -> None:
@@ -142,68 +146,86 @@ class SimulatedPool:
 
     def _evict(self, count: int, now_seconds: float) -> None:
         """Makes so many slots spare. Raises `NotEnoughBlocks`."""
-        if self._contender.is_forecast:
-            self._core.set_keeps(self.forecast.keeps(self._core.num_sessions, now_seconds))
+        if self._is_forecast:
+            self.forecast.tell(self._core, now_seconds)
         self._core.expire(_milliseconds(now_seconds))
         freed = self._spare[self._num_spare : self._num_spare + count]
         if not simulation_kernels.evict(self._core.header, self._memory, count, self.evictions_by_region, freed):
             raise NotEnoughBlocks(f"{count} blocks asked for, {self._core.num_candidates} are candidates")
         self._num_spare += count
 
-    def _put(self, request: int, slots: Slots, missing: Numbers) -> None:
+    def _put(self, request: int, slots: Slots, num_missing: int) -> None:
         """Puts the prompt's missing blocks into spare slots, which `slots` tells from now on."""
-        start, session = self._trace.offsets[request], int(self._trace.session[request])
-        first = self._num_spare - len(missing)
+        if not num_missing:
+            return
+        start, first = self._rows.offsets[request], self._num_spare - num_missing
         refused = simulation_kernels.put(
             self._core.header,
             self._memory,
-            self._trace.blocks_of(request),
+            self._blocks_of(request),
             self._trace.regions[start : start + len(slots)],
             slots,
-            missing,
             self._spare[first : self._num_spare],
-            session,
+            self._rows.session[request],
         )
         if refused != DONE:
             raise IntegrityError(f"simulated pool: slot {refused} of a prompt cannot be filled")
         self._num_spare = first
 
-    def _claim(self, plans: PlanBook, request: int, context: SessionContext, now_ms: int) -> None:
+    def _claim(self, request: int, page: PlanPage, now_ms: int) -> None:
         slots = self._held[request]
         if len(slots) == 0:
             return
-        start = self._trace.offsets[request]
-        claims = plans.claims(self._trace.regions[start : start + len(slots)], context)
-        self._core.claim(int(self._trace.session[request]), slots, *claims, now_ms)
+        self._core.expire(now_ms)
+        start, session = self._rows.offsets[request], self._rows.session[request]
+        claims = page.claims(self._trace.regions[start : start + len(slots)])
+        refused = simulation_kernels.claim_runs(self._core.header, session, slots, *claims)
+        if refused != DONE:
+            raise IntegrityError(f"simulated pool: slot {refused} of a prompt cannot be claimed")
 
-    def _context(self, request: int, state: SessionState) -> SessionContext:
-        hints = Hints(tool_wait_seconds=self._tool_wait_seconds(request) if state is SessionState.TOOL_WAIT else None)
-        return SessionContext(state=state, shared=self._readers.are_several(request), hints=hints)
+    def _page(self, policy: Policy, request: int, state: SessionState) -> PlanPage:
+        is_shared = self._readers.are_several(request)
+        tool_wait_seconds = self._rows.tool_wait_seconds[request] if state is SessionState.TOOL_WAIT else None
+        key = state, is_shared, tool_wait_seconds
+        page = self._pages.get(key)
+        if page is None:
+            hints = Hints(tool_wait_seconds=tool_wait_seconds)
+            page = self._pages[key] = PlanPage(policy, SessionContext(state=state, shared=is_shared, hints=hints))
+        return page
 
     def _foretell(self, request: int, ended_seconds: float) -> None:
-        if not self._contender.is_forecast:
+        if not self._is_forecast:
             return
-        tool_seconds = self._tool_wait_seconds(request)
+        tool_seconds = self._rows.tool_wait_seconds[request]
         self.forecast.response_ended(
-            int(self._trace.session[request]),
+            self._rows.session[request],
             ended_seconds,
-            waits_for_tool=bool(self._trace.waits_for_tool[request]),
+            waits_for_tool=self._rows.waits_for_tool[request],
             hint=None if tool_seconds is None else ExpectedDuration(tool_seconds),
-            is_final=self._is_final(request),
+            is_final=self._rows.is_final[request],
         )
 
-    def _tool_wait_seconds(self, request: int) -> float | None:
-        seconds = float(self._trace.tool_wait_seconds[request])
-        is_told = self._contender.uses_hints and self._trace.waits_for_tool[request] and not np.isnan(seconds)
-        return seconds if is_told else None
-
-    def _is_final(self, request: int) -> bool:
-        return self._contender.uses_hints and bool(self._trace.is_final[request])
+    def _blocks_of(self, request: int) -> NDArray[np.int32]:
+        return self._trace.blocks[self._rows.offsets[request] : self._rows.offsets[request + 1]]
 
     def _state_after(self, request: int) -> SessionState:
-        if self._is_final(request):
+        if self._rows.is_final[request]:
             return SessionState.FINISHED
-        return SessionState.TOOL_WAIT if self._trace.waits_for_tool[request] else SessionState.IDLE
+        return SessionState.TOOL_WAIT if self._rows.waits_for_tool[request] else SessionState.IDLE
+
+
+class _Rows:
+    """What a trace says of each request, as lists: one number of an array costs as much as ten of a list. Hints that
+    are not believed are not there."""
+
+    def __init__(self, trace: Trace, *, uses_hints: bool) -> None:
+        self.offsets: list[int] = trace.offsets.tolist()
+        self.session: list[int] = trace.session.tolist()
+        self.waits_for_tool: list[bool] = trace.waits_for_tool.tolist()
+        self.is_final: list[bool] = (trace.is_final & uses_hints).tolist()
+        is_told = uses_hints & trace.waits_for_tool & ~np.isnan(trace.tool_wait_seconds)
+        tool_wait = zip(is_told.tolist(), trace.tool_wait_seconds.tolist(), strict=True)
+        self.tool_wait_seconds = [seconds if told else None for told, seconds in tool_wait]
 
 
 def _prefix_length(is_there: NDArray[np.bool_]) -> int:

@@ -7,10 +7,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from appliance.cache import take_kernels, use_kernels
+from appliance.cache import claim_kernels, take_kernels, use_kernels
 from appliance.cache.eviction_facts import Victims
 from appliance.cache.kernel import Numbers, entry, kernel
-from appliance.cache.layout import NO_BLOCK, Rows
+from appliance.cache.layout import NO_BLOCK, NO_RULE, Rows
 from appliance.cache.rows import address_of, state_at
 
 ABSENT = -1
@@ -30,35 +30,31 @@ class Memory(NamedTuple):
 
 @entry
 def find(
-    header: Rows, memory: Memory, blocks: Places, spare_slots: int, session: int
-) -> tuple[int, int, Numbers, Numbers]:
-    """Looks up a prompt and holds what is there of it.
+    header: Rows, slot_of: Places, blocks: Places, spare_slots: int, session: int, slots: Numbers
+) -> tuple[int, int, int]:
+    """Looks up a prompt and holds what is there of it. Writes the slot of each of its blocks, `ABSENT` for the missing.
 
-    Gives the number of hits from the start on; how many of the blocks are missing and have room, if others are evicted;
-    the slots of all that have room, `ABSENT` for the missing ones; and the places of these in the prompt.
+    Gives the number of hits from the start on; how many of the blocks, from the start on, have room if others are
+    evicted; and how many of these are missing.
     """
-    slots = np.empty(len(blocks), np.int64)
     hits = 0
     for place in range(len(blocks)):
-        slots[place] = memory.slot_of[blocks[place]]
+        slots[place] = slot_of[blocks[place]]
         if slots[place] != ABSENT and hits == place:
             hits += 1
     use_kernels.start_prompt(header, session)
     _use(header, slots[:hits], session)
     num_candidates = state_at(address_of(header), 0).num_candidates
     stop = min(len(blocks), hits + spare_slots + num_candidates)
-    missing, stranded = np.empty(stop - hits, np.int64), np.empty(stop - hits, np.int64)
-    num_missing, num_stranded = 0, 0
+    stranded = np.empty(stop - hits, np.int64)
+    num_stranded = 0
     for place in range(hits, stop):
-        if slots[place] == ABSENT:
-            missing[num_missing] = place
-            num_missing += 1
-        else:
+        if slots[place] != ABSENT:
             # Behind a gap: it is not found, but it is there, and needs no second slot.
             stranded[num_stranded] = slots[place]
             num_stranded += 1
     _use(header, stranded[:num_stranded], session)
-    return hits, num_missing, slots[:stop], missing[:num_missing]
+    return hits, stop, stop - hits - num_stranded
 
 
 @kernel
@@ -86,22 +82,46 @@ def evict(header: Rows, memory: Memory, count: int, evictions: Numbers, spare: N
 
 @entry
 def put(
-    header: Rows,
-    memory: Memory,
-    blocks: Places,
-    regions: Regions,
-    slots: Numbers,
-    missing: Numbers,
-    spare: Numbers,
-    session: int,
+    header: Rows, memory: Memory, blocks: Places, regions: Regions, slots: Numbers, spare: Numbers, session: int
 ) -> int:
-    """Fills the missing ones of a prompt's blocks into as many spare slots, which are held. Returns like `fill`."""
-    own, parents = np.empty(len(missing), np.int64), np.empty(len(missing), np.int64)
-    for number in range(len(missing)):
-        place, slot = missing[number], spare[number]
-        block = blocks[place]
-        own[number], slots[place] = slot, slot
+    """Fills the missing ones of a prompt's blocks into as many spare slots, which are held, and writes these into
+    `slots`. Returns like `fill`."""
+    parents = np.empty(len(spare), np.int64)
+    number = 0
+    for place in range(len(slots)):
+        if slots[place] != ABSENT:
+            continue
+        slot, block = spare[number], blocks[place]
+        slots[place] = slot
         parents[number] = slots[place - 1] if place else NO_BLOCK
         memory.slot_of[block], memory.block_in[slot] = slot, block
         memory.region_of[block] = regions[place]
-    return int(use_kernels.fill(header, own, parents, session))
+        number += 1
+    return int(use_kernels.fill(header, spare, parents, session))
+
+
+@entry
+def find_runs(alike: Regions, regions: Regions, codes: Regions, ends: Numbers) -> int:
+    """Writes what each run of equal neighbours is, and the place behind it; how many there are. Regions that `alike`
+    calls the same are equal."""
+    count = 0
+    for place in range(len(regions)):
+        code = alike[regions[place]]
+        if count == 0 or code != codes[count - 1]:
+            codes[count] = code
+            count += 1
+        ends[count - 1] = place + 1
+    return count
+
+
+@entry
+def claim_runs(
+    header: Rows, session: int, slots: Numbers, ends: Numbers, priorities: Numbers, durations_ms: Numbers
+) -> int:
+    """Claims slots of which each run gets the same. Returns like `claim`."""
+    worths = np.empty((3, len(slots)), np.int64)
+    run = 0
+    for place in range(len(slots)):
+        run += place == ends[run]
+        worths[0, place], worths[1, place], worths[2, place] = priorities[run], durations_ms[run], NO_RULE
+    return int(claim_kernels.claim(header, session, slots, worths[0], worths[1], worths[2]))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any, Final
 
 from appliance.cli import EXIT_ERROR
@@ -12,6 +14,7 @@ from appliance.commands.columns import columns
 from appliance.commands.context import read_context
 from appliance.control import Control
 
+PROGRESS_SECONDS: Final = 2.0
 PATIENCE_SECONDS: Final = 3600.0
 """Engines answer between two steps, and of a disk every block is read."""
 
@@ -64,9 +67,20 @@ def _ls(control: Control, options: argparse.Namespace) -> int:
 
 
 def _verify(control: Control, options: argparse.Namespace) -> int:
-    told = control.post("/box/v1/cache/verify", {}, PATIENCE_SECONDS)
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(control.post, "/box/v1/cache/verify", {}, PATIENCE_SECONDS)
+        while not wait([asked], PROGRESS_SECONDS).done:
+            _progress(control)
+        told = asked.result()
     _show(told, options, columns((_name(check), check["error"] or "sound") for check in told["checks"]))
     return 0 if told["sound"] else EXIT_ERROR
+
+
+def _progress(control: Control) -> None:
+    """Beside the answer: how far the check is, where it takes long."""
+    for tier in control.get("/box/v1/cache")["tiers"]:
+        if tier.get("checked") is not None:
+            print(f"{_name(tier)}  {tier['checked']:,} of {tier['used']:,} blocks", file=sys.stderr)
 
 
 def _flush(control: Control, options: argparse.Namespace) -> int:

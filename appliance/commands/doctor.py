@@ -38,6 +38,8 @@ def _doctor_context(context: Context) -> DoctorContext:
         num_workers=fitting if count == "auto" else count,
         kv_bytes=CPU_KV_BYTES if kv_bytes == "auto" else kv_bytes,
         host_tier_bytes=settings.cache.host.bytes,
+        slab_path=context.folders.slab_file(settings.cache.disk.path),
+        slab_bytes=settings.cache.disk.bytes,
         gpu_memory_fraction=settings.workers.gpu_memory_utilization,
         box_is_running=context.runtime.held(),
     )

@@ -7,15 +7,18 @@ import contextlib
 import os
 import signal
 import sys
+import time
 from typing import Final
 
 import msgspec
 
+from appliance.cache.slab.file import Progress
 from appliance.errors import BoxError
 from appliance.keeper.keeper import Keeper
 from appliance.keeper.opening import open_keeper
 from appliance.keeper.wire import (
     Asked,
+    Checking,
     Counted,
     Flush,
     KeeperSettings,
@@ -80,9 +83,22 @@ async def _answer(keeper: Keeper, message: Asked, line: Line) -> None:
                 line.say(Promoted(number, tiers, is_last=False))
             line.say(Promoted(number, b"", is_last=True))
         case Verify(number):
-            line.say(Counted(number, *await keeper.upkeep.verify()))
+            line.say(Counted(number, *await keeper.upkeep.verify(_checking(number, line))))
         case Flush(number):
             line.say(Counted(number, await keeper.upkeep.flush(), 0))
+
+
+def _checking(number: int, line: Line) -> Progress:
+    """Says how far it is, once a second."""
+    said = time.monotonic()
+
+    def progress(seen: int, blocks: int) -> None:
+        nonlocal said
+        if time.monotonic() >= said + STATS_SECONDS:
+            said = time.monotonic()
+            line.say(Checking(number, seen, blocks))
+
+    return progress
 
 
 async def _tell(keeper: Keeper, line: Line) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Final, NamedTuple
@@ -12,6 +14,7 @@ from appliance.cache.arena.kernels import MISS
 from appliance.cache.arena.tables import Keys, Numbers
 from appliance.cache.slab.file import Slab
 from appliance.cache.slab.index import SlabIndex
+from appliance.cache.slab.uses import save, uses_file
 from appliance.cache.tier import Tier
 from appliance.keeper.budget import WriteBudget
 from appliance.keeper.tiers import Flags, Near, all_of
@@ -19,6 +22,12 @@ from appliance.keeper.tiers import Flags, Near, all_of
 READERS: Final = 16
 WRITERS: Final = 4
 """Reads come first: a request waits for them."""
+USES_SECONDS: Final = 60.0
+"""So much of the order may be lost with a kill."""
+
+
+TOGETHER: Final = 4
+"""Rows that a reader takes at a time: handing one over costs Python more than checking it."""
 
 
 class DiskCounts(NamedTuple):
@@ -103,8 +112,16 @@ class Disk:
         slab, told = self.slab, (self.promoted, self.read_errors, self.write_errors)
         return DiskCounts(slab.opened, slab.is_direct, slab.shape.row_bytes, *told)
 
+    async def keep_uses(self) -> None:
+        """Write down now and then when rows were used last, until cancelled."""
+        while True:
+            await asyncio.sleep(USES_SECONDS)
+            await all_of(self.writers, [partial(save, uses_file(self.slab.path), self.index.uses)])
+
     def close(self) -> None:
         """When nothing is under way any more."""
+        with contextlib.suppress(OSError):
+            save(uses_file(self.slab.path), self.index.uses)
         self.readers.shutdown()
         self.writers.shutdown()
         self.slab.close()
@@ -115,7 +132,7 @@ class Disk:
             partial(self.slab.read, row, key, self._near.row(target))
             for row, key, target in zip(rows, keys, targets, strict=True)
         ]
-        answers = await all_of(self.readers, calls)
+        answers = await all_of(self.readers, calls, TOGETHER)
         bad = [row for row, answer in zip(rows, answers, strict=True) if answer is False]
         for row, answer in zip(rows, answers, strict=True):
             if answer is not True:

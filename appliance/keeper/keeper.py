@@ -41,6 +41,8 @@ class Keeper:
     async def run(self) -> None:
         """Write through, until cancelled."""
         async with asyncio.TaskGroup() as tasks:
+            if self.disk is not None:
+                tasks.create_task(self.disk.keep_uses())
             for writing in (self.to_disk, self.to_remote):
                 if writing is not None:
                     tasks.create_task(writing.run())

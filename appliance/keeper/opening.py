@@ -12,6 +12,7 @@ from appliance.cache.errors import CacheError
 from appliance.cache.slab.file import Progress, Slab
 from appliance.cache.slab.index import SlabIndex
 from appliance.cache.slab.layout import Records, Shape
+from appliance.cache.slab.uses import load, uses_file, with_uses
 from appliance.keeper.budget import WriteBudget
 from appliance.keeper.disk import Disk
 from appliance.keeper.keeper import Keeper
@@ -45,7 +46,7 @@ def _disk(place: DiskPlace | None, near: Near, progress: Progress) -> tuple[Disk
     slab = _open_slab(place, near.arena)
     index, budget = SlabIndex(slab.shape.num_rows), WriteBudget(place.write_budget)
     records = slab.scan(progress)
-    index.restore(records)
+    index.restore(with_uses(records, load(uses_file(slab.path))))
     budget.spend(_written_since(records, budget.day_began_ms) * slab.shape.stride)
     return Disk(near, slab, index), budget
 

@@ -6,6 +6,7 @@ import asyncio
 import mmap
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from typing import NamedTuple, Protocol, TypeVar
 
 import numpy as np
@@ -56,25 +57,33 @@ class Below(Protocol):
         ...
 
 
-async def all_of(pool: ThreadPoolExecutor, calls: Sequence[Callable[[], Result]]) -> list[Result | OSError]:
-    """Run them in the pool, as many at once as it has threads. An `OSError` is an answer like any other.
+async def all_of(
+    pool: ThreadPoolExecutor, calls: Sequence[Callable[[], Result]], together: int = 1
+) -> list[Result | OSError]:
+    """Run them in the pool, as many at once as it has threads, each of which takes so many one after the other. An
+    `OSError` is an answer like any other.
 
     Who is cancelled here is so only when all have ended: a row must not be given out while a thread is at it.
     """
     loop = asyncio.get_running_loop()
-
-    def answered(call: Callable[[], Result]) -> Result | OSError:
-        try:
-            return call()
-        except OSError as error:
-            return error
-
-    answers = asyncio.gather(*(loop.run_in_executor(pool, answered, call) for call in calls))
+    parts = [calls[start : start + together] for start in range(0, len(calls), together)]
+    answers = asyncio.gather(*(loop.run_in_executor(pool, _answers, part) for part in parts))
     try:
-        return list(await asyncio.shield(answers))
+        return list(chain.from_iterable(await asyncio.shield(answers)))
     except asyncio.CancelledError:
         await asyncio.wait({answers})
         raise
+
+
+def _answers(calls: Sequence[Callable[[], Result]]) -> list[Result | OSError]:
+    return [_answer(call) for call in calls]
+
+
+def _answer(call: Callable[[], Result]) -> Result | OSError:
+    try:
+        return call()
+    except OSError as error:
+        return error
 
 
 def leading(flags: Flags) -> int:

@@ -9,6 +9,7 @@ from typing import Final
 
 from appliance.cache.arena.kernels import MISS
 from appliance.cache.arena.tables import Keys
+from appliance.cache.slab.file import Progress
 from appliance.cache.slab.index import SlabIndex
 from appliance.keeper.disk import Disk
 from appliance.keeper.tiers import all_of
@@ -23,7 +24,7 @@ class Upkeep:
     def __init__(self, disk: Disk | None) -> None:
         self._disk = disk
 
-    async def verify(self) -> tuple[int, int]:
+    async def verify(self, progress: Progress = lambda _seen, _all: None) -> tuple[int, int]:
         """Read every block that is there: how many were read, and how many were not what they should be, which are
         dropped."""
         if (disk := self._disk) is None:
@@ -44,6 +45,7 @@ class Upkeep:
             await all_of(disk.writers, [partial(slab.erase, row) for row in wrong])
             index.release(rows)
             seen, bad = seen + len(rows), bad + len(wrong)
+            progress(seen, index.stats.used)
         return seen, bad
 
     async def flush(self) -> int:

@@ -70,6 +70,14 @@ class Flush(msgspec.Struct, frozen=True, tag=True):
     number: int
 
 
+class Checking(msgspec.Struct, frozen=True, tag=True):
+    """How far a `Verify` is: blocks read, of all."""
+
+    number: int
+    seen: int
+    blocks: int
+
+
 class Counted(msgspec.Struct, frozen=True, tag=True):
     """The answer to `Verify` and `Flush`: how many blocks were looked at or dropped, and of those how many were not
     what they should be."""
@@ -105,7 +113,7 @@ class KeeperStats(msgspec.Struct, frozen=True, tag=True):
 
 
 Asked: TypeAlias = Promote | Verify | Flush
-Told: TypeAlias = Promoted | Counted | Opening | KeeperStats
+Told: TypeAlias = Promoted | Checking | Counted | Opening | KeeperStats
 
 _encoder = msgspec.msgpack.Encoder()
 

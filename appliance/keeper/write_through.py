@@ -24,18 +24,19 @@ INTERVAL_SECONDS: Final = 0.05
 
 class WritingStats(NamedTuple):
     """Blocks that wait; since the start those dropped because the queue was full, because the day's budget was spent,
-    or because they had left the arena before their turn; bytes written today."""
+    or because they had left the arena before their turn, and those that a policy bars; bytes written today."""
 
     queued: int
     dropped_full: int
     dropped_budget: int
     dropped_gone: int
+    barred: int
     written_today: int
 
 
 class WriteThrough:
     def __init__(self, near: Near, below: Below, budget: WriteBudget, max_queued: int = MAX_QUEUED) -> None:
-        self.dropped_full = self.dropped_gone = 0
+        self.dropped_full = self.dropped_gone = self.barred = 0
         self._near = near
         self._below = below
         self._budget = budget
@@ -51,7 +52,8 @@ class WriteThrough:
     @property
     def stats(self) -> WritingStats:
         budget = self._budget
-        return WritingStats(self.num_queued, self.dropped_full, budget.refused, self.dropped_gone, budget.spent)
+        counts = (self.num_queued, self.dropped_full, budget.refused, self.dropped_gone, self.barred)
+        return WritingStats(*counts, budget.spent)
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -84,7 +86,9 @@ class WriteThrough:
         found = self._near.arena.look_up(keys, stops_at_miss=False)
         held = found[found >= 0]
         self.dropped_gone += len(found) - len(held)
+        may_go = ~self._near.arena.barred(held, self._below.tier)
+        self.barred += int((~may_go).sum())
         try:
-            return await self._below.write(keys[found >= 0], held, self._budget)
+            return await self._below.write(keys[found >= 0][may_go], held[may_go], self._budget)
         finally:
             self._near.arena.release(held)

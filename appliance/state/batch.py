@@ -7,8 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import Any, Final, TypeVar
 
-from sqlalchemy import Table, delete, func, select
-from sqlalchemy.dialects.sqlite import Insert, insert
+from sqlalchemy import delete, func, select
 
 from appliance.records import (
     ActionRecord,
@@ -18,19 +17,14 @@ from appliance.records import (
     SessionRecord,
     SnapshotRecord,
 )
-from appliance.state import rows
+from appliance.state import rows, statements
 from appliance.state.backlog import Entry
 from appliance.state.engines import WriteSession
 from appliance.state.snapshots import SnapshotPacker
+from appliance.state.statements import table_of
 from appliance.state.stored import Shelf, StoredChange
 from appliance.state.tables import (
-    ActionRow,
-    Base,
-    EvictionRow,
-    PolicyRow,
-    RangeRow,
     RequestRow,
-    SessionRow,
     SnapshotRow,
     StoredEntryRow,
     StoredItemRow,
@@ -87,79 +81,67 @@ class Batches:
 
     def _sessions(self, session: WriteSession, records: list[SessionRecord]) -> None:
         newest = {record.name: record for record in records}
-        statement = insert(_table(SessionRow))
-        told = {column.name: statement.excluded[column.name] for column in _table(SessionRow).columns}
-        del told["name"], told["first_seen_at"]
-        _insert(session, statement.on_conflict_do_update(["name"], set_=told), newest.values(), rows.session_row)
+        _insert(session, statements.SESSION_TOLD, newest.values(), rows.session_row)
 
     def _requests(self, session: WriteSession, records: list[RequestRecord]) -> None:
         named = {record.session: record for record in records if record.session is not None}
-        statement, table = insert(_table(SessionRow)), _table(SessionRow)
-        last_used_at = func.max(table.c.last_used_at, statement.excluded.last_used_at)
-        statement = statement.on_conflict_do_update(["name"], set_={"last_used_at": last_used_at})
-        _insert(session, statement, named.values(), rows.session_of)
+        _insert(session, statements.SESSION_USED, named.values(), rows.session_of)
         # An id that comes twice is a client's own: the last one stands.
         numbered = list(enumerate({record.id: record for record in records}.values(), self._numbers.request))
         self._numbers.request += len(numbered)
-        replace = insert(_table(RequestRow)).prefix_with("OR REPLACE")
-        _insert(session, replace, numbered, lambda one: rows.request_row(*one))
+        _insert(session, statements.REQUEST, numbered, lambda one: rows.request_row(*one))
         ranges = ((number, one) for number, record in numbered for one in record.ranges)
-        _insert(session, insert(_table(RangeRow)), ranges, lambda one: rows.range_row(*one))
+        _insert(session, statements.RANGE, ranges, lambda one: rows.range_row(*one))
 
     def _evictions(self, session: WriteSession, records: list[EvictionRecord]) -> None:
-        _insert(session, insert(_table(EvictionRow)), records, rows.eviction_row)
+        _insert(session, statements.EVICTION, records, rows.eviction_row)
 
     def _actions(self, session: WriteSession, records: list[ActionRecord]) -> None:
-        _insert(session, insert(_table(ActionRow)), records, rows.action_row)
+        _insert(session, statements.ACTION, records, rows.action_row)
 
     def _policies(self, session: WriteSession, records: list[PolicyRecord]) -> None:
-        _insert(session, insert(_table(PolicyRow)), records, rows.policy_row)
+        _insert(session, statements.POLICY, records, rows.policy_row)
 
     def _snapshots(self, session: WriteSession, records: list[SnapshotRecord]) -> None:
-        for record in records:
-            packed = self._packer.pack(record.status)
-            number = self._numbers.snapshot
-            self._numbers.snapshot += 1
-            base = None if packed.is_base else self._base
-            self._base = number if packed.is_base else self._base
-            row = {"number": number, "at": record.at, "base": base, "body": packed.body}
-            session.execute(insert(_table(SnapshotRow)), [row])
+        _insert(session, statements.SNAPSHOT, records, self._snapshot_row)
+
+    def _snapshot_row(self, record: SnapshotRecord) -> rows.Row:
+        packed = self._packer.pack(record.status)
+        number = self._numbers.snapshot
+        self._numbers.snapshot += 1
+        if packed.is_base:
+            self._base = number
+        return (number, record.at, None if packed.is_base else self._base, packed.body)
 
     def _stored(self, session: WriteSession, changes: list[StoredChange]) -> None:
         last = {(change.shelf, change.id): change for change in changes}
         for shelf, row in ((Shelf.ITEMS, StoredItemRow), (Shelf.ENTRIES, StoredEntryRow)):
             of_shelf = [change for (its, _), change in last.items() if its is shelf]
-            table = _table(row)
-            gone = [change.id for change in of_shelf if change.body is None]
-            for some in _some(gone):
+            table = table_of(row)
+            for some in _some(change.id for change in of_shelf if change.body is None):
                 session.execute(delete(table).where(table.c.id.in_(some)))
             put = [change for change in of_shelf if change.body is not None]
-            _insert(session, insert(table).prefix_with("OR REPLACE"), put, self._stored_row)
+            if shelf is Shelf.ITEMS:
+                _insert(session, statements.STORED_ITEM, put, lambda change: (change.id, change.body))
+            else:
+                _insert(session, statements.STORED_ENTRY, put, self._entry_row)
 
-    def _stored_row(self, change: StoredChange) -> rows.Row:
-        row: rows.Row = {"id": change.id, "body": change.body}
-        if change.shelf is Shelf.ENTRIES:
-            row["number"] = self._numbers.stored
-            self._numbers.stored += 1
-        return row
+    def _entry_row(self, change: StoredChange) -> rows.Row:
+        number = self._numbers.stored
+        self._numbers.stored += 1
+        return (change.id, number, change.body)
 
 
-def _insert(session: WriteSession, statement: Insert, told: Any, row_of: Callable[[Any], rows.Row]) -> None:
+def _insert(session: WriteSession, statement: str, told: Any, row_of: Callable[[Any], rows.Row]) -> None:
+    connection = session.connection()
     for some in _some(told):
-        session.execute(statement, [row_of(one) for one in some])
+        connection.exec_driver_sql(statement, [row_of(one) for one in some])
 
 
 def _some(told: Any) -> Iterator[list[Any]]:
     remaining = iter(told)
     while some := list(islice(remaining, ROWS_AT_ONCE)):
         yield some
-
-
-def _table(row: type[Base]) -> Table:
-    table = row.__table__
-    if not isinstance(table, Table):
-        raise TypeError(f"{row.__name__} is no table")
-    return table
 
 
 def _after(session: WriteSession, column: Any) -> int:

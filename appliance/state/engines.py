@@ -87,8 +87,9 @@ def _begin(statement: str) -> Callable[[Connection], None]:
     return begin
 
 
-def _json_text(value: object) -> str:
+def json_text(value: object) -> str:
+    """As columns of JSON hold it."""
     return msgspec.json.encode(value).decode()
 
 
-_JSON: Final[Mapping[str, Any]] = {"json_serializer": _json_text, "json_deserializer": msgspec.json.decode}
+_JSON: Final[Mapping[str, Any]] = {"json_serializer": json_text, "json_deserializer": msgspec.json.decode}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import Final, TypeVar
+from typing import Final, TypeVar, cast
 
 from sqlalchemy import Select, func, select
 from sqlalchemy.orm import InstrumentedAttribute, aliased
@@ -125,9 +125,10 @@ class Reader:
     def _with_ranges(self, found: Sequence[RequestRow]) -> list[RequestRecord]:
         ranges: defaultdict[int, list[TokenRange]] = defaultdict(list)
         numbers = [row.number for row in found]
-        wanted = select(RangeRow).where(RangeRow.request.in_(numbers)).order_by(RangeRow.request, RangeRow.start)
-        for row in self._session.scalars(wanted):
-            ranges[row.request].append(rows.token_range(row))
+        # Plain rows instead of objects that the session keeps: thousands of them take a third of the time.
+        wanted = select(RangeRow.__table__).where(RangeRow.request.in_(numbers))
+        for row in self._session.execute(wanted.order_by(RangeRow.request, RangeRow.start)):
+            ranges[row.request].append(rows.token_range(cast("RangeRow", row)))
         return [rows.request_record(row, tuple(ranges[row.number])) for row in found]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from operator import attrgetter
 from typing import Any, Final
 
 from appliance.cache.ledger import Blame, Divergence, Reason, Source, TokenRange
@@ -14,55 +14,60 @@ from appliance.records import (
     RequestRecord,
     SessionRecord,
 )
+from appliance.state.engines import json_text
 from appliance.state.tables import ActionRow, EvictionRow, PolicyRow, RangeRow, RequestRow, SessionRow
 
-Row = dict[str, Any]
+Row = tuple[Any, ...]
+"""The values of a table's columns, in their order; JSON is text already."""
 
-_NO_BLAME: Final = dict.fromkeys(f"blame_{name}" for name in Blame.__dataclass_fields__)
-_NO_DIVERGENCE: Final = dict.fromkeys(f"divergence_{name}" for name in Divergence.__dataclass_fields__)
+_BLAME: Final = tuple(Blame.__dataclass_fields__)
+_DIVERGENCE: Final = tuple(Divergence.__dataclass_fields__)
+_NO_BLAME: Final = (None,) * len(_BLAME)
+_NO_DIVERGENCE: Final = (None,) * len(_DIVERGENCE)
+_blame_values: Final = attrgetter(*_BLAME)
+_divergence_values: Final = attrgetter(*_DIVERGENCE)
+_eviction_values: Final = attrgetter(*EvictionRecord.__dataclass_fields__)
 
 
 def request_row(number: int, record: RequestRecord) -> Row:
     tokens = dict.fromkeys(Source, 0)
     for one in record.ranges:
-        tokens[one.source] += one.tokens
-    is_known = bool(record.ranges)
-    return {
-        "number": number,
-        "id": record.id,
-        "session": record.session,
-        "parent": record.parent,
-        "turn": record.turn,
-        "client": record.client,
-        "model": record.model,
-        "worker": record.worker,
-        "arrived_at": record.arrived_at,
-        "first_token_seconds": record.first_token_seconds,
-        "total_seconds": record.total_seconds,
-        "queued_seconds": record.queued_seconds,
-        "prompt_tokens": record.prompt_tokens,
-        "cached_tokens": record.cached_tokens,
-        "completion_tokens": record.completion_tokens,
-        **{f"{source.value}_tokens": count if is_known else None for source, count in tokens.items()},
-        "outcome": record.outcome.value,
-        "finish": record.finish,
-        "hints": dict(record.hints) or None,
-        "error": record.error,
-    }
+        tokens[one.source] += one.end - one.start
+    return (
+        number,
+        record.id,
+        record.session,
+        record.parent,
+        record.turn,
+        record.client,
+        record.model,
+        record.worker,
+        record.arrived_at,
+        record.first_token_seconds,
+        record.total_seconds,
+        record.queued_seconds,
+        record.prompt_tokens,
+        record.cached_tokens,
+        record.completion_tokens,
+        *(tokens.values() if record.ranges else (None,) * len(tokens)),
+        record.outcome.value,
+        record.finish,
+        json_text(record.hints) if record.hints else None,
+        record.error,
+    )
 
 
 def range_row(request: int, one: TokenRange) -> Row:
-    blame, divergence = one.blame, one.divergence
-    return {
-        "request": request,
-        "start": one.start,
-        "end": one.end,
-        "source": one.source.value,
-        "reason": None if one.reason is None else one.reason.value,
-        "worker": one.worker,
-        **(_NO_BLAME if blame is None else {name: getattr(blame, name[6:]) for name in _NO_BLAME}),
-        **(_NO_DIVERGENCE if divergence is None else {name: getattr(divergence, name[11:]) for name in _NO_DIVERGENCE}),
-    }
+    return (
+        request,
+        one.start,
+        one.end,
+        one.source.value,
+        None if one.reason is None else one.reason.value,
+        one.worker,
+        *(_NO_BLAME if one.blame is None else _blame_values(one.blame)),
+        *(_NO_DIVERGENCE if one.divergence is None else _divergence_values(one.divergence)),
+    )
 
 
 def request_record(row: RequestRow, ranges: tuple[TokenRange, ...]) -> RequestRecord:
@@ -122,19 +127,25 @@ def _divergence(row: RangeRow) -> Divergence | None:
 
 
 def session_row(record: SessionRecord) -> Row:
-    return _fields(record) | {"plan": None if record.plan is None else dict(record.plan)}
+    return (
+        record.name,
+        record.parent,
+        record.client,
+        record.model,
+        record.state,
+        record.turns,
+        record.first_seen_at,
+        record.last_used_at,
+        record.prompt_tokens,
+        None if record.plan is None else json_text(record.plan),
+    )
 
 
 def session_of(record: RequestRecord) -> Row:
     """What a request tells of its session."""
-    return {
-        "name": record.session,
-        "parent": record.parent,
-        "client": record.client,
-        "model": record.model,
-        "first_seen_at": record.arrived_at,
-        "last_used_at": record.arrived_at + record.total_seconds,
-    }
+    ended_at = record.arrived_at + record.total_seconds
+    told = (record.session, record.parent, record.client, record.model)
+    return (*told, None, None, record.arrived_at, ended_at, None, None)
 
 
 def session_record(row: SessionRow) -> SessionRecord:
@@ -153,7 +164,8 @@ def session_record(row: SessionRow) -> SessionRecord:
 
 
 def eviction_row(record: EvictionRecord) -> Row:
-    return _fields(record)
+    """The file numbers it."""
+    return (None, *_eviction_values(record))
 
 
 def eviction_record(row: EvictionRow) -> EvictionRecord:
@@ -161,7 +173,8 @@ def eviction_record(row: EvictionRow) -> EvictionRecord:
 
 
 def action_row(record: ActionRecord) -> Row:
-    return _fields(record) | {"details": dict(record.details)}
+    """The file numbers it."""
+    return (None, record.at, record.who, record.verb, record.target, json_text(record.details), record.effect)
 
 
 def action_record(row: ActionRow) -> ActionRecord:
@@ -169,14 +182,9 @@ def action_record(row: ActionRow) -> ActionRecord:
 
 
 def policy_row(record: PolicyRecord) -> Row:
-    return _fields(record)
+    """The file numbers it."""
+    return (None, record.activated_at, record.name, record.text, record.author, record.note)
 
 
 def policy_record(row: PolicyRow) -> PolicyRecord:
     return PolicyRecord(row.activated_at, row.name, row.text, row.author, row.note)
-
-
-def _fields(record: Any) -> Row:
-    """`dataclasses.asdict` without its deep copies."""
-    names: Mapping[str, Any] = record.__dataclass_fields__
-    return {name: getattr(record, name) for name in names}

@@ -168,3 +168,18 @@ async def test_under_load_every_range_adds_up_to_what_the_engines_counted(box: B
     assert after["misses"]["failed"] == 0
     assert after["misses"]["unexplained"] <= 0.05 * computed
     assert "first_request" in after["misses"]["tokens"]
+
+
+async def test_what_an_engine_took_with_it_is_blamed_on_its_end(box: Box) -> None:
+    messages = opening(words("mortal", 200), "Live on.")
+    first = await box.ask(messages, "mortal")
+    worker = (await box.get(f"requests/{first['id']}"))["worker"]
+    workers = {one["id"]: one for one in (await box.get("status"))["workers"]}
+    os.kill(workers[worker]["pid"], signal.SIGKILL)
+    async with asyncio.timeout(30):
+        while (await box.get("status"))["workers"][worker]["phase"] == "running":
+            await asyncio.sleep(0.2)
+    again = await box.ask(messages, "mortal")
+    lost = (await box.get(f"requests/{again['id']}"))["ranges"][0]
+    assert (lost["reason"], lost["blame"]["rule"], lost["worker"]) == ("evicted", "worker ended", worker)
+    assert f"lost with the engine of worker {worker}" in await asyncio.to_thread(box.command, "why", again["id"])

@@ -103,6 +103,8 @@ async def test_what_contradicts_itself_is_told_by_tier(desk: Desk) -> None:
 
 
 async def test_a_tier_is_flushed_but_for_workers_where_requests_run(desk: Desk) -> None:
+    flushed: list[int] = []
+    desk.cache.on_flush = flushed.append
     desk.workers[0].is_busy = True
     assert (await desk.cache.flush("gpu", None)).flushed == [Flushed("gpu", 0, 0, BUSY), Flushed("gpu", 1, 0)]
     stored = BlockStored(array("Q", [7]), None, array("I", [1] * BLOCK_TOKENS), BLOCK_TOKENS)
@@ -110,6 +112,7 @@ async def test_a_tier_is_flushed_but_for_workers_where_requests_run(desk: Desk) 
         member.mirror.apply(Batch(0.0, (stored,)))
     assert (await desk.cache.flush("gpu", 1)).flushed == [Flushed("gpu", 1, 1)]
     assert [tier.used for tier in desk.cache.tiers().tiers[:2]] == [1, 0]
+    assert flushed == [1, 1]
     assert (await desk.cache.flush("host", None)).flushed == [Flushed("host", None, 4)]
     assert desk.cache.tiers().tiers[2].used == 0
 

@@ -256,9 +256,12 @@ async def test_evictions_are_heard_with_their_regions_until_none_is_left() -> No
         EvictionBatch((eviction("a", 0), eviction("a", 64)), 2, 0),
         EvictionBatch((eviction("a", 128), eviction("unknown", 0)), 0, 3),
     ]
+    told: list[tuple[int, int, float | None]] = []
+    care.caretaker.on_evictions = lambda worker, evicted, up_to: told.append((worker, len(evicted), up_to))
     await care.tick()
     assert [each.region for each in care.log.recent] == [Region.SYSTEM, Region.USER, Region.OUTPUT, None]
     assert care.log.num_dropped == 3
+    assert told == [(0, 2, None), (0, 2, care.clock.seconds)]
 
 
 async def test_an_engine_that_dies_meanwhile_disturbs_nobody() -> None:

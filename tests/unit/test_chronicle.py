@@ -9,13 +9,17 @@ from typing import Any
 
 from appliance.api.responses_memory import MemoryStore
 from appliance.api.responses_store import StoredConversation, StoredItem, StoredResponse
-from appliance.chronicle import Chronicle
+from appliance.cache.policy_source import load_policy
+from appliance.chronicle import Chronicle, hints_of
 from appliance.engine.retention.eviction import Eviction
 from appliance.eviction_log import Evicted, EvictionLog
+from appliance.hint_book import OperatorHint, Verb
+from appliance.policy_book import PolicyBook
+from appliance.records import ActionRecord
 from appliance.state.database import Database
 from appliance.state.keeping import Keeping
 from tests.clock import Clock
-from tests.unit.state.remembered import policy, session
+from tests.unit.state.remembered import action, policy, session
 
 FOR_EVER = Keeping(1e12, 0)
 
@@ -138,3 +142,35 @@ async def test_a_file_that_cannot_be_opened_keeps_nobody_from_being_served(tmp_p
     assert await store.response("resp_1") == response(1, item(1))
     assert told.database.facts().trouble is not None
     await told.close()
+
+
+def pin(hint_id: str, expires_at: float) -> OperatorHint:
+    return OperatorHint(hint_id, Verb.PIN, "s1", "me", 100.0, expires_at, 0, None, 100)
+
+
+def test_hints_that_were_given_and_not_withdrawn_hold_again() -> None:
+    first, second = pin("h1", 500.0), pin("h2", 600.0)
+    told = [
+        ActionRecord(1.0, "me", "hint pin", "s1", {"after": first.facts()}),
+        ActionRecord(2.0, "me", "hint pin", "s1", {"after": second.facts()}),
+        ActionRecord(3.0, "me", "hint withdraw", "s1", {"before": first.facts()}),
+        ActionRecord(4.0, "me", "hint pin", "s1", {"after": {"verb": "paint"}}),
+        ActionRecord(5.0, "me", "policy apply", "chat", {"version": 2}),
+    ]
+    assert hints_of(told[::-1]) == [second]
+
+
+async def test_policies_that_were_active_and_actions_are_listed_again(tmp_path: Path) -> None:
+    before = chronicle(tmp_path)
+    await before.open(MemoryStore())
+    for record in (policy("a", 1.0), policy("broken", 2.0, "[[rule"), policy("b", 3.0), action(4.0)):
+        before.database.record(record)
+    await before.close()
+    after = await reopened(tmp_path, MemoryStore())
+    assert [(one.number, one.policy.name, one.activated_at) for one in after.policies] == [(1, "a", 1.0), (2, "b", 3.0)]
+    book = PolicyBook(after.policies[-1].policy, earlier=after.policies)
+    assert [one.number for one in book.newest(9)] == [2, 1]
+    other = PolicyBook(load_policy("chat"), earlier=after.policies)
+    assert [(one.number, one.policy.name) for one in other.newest(9)] == [(3, "chat"), (2, "b"), (1, "a")]
+    assert after.remembered.actions == [action(4.0)]
+    await after.close()

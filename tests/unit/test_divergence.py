@@ -30,7 +30,9 @@ def words(token_ids: Sequence[int]) -> str:
 
 def prompt(tokens: Sequence[int], request: str = "r", tools: tuple[str, ...] = ("Read", "Write")) -> PastPrompt:
     hashes = np.zeros(0, np.uint64)
-    return PastPrompt(1, request, "s", None, np.array(tokens, np.uint32), hashes, len(tokens), 80, tools)
+    return PastPrompt(
+        1, request, "s", None, np.array(tokens, np.uint32), hashes, len(tokens), head_tokens=80, tool_names=tools
+    )
 
 
 def changed(token: int) -> list[int]:
@@ -55,6 +57,9 @@ def test_the_text_of_both_sides_is_kept_as_far_as_is_allowed() -> None:
     around = range(50 - SHOWN_TOKENS, 50 + SHOWN_TOKENS + 1)
     assert found.before == words(around)
     assert found.now == words([999 if token == 50 else token for token in around])
+    full = divergence_of(prompt(changed(50)), nearest, LAYOUT, Comparison(words, RecordText.FULL))
+    assert full is not None
+    assert full.before == words(range(120))
     nothing = divergence_of(prompt(changed(50)), nearest, LAYOUT, Comparison(words, RecordText.NONE))
     assert nothing is not None
     assert (nothing.before, nothing.now) == (None, None)

@@ -228,6 +228,19 @@ def test_each_place_on_disk_is_judged_by_its_own_free_space(free_bytes: int, exp
     assert verdict("disk, cache", machine) == "ok"
 
 
+@pytest.mark.parametrize(("free_bytes", "expected"), [(3 * GIB - 8192, "ok"), (3 * GIB - 8193, "fail")])
+def test_the_disk_tier_finds_room_for_what_its_file_has_not_yet(
+    tmp_path: Path, free_bytes: int, expected: Verdict
+) -> None:
+    slab = tmp_path / "kv.slab"
+    slab.write_bytes(bytes(8192))
+    told = {"slab_path": slab, "slab_bytes": 3 * GIB}
+    assert verdict("disk tier", probes(space=Space(64 * GIB, free_bytes)), **told) == expected
+    assert not [
+        check for check in run_checks(dataclasses.replace(CONTEXT, probes=probes())) if check.name == "disk tier"
+    ]
+
+
 def test_a_port_is_free_or_held_by_our_own_box() -> None:
     taken = probes(port_problem="Address already in use")
     assert verdict("port", probes()) == "ok"

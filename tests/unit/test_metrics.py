@@ -9,6 +9,7 @@ from appliance.api.views import (
     EvictionView,
     LatencyView,
     LeadsView,
+    MissesView,
     ModelView,
     QueueView,
     RateView,
@@ -129,6 +130,20 @@ def test_regret_is_told_by_reason_with_all_that_are_settled() -> None:
     for reason, figures in (("cost", (8, 2, 0.5)), ("tie", (3, 0, 0.0))):
         names = ("settled", "regretted", "regret_seconds")
         assert tuple(samples[f"dynamo_box_routing_{name}_total", (("reason", reason),)] for name in names) == figures
+
+
+def test_misses_are_told_by_reason() -> None:
+    misses = MissesView(tokens={"evicted": 96, "diverged": 32}, unexplained=16, pending=2, failed=1, forgotten=3)
+    samples = scrape(box_status().model_copy(update={"misses": misses}))
+    assert samples["dynamo_box_missed_tokens_total", (("reason", "evicted"),)] == 96
+    assert samples["dynamo_box_missed_tokens_total", (("reason", "diverged"),)] == 32
+    figures = (
+        "unexplained_tokens_total",
+        "unexplained_requests",
+        "explanations_failed_total",
+        "forgotten_prompts_total",
+    )
+    assert [samples[f"dynamo_box_{name}", ()] for name in figures] == [16, 2, 1, 3]
 
 
 def test_what_engines_say_of_leads_is_told_of_those_that_said_it() -> None:

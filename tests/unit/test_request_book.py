@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 
 from appliance.cache.explain import unexplained_tokens
-from appliance.cache.ledger import Reason, Source, TokenRange
+from appliance.cache.ledger import Emptied, Reason, Source, TokenRange
 from appliance.cache.region import Region
 from appliance.conversation import Conversation, Hints, Identity, Message, Role, Text
 from appliance.engine.retention.eviction import Eviction
@@ -49,10 +49,15 @@ class Booked:
     """A scripted box whose book is seen."""
 
     def __init__(self, box: ScriptedBox, lost: LostBlocks, *, hears_evictions: bool = False) -> None:
-        self.box, self.lost, self.recorded, self.now = box, lost, Recorded(), 100.0
+        self.box, self.lost, self.recorded, self.now, self.passed = box, lost, Recorded(), 100.0, 0.0
         explainer = Explainer(BLOCK_TOKENS, None, lost)
         self.book = RequestBook(
-            explainer, self.recorded, hears_evictions=hears_evictions, clock=lambda: self.now, most=3
+            explainer,
+            self.recorded,
+            hears_evictions=hears_evictions,
+            clock=lambda: self.now,
+            monotonic=lambda: self.passed,
+            most=3,
         )
         box.pipeline.book = self.book
 
@@ -159,7 +164,8 @@ async def test_a_request_waits_until_its_worker_has_told_of_evictions() -> None:
 async def test_a_request_waits_no_longer_than_that() -> None:
     async with booked(answer(), answer(), hears_evictions=True) as held:
         await held.box.ask(conversation("hello"))
-        held.now += PATIENCE_SECONDS
+        held.now -= 3600
+        held.passed += PATIENCE_SECONDS
         held.book.heard(0, 0.0)
         await until(lambda: held.book.num_pending == 0)
         assert len(held.book) == 1
@@ -206,6 +212,30 @@ async def test_sessions_are_recorded_with_their_turns_and_state() -> None:
     last = held.recorded.sessions()[-1]
     assert (last.name, last.turns, last.state) == ("s", 2, "idle")
     assert (last.first_seen_at, last.last_used_at, last.prompt_tokens) == (100.0, 105.0, 11)
+
+
+async def test_a_session_goes_on_after_a_restart_and_what_it_had_is_gone() -> None:
+    async with booked(answer(), answer()) as held:
+        held.book.resume([SessionRecord("s", None, None, "m", "idle", 6, 50.0, 90.0, 8)])
+        record = await held.ask("hello world", "s")
+        assert (record.turn, held.recorded.sessions()[-1].first_seen_at) == (7, 50.0)
+        assert told(record) == [(0, 8, "evicted"), (8, 10, "first_request"), (10, 11, "below_block_boundary")]
+        blame = record.ranges[0].blame
+        assert blame is not None
+        assert (blame.rule, blame.at, held.book.misses.unexplained) == ("box ended", 100.0, 0)
+
+
+async def test_what_a_worker_had_before_it_ended_is_gone_with_it() -> None:
+    async with booked(answer(), answer(), answer()) as held:
+        await held.ask("hello world", "s")
+        held.now += 1
+        held.book.emptied(0, Emptied.WORKER_ENDED)
+        held.now += 1
+        lost = (await held.ask("hello world", "s")).ranges[0]
+        assert lost.blame is not None
+        assert (lost.tokens, lost.blame.rule, lost.blame.at, lost.worker) == (10, "worker ended", 101.0, 0)
+        again = (await held.ask("hello world", "s")).ranges[0]
+        assert (again.reason, again.blame) == (Reason.EVICTED, None)
 
 
 async def test_those_who_watch_are_told_before_anything_is_explained() -> None:

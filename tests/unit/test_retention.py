@@ -104,6 +104,22 @@ def test_a_mark_lifts_the_prefix_up_to_it() -> None:
     assert priorities(new_retention("lru").begin(marked))[0] > 35
 
 
+def test_how_long_a_claim_lasts_is_told_by_its_rule_or_its_mark() -> None:
+    retention = new_retention()
+    marks = (MarkedPrefix(100, 300.0), MarkedPrefix(40, 3600.0))
+    retention.begin(SUBJECT._replace(marked=marks))
+    name = SUBJECT.identity.session_id
+    assert retention.duration_seconds("mark", name, 20) == 300.0
+    assert retention.duration_seconds("mark", name, 100) is None
+    assert retention.duration_seconds("mark", "other", 20) is None
+    kept = next(rule for rule in retention.policy.rules if rule.duration_seconds is not None)
+    assert retention.duration_seconds(kept.label, None, 0) == kept.duration_seconds
+    assert retention.duration_seconds("no such rule", None, 0) is None
+    assert retention.duration_seconds(None, None, 0) is None
+    retention.policy = load_policy("lru")
+    assert retention.duration_seconds(kept.label, None, 0) is None
+
+
 @pytest.mark.parametrize("wrong", [RetentionDirective(9, 3, 50), RetentionDirective(0, 9, 101)])
 def test_a_directive_that_makes_no_sense_leaves_the_policy_to_decide(wrong: RetentionDirective) -> None:
     assert new_retention().begin(asked_by("lead", Hints(retention=(wrong,)))) == new_retention().begin(SUBJECT)

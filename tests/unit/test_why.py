@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from appliance.cache.ledger import Reason, Source
+from appliance.cache.ledger import Blame, Emptied, Reason, Source
 from appliance.records import Outcome, RequestRecord
 from appliance.why import Circumstances, Said, asked, difference, findings
 from tests.unit.records import blame, changed, computed, read, record
@@ -108,6 +108,20 @@ def test_nobody_is_blamed_where_nobody_has_told() -> None:
     found = one(Reason.EVICTED)
     assert found.text == "computed: they were cached once and are gone, and no engine has told why"
     assert "/box/v1/evictions" in (found.advice or "")
+
+
+@pytest.mark.parametrize(
+    ("rule", "text"),
+    [
+        (Emptied.WORKER_ENDED, "lost with the engine of worker 1, which ended 42 s before"),
+        (Emptied.FLUSHED, "the cache of worker 1 was flushed 42 s before"),
+        (Emptied.BOX_ENDED, "lost with the engines when the box ended; it was started again 42 s before"),
+    ],
+)
+def test_what_took_all_at_once_is_told(rule: Emptied, text: str) -> None:
+    found = one(Reason.EVICTED, blame=Blame(None, None, rule, 0, 58.0, 0.0), worker=1)
+    assert found.text == f"computed: {text}"
+    assert found.advice is not None
 
 
 def test_a_choice_of_worker_is_explained_with_the_words_of_the_router() -> None:

@@ -26,6 +26,7 @@ from appliance.cache.arena.lock import ArenaLock
 from appliance.cache.arena.owners import Owners
 from appliance.cache.arena.place import ArenaPlace
 from appliance.cache.arena.tables import (
+    BARRED,
     BUSY,
     CHANGE_RING,
     DROPPED_STORES,
@@ -56,6 +57,7 @@ from appliance.cache.arena.tables import (
 )
 from appliance.cache.errors import CacheError, IntegrityError, LayoutMismatch
 from appliance.cache.eviction import NO_BLOCK, NO_RULE, EvictionCore, Shares
+from appliance.cache.tier import Tier
 
 ANONYMOUS: Final = 0
 """The slot of what no session is named for."""
@@ -194,9 +196,18 @@ class ArenaIndex:
             taken[room] = victims[0]
         return taken
 
-    def end_store(self, keys: Keys, parents: Keys, session: str | None, worth: Worth, *, is_whole: bool) -> int:
+    def end_store(
+        self,
+        keys: Keys,
+        parents: Keys,
+        session: str | None,
+        worth: Worth,
+        *,
+        is_whole: bool,
+        barred: Numbers | None = None,
+    ) -> int:
         """The rows that this owner wrote for these keys hold them now, or nothing unless `is_whole`. How many did it
-        write: the others are no error.
+        write: the others are no error. `barred` are the tiers to which each must not go, `None`: it may go to any.
 
         In prefix order; `parents` are the keys of the blocks before them, zeros for none.
         """
@@ -207,6 +218,7 @@ class ArenaIndex:
             mine = np.flatnonzero(ended >= 0)
             rows, now_ms = ended[mine], _now_ms()
             if is_whole:
+                t.rows[rows, BARRED] = 0 if barred is None else barred[mine]
                 kernels.find_rows(t, parents, before)
                 slot = self._slot(session)
                 self._core.fill(rows, np.where(before[mine] == MISS, NO_BLOCK, before[mine]), slot, now_ms)
@@ -305,6 +317,11 @@ class ArenaIndex:
             places = np.arange(position if is_whole else now, now) % CHANGE_RING
             rows = self._tables.changes[places]
         return Changes(rows[:, 0] != 0, rows[:, 1:], now, is_whole)
+
+    def barred(self, rows: Numbers, tier: Tier) -> NDArray[np.bool_]:
+        """Which of these rows, that this owner holds, must not go to this tier."""
+        is_barred: NDArray[np.bool_] = (self._tables.rows[rows, BARRED] & tier.value) != 0
+        return is_barred
 
     def facts(self, rows: Numbers) -> tuple[Keys, Worth]:
         """Of rows that this owner holds: the keys of the blocks before them, zeros for none, and what they are worth by

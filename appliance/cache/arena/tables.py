@@ -27,9 +27,9 @@ Numbers = NDArray[np.int64]
 EMPTY, WRITING, READY, QUARANTINED, RETIRED = range(5)
 """States of a row. A quarantined one may still be written by a process that was told to stop; a retired one is out of
 use until it is reinstated."""
-STATE, WRITER, CHECK, FREE_AT_MS = range(4)
+STATE, WRITER, CHECK, FREE_AT_MS, BARRED = range(5)
 """Columns of `rows`: WRITER and FREE_AT_MS mean something to WRITING and QUARANTINED rows only, CHECK tells whether the
-key was written whole."""
+key was written whole, BARRED has the tiers below to which the block must not go."""
 IN_USE, TOKEN, SECOND_TOKEN, EPOCH = range(4)
 """Columns of `owners`."""
 
@@ -84,7 +84,7 @@ class Geometry(NamedTuple):
             "changes": (np.uint64, (CHANGE_RING, KEY_WORDS + 1)),
             "table": (np.int64, (self.table_size,)),
             "keys": (np.uint64, (self.num_rows, KEY_WORDS)),
-            "rows": (np.int64, (self.num_rows, 4)),
+            "rows": (np.int64, (self.num_rows, 5)),
             "leases": (np.int64, (self.num_rows, MAX_OWNERS)),
             "core": (np.uint8, (core_bytes,)),
         }

@@ -1,8 +1,8 @@
 """Which block is in which row of a slab, which rows are in use, and which goes next.
 
 In the memory of the one process that has the slab: what must outlast it stands in the rows' headers, from which
-`restore` works it out. The order in which rows go is the eviction core's, by last use; priorities hold here too.
-Uses since a row was written are not in its header: after a restart rows go in the order in which they were written.
+`restore` works it out, and in `uses`. The order in which rows go is the eviction core's, by last use; priorities hold
+here too.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from appliance.cache.errors import IntegrityError
 from appliance.cache.eviction import NO_BLOCK, NO_SESSION, EvictionCore, Order, Shares
 from appliance.cache.layout import DEFAULT_PRIORITY, FOREVER, MAX_DURATION_MS, MAX_PRIORITY
 from appliance.cache.slab.layout import Facts, Records
+from appliance.cache.slab.uses import Uses
 
 _EMPTY, _WRITING, _READY = range(3)
 _CLAIMANT: Final = 0
@@ -62,6 +63,8 @@ class SlabIndex:
         self._states = np.full(num_rows, _EMPTY, np.int8)
         self._leases = np.zeros(num_rows, np.int64)
         self._generation = 0
+        self._generations = np.zeros(num_rows, np.int64)
+        self._last_uses_ms = np.zeros(num_rows, np.int64)
         self._restored = self._written = self._refused = self._bad = 0
 
     def restore(self, records: Records) -> int:
@@ -83,6 +86,7 @@ class SlabIndex:
         order = np.lexsort((records["generation"], -records["last_use_ms"]))
         self._core.release(rows[order], now_ms)
         self._generation = int(records["generation"].max(initial=0))
+        self._generations[rows], self._last_uses_ms[rows] = records["generation"], records["last_use_ms"]
         self._restored = len(rows)
         return self._restored
 
@@ -97,7 +101,9 @@ class SlabIndex:
     def lease(self, keys: Keys) -> Numbers:
         """As `rows_of`, and what is found stays until it is released. A use."""
         found = self.rows_of(keys)
-        self._change_leases(found[found != MISS], 1)
+        rows = found[found != MISS]
+        self._change_leases(rows, 1)
+        self._last_uses_ms[rows] = int(self._wall() * 1000)
         return found
 
     def release(self, rows: Numbers) -> None:
@@ -170,6 +176,7 @@ class SlabIndex:
         self._core.fill(rows, np.where(is_before, parents, NO_BLOCK), NO_SESSION, now_ms)
         self._core.claim(_CLAIMANT, rows, facts.priorities, facts.durations_ms, now_ms)
         self._core.release(rows, now_ms)
+        self._generations[rows], self._last_uses_ms[rows] = facts.generations, facts.last_uses_ms
         self._written += len(rows)
 
     def abort(self, rows: Numbers) -> None:
@@ -177,6 +184,11 @@ class SlabIndex:
         for row in rows.tolist():
             self._erase(row)
         self._core.release(rows, self._now_ms())
+
+    @property
+    def uses(self) -> Uses:
+        """As they are now; to be given to the next `restore` by way of `uses.with_uses`."""
+        return Uses(self._generations.copy(), self._last_uses_ms.copy())
 
     @property
     def stats(self) -> SlabStats:
@@ -208,6 +220,7 @@ class SlabIndex:
         del self._rows[self._keys[row]]
         self._keys[row] = b""
         self._states[row] = _EMPTY
+        self._generations[row] = 0
 
     def _parents_before(self, records: Records) -> Numbers:
         """The row of the block before each, where that is there and was written earlier: so no chain bites its tail."""

@@ -14,6 +14,7 @@ from itertools import islice
 from typing import Final, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from vllm.v1.kv_offload.base import (
     LookupResult,
     OffloadingManager,
@@ -33,7 +34,7 @@ from appliance.cache.errors import InvalidRange
 from appliance.cache.layout import DEFAULT_PRIORITY, FOREVER
 from appliance.cache.plan import RetentionPlan
 from appliance.cache.plan_wire import decode_plan
-from appliance.cache.tier import Tier
+from appliance.cache.tier import ALL_TIERS, Tier
 from appliance.engine.host_tier.identity import Namespace
 from appliance.engine.retention.worths import retain_payload, scope_of
 
@@ -128,9 +129,9 @@ class ArenaManager(OffloadingManager):  # type: ignore[misc]  # vllm is not type
         request = self._request(req_context)
         in_order = self._in_order(keys, req_context)
         words = self._namespace.words(in_order)
-        worth, _ = self._worth(request, in_order, req_context)
+        worth, _, barred = self._worth(request, in_order, req_context)
         parents = self._parents(request, in_order, req_context)
-        self.index.end_store(words, parents, request.session, worth, is_whole=success)
+        self.index.end_store(words, parents, request.session, worth, is_whole=success, barred=barred)
 
     def on_schedule_end(self, context: ScheduleEndContext) -> None:  # noqa: ARG002  # vLLM's
         self._end_step()
@@ -219,14 +220,16 @@ class ArenaManager(OffloadingManager):  # type: ignore[misc]  # vllm is not type
 
     def _worth(
         self, request: _Request, keys: list[OffloadKey], context: ReqContext
-    ) -> tuple[Worth, np.ndarray[tuple[int], np.dtype[np.bool_]]]:
-        """What the blocks are worth here, and which of them may be here at all."""
+    ) -> tuple[Worth, NDArray[np.bool_], Numbers]:
+        """What the blocks are worth here, which of them may be here at all, and in which tiers they may not be."""
         count = len(keys)
         if request.plan is None:
             worth = Worth(np.full(count, DEFAULT_PRIORITY, np.int64), np.full(count, FOREVER, np.int64))
-            return worth, np.ones(count, np.bool_)
+            return worth, np.ones(count, np.bool_), np.zeros(count, np.int64)
         ends = np.fromiter((context.get_offload_key_position(key) or 0 for key in keys), np.int64, count)
         tokens = np.fromiter((self._tokens[key[-4:]] for key in keys), np.int64, count)
         plan = request.plan.for_first_tokens(ends - tokens)
         host = plan.in_tier(Tier.HOST)
-        return Worth(host.priority.astype(np.int64), host.duration_ms), (plan.tiers & Tier.HOST.value) != 0
+        barred = (plan.tiers ^ ALL_TIERS.value).astype(np.int64)
+        worth = Worth(host.priority.astype(np.int64), host.duration_ms)
+        return worth, (plan.tiers & Tier.HOST.value) != 0, barred

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from appliance.cache.explain import Facts, Loss, explain, unexplained_tokens
+from appliance.cache.explain import Facts, Gone, Loss, explain, nothing_lost, unexplained_tokens
 from appliance.cache.ledger import Blame, Divergence, Reason, Source, TokenRange
 from tests.examples import examples
 
@@ -53,7 +54,7 @@ def test_a_divergence_begins_with_its_first_token_and_ends_where_the_earlier_pro
 
 
 def test_what_another_worker_has_was_routed_elsewhere_even_if_it_was_evicted_here() -> None:
-    facts = Facts(22, 4, (), 0, elsewhere={1: 2, 3: 4, 2: 4}, lost=lambda _: loss())
+    facts = Facts(22, 4, (), 0, known_blocks=5, elsewhere={1: 2, 3: 4, 2: 4}, lost=lambda _: loss())
     assert [(one.start, one.end, one.reason, one.worker) for one in explain(facts)][:2] == [
         (0, 16, Reason.ROUTED_ELSEWHERE, 2),
         (16, 20, Reason.EVICTED, None),
@@ -71,7 +72,9 @@ def test_a_block_behind_an_evicted_one_cannot_be_found_and_has_its_reason() -> N
 
 
 def test_blame_changes_where_another_request_took_the_room() -> None:
-    facts = Facts(22, 4, (), 0, lost={0: loss(request="a"), 1: loss(6.0, request="a"), 2: loss(request="b")}.get)
+    facts = Facts(
+        22, 4, (), 0, known_blocks=3, lost={0: loss(request="a"), 1: loss(6.0, request="a"), 2: loss(request="b")}.get
+    )
     blamed = [(one.end, one.blame.request, one.blame.at) for one in explain(facts) if one.blame is not None]
     assert blamed == [(8, "a", 5.0), (12, "b", 5.0)]
 
@@ -82,8 +85,18 @@ def test_a_known_block_that_nobody_told_of_is_evicted_by_nobody() -> None:
     assert unexplained_tokens(explain(facts)) == 12
 
 
+def test_what_went_with_a_whole_worker_says_so_where_nothing_else_was_told() -> None:
+    gone = Gone(Blame(None, None, "worker ended", 0, 9.0, 0.0), 1)
+    facts = Facts(22, 4, (), 0, known_blocks=4, lost={0: loss()}.get, gone=gone)
+    told = explain(facts)[0]
+    assert (told.end, told.blame and told.blame.rule, told.worker) == (16, "rule:1", None)
+    told = explain(replace(facts, lost=nothing_lost))[0]
+    assert (told.end, told.blame, told.worker) == (16, gone.blame, 1)
+    assert unexplained_tokens(explain(replace(facts, lost=nothing_lost))) == 0
+
+
 def test_an_expired_claim_is_told_apart() -> None:
-    facts = Facts(22, 4, (), 0, lost={0: loss(expired=True), 1: loss()}.get)
+    facts = Facts(22, 4, (), 0, known_blocks=2, lost={0: loss(expired=True), 1: loss()}.get)
     assert reasons(facts)[:2] == [(0, 4, "expired"), (4, 8, "evicted")]
 
 
@@ -149,6 +162,7 @@ def facts_of(draw: st.DrawFn) -> Facts:
         here_blocks=here,
         elsewhere=draw(st.dictionaries(st.integers(1, 3), blocks)),
         lost=draw(st.dictionaries(blocks, losses)).get,
+        gone=draw(st.sampled_from([None, Gone(Blame(None, None, "worker ended", 0, 3.0, 0.0), 1)])),
         shared_tokens=shared,
         differs_until=draw(st.integers(0, prompt_tokens)),
         divergence=draw(st.sampled_from([None, Divergence(shared, None)])),
@@ -162,6 +176,9 @@ def told_of(facts: Facts, block: int) -> tuple[str, object] | None:
     """Of a block that somebody had."""
     lost, first = facts.lost(block), (facts.read[-1].end if facts.read else 0) // facts.block_tokens
     most = max(facts.elsewhere.values(), default=0)
+    known = max(first, most, facts.here_blocks, facts.known_blocks)
+    if block >= known and (facts.set_aside_at is None or None in map(facts.lost, range(known, block + 1))):
+        return None
     if block < facts.here_blocks:
         if lost is None or lost.worker != facts.worker or lost.blame.at < facts.sent_at:
             return ("tier_failed" if block >= facts.here_gpu_blocks else "evicted"), None
@@ -172,10 +189,9 @@ def told_of(facts: Facts, block: int) -> tuple[str, object] | None:
         if is_late and lost.owner is not None and lost.owner == facts.session:
             return "preempted", lost.blame
         return ("expired" if lost.is_expired else "evicted"), lost.blame
-    if block >= facts.known_blocks:
-        return None
     before = told_of(facts, block - 1) if block > first else None
-    return before if before is not None and before[0] in ("evicted", "expired", "preempted") else ("evicted", None)
+    is_hereditary = before is not None and before[0] in ("evicted", "expired", "preempted")
+    return before if is_hereditary else ("evicted", None if facts.gone is None else facts.gone.blame)
 
 
 def told_of_token(facts: Facts, token: int) -> tuple[str, object]:
@@ -209,7 +225,7 @@ def test_ranges_say_of_each_token_what_the_definitions_say(facts: Facts) -> None
     for (_, one), (_, fact) in zip(told, wanted, strict=True):
         if isinstance(fact, Blame):
             assert one.blame is not None
-            assert one.blame.request == fact.request
+            assert (one.blame.request, one.blame.rule) == (fact.request, fact.rule)
         else:
             assert (one.worker, one.blame) == (fact, None)
     assert sum(one.divergence is not None for one in ranges) == any(one.reason is Reason.DIVERGED for one in ranges)
@@ -222,7 +238,7 @@ def test_every_reason_is_given_to_something(reason: Reason) -> None:
         Reason.FIRST_REQUEST: {},
         Reason.DIVERGED: {"divergence": Divergence(0, None), "differs_until": 9},
         Reason.EVICTED: {"known_blocks": 1},
-        Reason.EXPIRED: {"lost": lambda _: loss(expired=True)},
+        Reason.EXPIRED: {"known_blocks": 1, "lost": lambda _: loss(expired=True)},
         Reason.ROUTED_ELSEWHERE: {"elsewhere": {1: 1}},
         Reason.BELOW_BLOCK_BOUNDARY: {},
         Reason.NOT_CACHEABLE: {"is_cacheable": False},

@@ -9,11 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from appliance.cache.eviction import EvictionCore
 from appliance.cache.forecast import BUSY, FINISHED, Forecast
 from appliance.cache.hint import ExpectedDuration
 from appliance.cache.return_table import ReturnTable, shipped_prior
 
-SESSIONS = 5
+SESSIONS = (0, 1, 63, 64, 200)
 
 
 class PlainSession:
@@ -63,6 +64,7 @@ class ForecastMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.forecast = Forecast(learns=False)
+        self.core = EvictionCore(1, num_sessions=201)
         self.plain: dict[int, PlainSession] = {}
         self.running: set[int] = set()
         self.now = 0.0
@@ -71,34 +73,41 @@ class ForecastMachine(RuleBasedStateMachine):
     def wait(self, seconds: float) -> None:
         self.now += seconds
 
-    @rule(session=st.integers(0, SESSIONS - 1))
+    @rule(session=st.sampled_from(SESSIONS))
     def request(self, session: int) -> None:
         if session not in self.running:
             self.forecast.request_arrived(session, self.now)
             self.plain.setdefault(session, PlainSession()).request(self.now)
             self.running.add(session)
 
-    @rule(session=st.integers(0, SESSIONS - 1), is_tool=st.booleans())
+    @rule(session=st.sampled_from(SESSIONS), is_tool=st.booleans())
     def response(self, session: int, is_tool: bool) -> None:
         if session in self.running:
             self.forecast.response_ended(session, self.now, waits_for_tool=is_tool)
             self.plain[session].response(self.now, is_tool)
             self.running.remove(session)
 
-    @rule(session=st.integers(0, SESSIONS - 1))
+    @rule(session=st.sampled_from(SESSIONS))
     def forget(self, session: int) -> None:
         self.forecast.forget(session, self.now)
         self.plain.pop(session, None)
         self.running.discard(session)
 
+    @rule()
+    def another_core(self) -> None:
+        self.core = EvictionCore(1, num_sessions=201)
+
     @invariant()
     def agrees(self) -> None:
         expected = [
             self.plain[session].keep(self.forecast.table, self.now) if session in self.plain else FINISHED
-            for session in range(SESSIONS)
+            for session in SESSIONS
         ]
-        assert self.forecast.keep(np.arange(SESSIONS), self.now).tolist() == expected
-        assert self.forecast.keeps(SESSIONS, self.now).tolist() == expected
+        assert self.forecast.keep(np.array(SESSIONS), self.now).tolist() == expected
+        self.forecast.tell(self.core, self.now)
+        told = self.core.keeps()
+        assert told[list(SESSIONS)].tolist() == expected
+        assert np.count_nonzero(told) == np.count_nonzero(expected)
         self.forecast.check_integrity()
 
 

@@ -38,7 +38,7 @@ def documents() -> dict[str, Any]:
 @contextmanager
 def answering(path: Path, answers: Mapping[str, Any], code: int = 200) -> Iterator[None]:
     """Serve on a Unix socket; a `bytes` answer is sent as it is, any other as JSON. What answers `PUT /path` or
-    `POST /path` (or `DELETE /path`) may be a function of what was sent."""
+    `POST /path` (or `DELETE /path`) may be a function of what was sent, what answers a GET one of nothing."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_PUT(self) -> None:
@@ -53,7 +53,8 @@ def answering(path: Path, answers: Mapping[str, Any], code: int = 200) -> Iterat
             self.do_PUT()
 
         def do_GET(self) -> None:
-            self._send(answers[self.path])
+            answer = answers[self.path]
+            self._send(answer() if callable(answer) else answer)
 
         def _send(self, answer: Any) -> None:
             body = answer if isinstance(answer, bytes) else json.dumps(answer).encode()

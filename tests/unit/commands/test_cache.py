@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import pytest
 
 from appliance.cli import EXIT_ERROR, EXIT_NOT_RUNNING, EXIT_USAGE
+from appliance.commands import cache
 from tests.unit.commands.answering_box import documents, running_box
 from tests.unit.commands.conftest import Place
 
@@ -73,6 +75,26 @@ def test_the_exit_status_of_verify_tells_whether_all_is_sound(place: Place) -> N
         answer = place.command("cache", "verify")
         assert answer.code == EXIT_ERROR
         assert answer.out.startswith("gpu of worker 1  two blocks are one")
+
+
+def test_a_check_that_takes_long_tells_how_far_it_is(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache, "PROGRESS_SECONDS", 0.01)
+    asked = threading.Event()
+    disk = {"tier": "disk", "worker": None, "blocks": 9000, "used": 5000, "held": 0, "bytes": 2**31, "checked": 1200}
+
+    def verify(_: Any) -> Any:
+        asked.wait(10)
+        return {"sound": True, "checks": [disk | {"error": None}]}
+
+    def shown() -> Any:
+        asked.set()
+        return {"block_tokens": 32, "tiers": [HOST, disk]}
+
+    answers = {"POST /box/v1/cache/verify": verify, "/box/v1/cache": shown}
+    with running_box(place.runtime, documents() | answers):
+        answer = place.command("cache", "verify")
+    assert (answer.code, answer.out.split()) == (0, ["disk", "sound"])
+    assert answer.err.splitlines()[0] == "disk  1,200 of 5,000 blocks"
 
 
 def test_flush_sends_the_tier_and_the_worker_and_tells_what_was_dropped(place: Place) -> None:

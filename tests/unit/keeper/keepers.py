@@ -13,6 +13,8 @@ from appliance.cache.arena.tables import mapped
 from appliance.cache.slab.file import Slab
 from appliance.cache.slab.index import SlabIndex
 from appliance.cache.slab.layout import Shape
+from appliance.cache.slab.uses import load, uses_file, with_uses
+from appliance.cache.tier import NO_TIER, Tier
 from appliance.keeper.budget import WriteBudget
 from appliance.keeper.disk import Disk
 from appliance.keeper.keeper import Keeper
@@ -30,9 +32,9 @@ class Bench(NamedTuple):
     disk: Disk
     keeper: Keeper
 
-    def store(self, *numbers: int, priority: int = 35) -> None:
+    def store(self, *numbers: int, priority: int = 35, barred: Tier = NO_TIER) -> None:
         """As an engine does, blocks that come behind one another."""
-        store(self.engine, self.near.memory, *numbers, priority=priority)
+        store(self.engine, self.near.memory, *numbers, priority=priority, barred=barred)
 
     def content(self, number: int) -> int | None:
         """What an engine reads of the block: its number, if it is the right one; `None` if it is not there."""
@@ -70,7 +72,7 @@ async def write_all(writing: WriteThrough | None) -> int:
     return total
 
 
-def store(engine: ArenaIndex, memory: mmap, *numbers: int, priority: int = 35) -> None:
+def store(engine: ArenaIndex, memory: mmap, *numbers: int, priority: int = 35, barred: Tier = NO_TIER) -> None:
     view = np.frombuffer(memory, np.uint8).reshape(-1, ROW_BYTES)
     wanted = keys(*numbers)
     rows = engine.begin_store(wanted)
@@ -78,7 +80,8 @@ def store(engine: ArenaIndex, memory: mmap, *numbers: int, priority: int = 35) -
         if row >= 0:
             view[row] = number
     before = parents(None, *numbers[:-1])
-    engine.end_store(wanted, before, None, worth(len(numbers), priority), is_whole=True)
+    nowhere = np.full(len(numbers), barred.value, np.int64)
+    engine.end_store(wanted, before, None, worth(len(numbers), priority), is_whole=True, barred=nowhere)
 
 
 def content(engine: ArenaIndex, memory: mmap, number: int) -> int | None:
@@ -99,7 +102,7 @@ def bench(
     arena = opened(folder, arena_rows, b"k" * 16)
     slab = Slab.open(folder / "slab", Shape(slab_rows, ROW_BYTES, b"i" * 32))
     index = SlabIndex(slab_rows)
-    index.restore(slab.scan())
+    index.restore(with_uses(slab.scan(), load(uses_file(slab.path))))
     near = Near(arena, mapped(arena.place.rows_file, arena_rows * ROW_BYTES))
     disk = Disk(near, slab, index, num_readers=4, num_writers=2)
     return Bench(engine, near, disk, Keeper(near, disk, WriteBudget(budget, lambda: 0.0), max_queued=max_queued))

@@ -133,6 +133,19 @@ async def test_the_budget_of_the_day_ends_writing_not_reading(tmp_path: Path) ->
     one.keeper.close()
 
 
+async def test_what_a_policy_bars_from_the_disk_is_not_written_there_and_counted(one: Bench) -> None:
+    one.store(1, 2)
+    one.store(3, 4, barred=Tier.DISK)
+    one.store(5, barred=Tier.REMOTE)
+    assert await one.write_all() == 3
+    assert one.stats.writing.barred == 2
+    assert (one.disk.index.rows_of(keys(1, 2, 3, 4, 5)) >= 0).tolist() == [True, True, False, False, True]
+    one.store(*range(10, 18))
+    assert await one.write_all() == 8
+    one.store(3)
+    assert await one.write_all() == 1, "a row that is used again forgets what it was barred from"
+
+
 async def test_what_left_the_arena_before_its_turn_is_counted(one: Bench) -> None:
     one.store(1, 2)
     assert one.keeper.to_disk is not None
@@ -188,6 +201,23 @@ async def test_a_keeper_started_again_finds_all_that_was_written(tmp_path: Path)
     assert two.stats.slab.restored == 3
     assert await two.promote(1, 2, 3) == 3
     assert [two.content(number) for number in (1, 2, 3)] == [1, 2, 3]
+    two.keeper.close()
+
+
+async def test_a_keeper_started_again_goes_on_in_the_order_of_uses(tmp_path: Path) -> None:
+    one = bench(tmp_path)
+    for numbers in ((1, 2, 3, 4), (5, 6, 7, 8), (9, 10, 11, 12), (13, 14, 15, 16)):
+        one.store(*numbers)
+        await one.write_all()
+    one.engine.flush()
+    assert await one.promote(1, 2, 3, 4) == 4
+    one.keeper.close()
+    two = bench(tmp_path)
+    two.engine.flush()
+    two.store(17, 18, 19, 20)
+    await two.write_all()
+    there = two.disk.index.rows_of(keys(*range(1, 21))) >= 0
+    assert there.tolist() == [True] * 4 + [False] * 4 + [True] * 12, "what was written after it, and not used, went"
     two.keeper.close()
 
 

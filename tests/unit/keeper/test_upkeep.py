@@ -36,6 +36,9 @@ async def test_every_block_is_read_and_what_is_not_what_it_should_be_is_dropped_
     assert await one.keeper.upkeep.verify() == (20, 2)
     assert await one.keeper.upkeep.verify() == (18, 0)
     assert (one.stats.slab.bad, one.stats.slab.used) == (2, 18)
+    told: list[tuple[int, int]] = []
+    await one.keeper.upkeep.verify(lambda seen, blocks: told.append((seen, blocks)))
+    assert told == [(16, 18), (18, 18)]
 
 
 async def test_what_is_flushed_is_gone_for_this_keeper_and_the_next_and_its_rows_are_used_again(

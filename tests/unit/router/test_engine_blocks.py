@@ -26,6 +26,21 @@ def test_a_known_hash_keeps_its_first_meaning() -> None:
     assert (blocks.own_hash(11), blocks.own_hash(12), blocks.own_hash(13)) == (2, 8, None)
 
 
+def test_what_a_block_meant_is_known_for_some_time_after_it_has_gone() -> None:
+    blocks = EngineBlocks()
+    blocks.add(of(10), of(7))
+    blocks.drop(of(10))
+    assert (blocks.own_hash(10), blocks.last_own_hash(10), blocks.last_own_hash(11)) == (None, 7, None)
+    blocks.clear()
+    assert blocks.last_own_hash(10) == 7
+    for first in range(100, 100 + 4096, 64):
+        names = of(*range(first, first + 64))
+        blocks.add(names, names)
+        assert blocks.last_own_hash(first) == first
+        blocks.drop(names)
+    assert blocks.last_own_hash(10) is None
+
+
 def test_a_block_is_gone_with_its_last_copy() -> None:
     blocks = EngineBlocks()
     blocks.add(of(10, 10, 11), of(1, 1, 2))

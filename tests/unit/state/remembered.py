@@ -80,8 +80,8 @@ def action(at: float = 100.0) -> ActionRecord:
     return ActionRecord(at, "operator", "pin", "s1", {"ttl_seconds": 60, "before": None}, "12 blocks")
 
 
-def policy(name: str = "coding-agent", activated_at: float = 100.0) -> PolicyRecord:
-    return PolicyRecord(activated_at, name, "[[rule]]\npriority = 1\n", "settings")
+def policy(name: str = "coding-agent", activated_at: float = 100.0, text: str | None = None) -> PolicyRecord:
+    return PolicyRecord(activated_at, name, text or f"# {name}\n[[rule]]\npriority = {len(name)}\n", "settings")
 
 
 def snapshot(at: float = 100.0, **status: Any) -> SnapshotRecord:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console, RenderableType
 
-from appliance.api.views import BoxStatus, LatencyView, LeadsView, QueueView, RateView, WorkerView
+from appliance.api.views import BoxStatus, LatencyView, LeadsView, MissesView, QueueView, RateView, WorkerView
 from appliance.tui.status_view import render
 from tests.unit.api.scripted import ScriptedBox
 
@@ -121,6 +121,13 @@ def test_the_queue_has_a_row_with_who_waits_longest() -> None:
     queue = QueueView(waiting=12, oldest_seconds=4.26, refused={"full": 2, "timeout": 1}, set_aside=7)
     busy = "\n".join(text_of(render(status_of({}, queue=queue)), 120))
     assert "12 waiting   longest 4.3 s   3 refused   7 set aside" in busy
+
+
+def test_reasons_are_a_row_that_is_there_only_when_something_was_computed() -> None:
+    assert "computed, and why" not in "\n".join(text_of(render(status_of({})), 120))
+    misses = MissesView(tokens={"first_request": 20, "routed_elsewhere": 4000})
+    text = "\n".join(text_of(render(status_of({}, misses=misses)), 120))
+    assert "routed elsewhere 4,000   first request 20" in text
 
 
 def test_leads_of_all_workers_are_one_row_that_is_there_only_when_an_engine_has_told() -> None:

@@ -23,6 +23,9 @@ NOBODY = ScheduleEndContext((), ())
 HIT, MISS, PENDING = LookupResult.HIT, LookupResult.MISS, LookupResult.HIT_PENDING
 
 
+TOP = Tier.GPU | Tier.HOST
+
+
 class Engine:
     """A scheduler's side, driven in the order in which vLLM's connector drives it."""
 
@@ -179,6 +182,17 @@ def test_what_a_plan_bars_from_the_host_is_not_stored(a: Engine) -> None:
     bars = plan((0, TOKENS, 50, ALL_TIERS), (TOKENS, None, 35, Tier.GPU))
     assert a.begin(a.request([1, 2, 3], bars), 1, 2, 3) == [1]
     assert a.begin(a.request([7], plan((0, None, 35, Tier.GPU))), 7) == []
+
+
+def test_what_a_plan_bars_from_lower_tiers_is_told_to_those_who_write_there(a: Engine) -> None:
+    bars = plan(
+        (0, TOKENS, 50, ALL_TIERS), (TOKENS, 2 * TOKENS, 40, ALL_TIERS ^ Tier.DISK), (2 * TOKENS, None, 35, TOP)
+    )
+    a.store(1, 2, 3, plan=bars)
+    rows = a.index.look_up(Namespace({"model": "m"}).words([key(1), key(2), key(3)]))
+    assert a.index.barred(rows, Tier.DISK).tolist() == [False, True, True]
+    assert a.index.barred(rows, Tier.REMOTE).tolist() == [False, False, True]
+    a.index.release(rows)
 
 
 def test_a_plan_that_cannot_be_read_claims_nothing_and_is_counted(a: Engine) -> None:
