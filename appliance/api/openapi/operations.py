@@ -58,6 +58,7 @@ from appliance.api.routes import Health, Ready
 from appliance.api.routing_views import MAX_LISTED, Freed, PlacementRequest, PlacementView, RequestRouting, Routing
 from appliance.api.views import BoxStatus
 from appliance.api.warm_routes import Warmed, WarmRequest
+from appliance.api.whatif_views import WhatIfJob, WhatIfJobs, WhatIfRequest
 from appliance.box_events import EVENT_TYPES, BoxEvent
 
 GENERATING: Final = (400, 404, 413, 429, 500, 503)
@@ -254,6 +255,24 @@ BOX_OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
         HintWithdrawn,
         parameters=(*_in_path("hint"), Parameter("by", {"type": "string", "maxLength": MAX_NAME})),
         errors=(400, 403, 404, 503),
+    ),
+    ("POST", "/box/v1/whatif"): Operation(
+        Group.BOX,
+        "Begin to replay the live record with another policy",
+        WhatIfJob,
+        takes=WhatIfRequest,
+        errors=(400, 403, 413, 429, 503),
+    ),
+    ("GET", "/box/v1/whatif"): Operation(Group.BOX, "Replays, the newest first", WhatIfJobs, errors=(400, 403, 503)),
+    ("GET", "/box/v1/whatif/{job}"): Operation(
+        Group.BOX,
+        "How far a replay is, and what it found",
+        WhatIfJob,
+        parameters=_in_path("job"),
+        errors=(400, 403, 404, 503),
+    ),
+    ("DELETE", "/box/v1/whatif/{job}"): Operation(
+        Group.BOX, "Cancel a replay", WhatIfJob, parameters=_in_path("job"), errors=(400, 403, 404, 503)
     ),
     ("GET", "/box/v1/actions"): Operation(
         Group.BOX,
