@@ -133,8 +133,8 @@ class DiskTierView(View):
     from headers, `written`, `evicted`, `refused` for want of a row, `promoted` to the host tier; `bad` rows that did
     not give what they should hold; blocks that wait in the queue, were dropped because it was full, because the day's
     budget was spent, or because they had left the host tier, or are `barred` by a policy; errors of the disk; bytes
-    written today. Of the box's life: requests for which the keeper was `asked`, those of them that went on before it answered (`late`), those for
-    which it was not asked because computing is quicker (`skipped`), and restarts."""
+    written today. Of the box's life: requests for which the keeper was `asked`, those of them that went on before it
+    answered (`late`), those for which it was not asked because computing is quicker (`skipped`), and restarts."""
 
     pid: int | None
     opened: str
