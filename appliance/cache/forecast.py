@@ -145,8 +145,8 @@ class Forecast:
         return np.where(known, worth, FINISHED)
 
     def tell(self, core: EvictionCore, now_seconds: float) -> None:
-        """Tells the core `keep` of all its sessions. Looks only at those that may be worth something else than before:
-        much quicker for who asks often, at times that never go back."""
+        """Tells a core `keep` of its sessions, of all that are busy or own blocks. Looks only at those that may be
+        worth something else than before: much quicker for who asks often, at times that never go back."""
         self._reserve(core.num_sessions - 1)
         if core is not self._told:
             self._told = core
