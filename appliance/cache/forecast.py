@@ -79,7 +79,9 @@ class Forecast:
     def request_arrived(self, session: int, now_seconds: float) -> None:
         """The session is busy from now on: running, or waiting to."""
         self._reserve(session)
-        history = self._histories.setdefault(session, _History())
+        history = self._histories.get(session)
+        if history is None:
+            history = self._histories[session] = _History()
         if history.row is not None:
             gap_seconds = max(0.0, now_seconds - float(self._ended_seconds[session]))
             history.learn(gap_seconds)
