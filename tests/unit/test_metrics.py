@@ -134,17 +134,20 @@ def test_regret_is_told_by_reason_with_all_that_are_settled() -> None:
 
 
 def test_misses_are_told_by_reason() -> None:
-    misses = MissesView(tokens={"evicted": 96, "diverged": 32}, unexplained=16, pending=2, failed=1, forgotten=3)
+    misses = MissesView(
+        tokens={"evicted": 96, "diverged": 32}, unexplained=16, pending=2, failed=1, forgotten={"prompts": 3}, unnamed=4
+    )
     samples = scrape(box_status().model_copy(update={"misses": misses}))
     assert samples["dynamo_box_missed_tokens_total", (("reason", "evicted"),)] == 96
     assert samples["dynamo_box_missed_tokens_total", (("reason", "diverged"),)] == 32
+    assert samples["dynamo_box_forgotten_total", (("what", "prompts"),)] == 3
     figures = (
         "unexplained_tokens_total",
         "unexplained_requests",
         "explanations_failed_total",
-        "forgotten_prompts_total",
+        "unnamed_evictions_total",
     )
-    assert [samples[f"dynamo_box_{name}", ()] for name in figures] == [16, 2, 1, 3]
+    assert [samples[f"dynamo_box_{name}", ()] for name in figures] == [16, 2, 1, 4]
 
 
 def test_what_engines_say_of_leads_is_told_of_those_that_said_it() -> None:
