@@ -145,12 +145,6 @@ class RunningBox:
             self._pipeline.close("The box is shutting down.")
         self.events.close()
 
-    async def settle(self) -> None:
-        """All that has ended is recorded."""
-        if self._pipeline is not None:
-            await self._pipeline.book.settle()
-            self._pipeline.book.close()
-
     def models(self) -> tuple[ModelCard, ...]:
         return self._pipeline.models() if self._pipeline is not None else ()
 

@@ -103,6 +103,8 @@ def _checking(number: int, line: Line) -> Progress:
 
 async def _tell(keeper: Keeper, line: Line) -> None:
     while True:
+        for moved in keeper.moved():
+            line.say(moved)
         line.say(keeper.stats)
         await asyncio.sleep(STATS_SECONDS)
 

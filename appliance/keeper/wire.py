@@ -87,6 +87,16 @@ class Counted(msgspec.Struct, frozen=True, tag=True):
     bad: int
 
 
+class Moved(msgspec.Struct, frozen=True, tag=True):
+    """What became of blocks of the slab, oldest first: their hashes as KV events have them, eight bytes each in this
+    machine's order, and a byte each, 1 for stored and 0 for gone. Unless `is_whole`, so much has moved that nothing
+    that was told before counts any more."""
+
+    hashes: bytes
+    is_stored: bytes
+    is_whole: bool
+
+
 class Opening(msgspec.Struct, frozen=True, tag=True):
     """How far the index is rebuilt: rows seen, of all."""
 
@@ -113,7 +123,7 @@ class KeeperStats(msgspec.Struct, frozen=True, tag=True):
 
 
 Asked: TypeAlias = Promote | Verify | Flush
-Told: TypeAlias = Promoted | Checking | Counted | Opening | KeeperStats
+Told: TypeAlias = Promoted | Checking | Counted | Moved | Opening | KeeperStats
 
 _encoder = msgspec.msgpack.Encoder()
 
