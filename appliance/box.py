@@ -52,6 +52,7 @@ from appliance.request_book import RequestBook
 from appliance.request_desk import RequestDesk
 from appliance.router.history import Totals
 from appliance.routing_desk import RoutingDesk
+from appliance.whatif_desk import WhatIfDesk, whatif_of
 
 if TYPE_CHECKING:
     from appliance.caretaker import Caretaker, LeadCounts
@@ -96,6 +97,7 @@ class RunningBox:
         self._arena: HostArena | None = None
         self._disk: DiskTier | None = None
         self._policies: PolicyBook | None = None
+        self._whatif: WhatIfDesk | None = None
 
     def open(
         self,
@@ -113,6 +115,7 @@ class RunningBox:
         self._fleet = fleet
         if caretaker is not None:
             self._policies = PolicyBook(caretaker.policy, self._read_so_far, self._clock, self._earlier_policies())
+            self._whatif = whatif_of(pipeline, fleet)
         self._enter(Phase.RUNNING)
         self.activity = None
 
@@ -127,8 +130,10 @@ class RunningBox:
         self.audit.restore(chronicle.remembered.actions)
 
     async def drain(self) -> None:
-        """Refuse new requests; return when the running ones have finished."""
+        """Refuse new requests; return when the running ones have finished. What is replayed is cancelled."""
         self._enter(Phase.DRAINING)
+        if self._whatif is not None:
+            await self._whatif.close()
         if self._pipeline is not None:
             self._pipeline.refuse("The box is shutting down.")
             await self._pipeline.idle()
@@ -161,7 +166,14 @@ class RunningBox:
         caretaker = self._care()
         if self._policies is None:
             raise NotReady("The box is starting.")
-        return PolicyDesk(caretaker, self._policies, self.audit, self.events.emit, clock=self._clock)
+        predicted = (lambda _policy: None) if self._whatif is None else self._whatif.predicted
+        return PolicyDesk(caretaker, self._policies, self.audit, self.events.emit, predicted, self._clock)
+
+    def whatif(self) -> WhatIfDesk:
+        self._care()
+        if self._whatif is None:
+            raise NotReady("The box is starting.")
+        return self._whatif
 
     def routing(self) -> RoutingDesk:
         return RoutingDesk(self._opened())
@@ -347,7 +359,8 @@ def _misses_view(book: RequestBook) -> MissesView:
         unexplained=book.misses.unexplained,
         pending=book.num_pending,
         failed=book.num_failed,
-        forgotten=book.explainer.past.forgotten,
+        forgotten=book.forgotten(),
+        unnamed=book.explainer.lost.unknown,
     )
 
 

@@ -71,6 +71,10 @@ class PolicyDesk:
             return PolicyCheck(False, problems_of(error.message), None)
         return PolicyCheck(True, [], len(policy.rules))
 
+    async def read(self, asked: PolicyText) -> tuple[Policy, Policy]:
+        """It, and the active one. Raises `InvalidRequest` for a policy that is wrong."""
+        return await self._valid(asked), self._book.active.policy
+
     async def diff(self, asked: PolicyText) -> PolicyDiff:
         """Raises `InvalidRequest` for a policy that is wrong."""
         policy, active = await self._valid(asked), self._book.active.policy

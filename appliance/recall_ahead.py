@@ -1,4 +1,4 @@
-"""Brings a session's prompt up from lower tiers ahead of its request, when its client said how long a tool takes."""
+"""Brings a prompt up from lower tiers before it is asked for, where the client said how long its tool takes."""
 
 from __future__ import annotations
 

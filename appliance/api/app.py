@@ -41,6 +41,7 @@ from appliance.api.routes import add_generation_route, add_model_routes, add_ope
 from appliance.api.routing_routes import add_routing_routes
 from appliance.api.seal import KEY_BYTES, Seal
 from appliance.api.warm_routes import add_warm_route
+from appliance.api.whatif_routes import add_whatif_routes
 from appliance.errors import InvalidRequest, nearest
 from appliance.generation import Inference
 
@@ -88,6 +89,7 @@ def create_app(  # noqa: PLR0913 – every part of the whole API that a test may
     add_history_routes(app, box)
     add_event_routes(app, box, service)
     add_hint_routes(app, box, service)
+    add_whatif_routes(app, box, service)
     add_cache_routes(app, box, service)
     add_request_routes(app, box)
     add_model_routes(app, inference)

@@ -22,6 +22,8 @@ from appliance.api.policy_views import (
 from appliance.api.request_views import RequestList, RequestView, Why
 from appliance.api.routing_views import DecisionView, PlacementView, Routing
 from appliance.api.views import BoxStatus
+from appliance.api.whatif_views import WhatIfJob, WhatIfJobs
+from appliance.cache.policy import Policy
 from appliance.conversation import Conversation
 from appliance.event_bus import EventBus
 
@@ -96,6 +98,10 @@ class PolicyDesk(Protocol):
         """Raises `InvalidRequest` for what names no policy."""
         ...
 
+    async def read(self, asked: PolicyText) -> tuple[Policy, Policy]:
+        """It, and the active one. Raises as `diff`."""
+        ...
+
     async def diff(self, asked: PolicyText) -> PolicyDiff:
         """Against the active one. Raises `InvalidRequest` for a policy that is wrong."""
         ...
@@ -108,6 +114,24 @@ class PolicyDesk(Protocol):
 
     async def roll_back(self, asked: PolicyRollback) -> PolicyBody:
         """Raises a `RequestError` where there is no such version."""
+        ...
+
+
+class WhatIfDesk(Protocol):
+    """Replays of the live record."""
+
+    def start(self, policy: Policy, active: Policy, last_seconds: float, by: str) -> WhatIfJob:
+        """Raises a `RequestError`."""
+        ...
+
+    def newest(self) -> WhatIfJobs: ...
+
+    def get(self, job_id: str) -> WhatIfJob:
+        """Raises a `RequestError` for one that is not remembered."""
+        ...
+
+    async def cancel(self, job_id: str) -> WhatIfJob:
+        """Raises as `get`."""
         ...
 
 
@@ -178,6 +202,10 @@ class Box(Protocol):
         ...
 
     def hints(self) -> HintDesk:
+        """Raises as `policies`."""
+        ...
+
+    def whatif(self) -> WhatIfDesk:
         """Raises as `policies`."""
         ...
 

@@ -36,7 +36,7 @@ def add_policy_routes(app: FastAPI, box: Box, service: Service) -> None:
         async def changed() -> Any:
             refuse_strangers(request.scope, "the policy can be changed")
             fields = Fields((await read_object(request, service)).body)
-            text = _text(fields)
+            text = policy_text_in(fields)
             return await box.policies().apply(PolicyChange(text.policy, text.text, text.name, *_author(fields)))
 
         return await answered(request, openai_problem, changed)
@@ -50,7 +50,7 @@ def _add_reading_routes(app: FastAPI, box: Box, service: Service) -> None:
     async def validate(request: Request) -> Response:
         async def checked() -> Any:
             refuse_strangers(request.scope, READ)
-            return await box.policies().check(_text(Fields((await read_object(request, service)).body)))
+            return await box.policies().check(policy_text_in(Fields((await read_object(request, service)).body)))
 
         return await answered(request, openai_problem, checked)
 
@@ -58,7 +58,7 @@ def _add_reading_routes(app: FastAPI, box: Box, service: Service) -> None:
     async def diff(request: Request) -> Response:
         async def compared() -> Any:
             refuse_strangers(request.scope, READ)
-            return await box.policies().diff(_text(Fields((await read_object(request, service)).body)))
+            return await box.policies().diff(policy_text_in(Fields((await read_object(request, service)).body)))
 
         return await answered(request, openai_problem, compared)
 
@@ -82,7 +82,7 @@ def _add_history_routes(app: FastAPI, box: Box, service: Service) -> None:
         return await answered(request, openai_problem, rolled_back)
 
 
-def _text(fields: Fields) -> PolicyText:
+def policy_text_in(fields: Fields) -> PolicyText:
     """Raises `InvalidRequest` unless there is one of the two."""
     text = fields.short_string("text", MAX_TEXT)
     if text is None:

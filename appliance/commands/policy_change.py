@@ -22,14 +22,14 @@ UNKNOWN: Final = "—"
 def apply(options: argparse.Namespace) -> int:
     """The file is read here first, so that what is wrong with it is told as `validate` tells it."""
     policy = load_policy(options.policy)
-    active = _control(options).put(ROUTE, {"policy": _absolute(options.policy)} | _signed(options))
+    active = _control(options).put(ROUTE, {"policy": absolute(options.policy)} | _signed(options))
     _show(active, options, [_is_active(active, policy.name)])
     return 0
 
 
 def diff(options: argparse.Namespace) -> int:
     load_policy(options.policy)
-    told = _control(options).post(f"{ROUTE}/diff", {"policy": _absolute(options.policy)}, CHANGE_SECONDS)
+    told = _control(options).post(f"{ROUTE}/diff", {"policy": absolute(options.policy)}, CHANGE_SECONDS)
     if not told["text"]:
         _show(told, options, [f"{told['name']} says the same as {told['active']}, which is active"])
         return 0
@@ -57,8 +57,8 @@ def history(options: argparse.Namespace) -> int:
             time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(each["activated_at"])),
             each["name"],
             each["author"],
-            _percent(each["hit_rate"]),
-            UNKNOWN if each["predicted"] is None else _percent(each["predicted"]["hit_rate"]),
+            percent(each["hit_rate"]),
+            UNKNOWN if each["predicted"] is None else percent(each["predicted"]["hit_rate"]),
             each["note"] or "",
         )
         for each in told["versions"]
@@ -84,7 +84,7 @@ def _control(options: argparse.Namespace) -> Control:
     return context.control
 
 
-def _absolute(policy: str) -> str:
+def absolute(policy: str) -> str:
     """Whatever is no name is a path, and the box has another working folder."""
     return policy if policy in shipped_policies() else str(Path(policy).expanduser().resolve())
 
@@ -101,7 +101,7 @@ def _share(shared: bool | None) -> str:
     return "" if shared is None else "shared" if shared else "its own"
 
 
-def _percent(share: float | None) -> str:
+def percent(share: float | None) -> str:
     return UNKNOWN if share is None else f"{100 * share:.1f} %"
 
 

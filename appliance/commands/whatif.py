@@ -25,6 +25,7 @@ from appliance.cache.whatif import (
     what_if,
     what_if_in_a_loop,
 )
+from appliance.commands.whatif_live import run_live
 from appliance.commands.whatif_table import loop_table, outcome_table
 from appliance.errors import SettingsError
 from appliance.units import parse_bytes
@@ -37,6 +38,11 @@ PLOT_SIZE = (100, 25)
 
 
 def run(options: argparse.Namespace) -> int:
+    if (options.trace is None) == (options.last is None):
+        raise SettingsError("whatif wants a recorded TRACE, or --last TIME for the running box's own record")
+    if options.last is not None:
+        bar = _Bar(1000)
+        return run_live(options, lambda share: bar.advance(round(1000 * share) - bar.done), bar.clear)
     contenders = [read_contender(name, uses_hints=not options.no_hints) for name in options.policy or DEFAULT_POLICIES]
     capacities_bytes = _capacities(options.capacity)
     machine = _machine(options)
@@ -126,14 +132,14 @@ class _Bar:
 
     def __init__(self, total: int) -> None:
         self._total = max(total, 1)
-        self._done = 0
+        self.done = 0
         self._is_shown = sys.stderr.isatty()
 
     def advance(self, requests: int) -> None:
-        self._done += requests
+        self.done += requests
         if self._is_shown:
-            filled = BAR_WIDTH * self._done // self._total
-            share = 100 * self._done // self._total
+            filled = BAR_WIDTH * self.done // self._total
+            share = 100 * self.done // self._total
             print(f"\r{'━' * filled}{' ' * (BAR_WIDTH - filled)} {share:3d} %", end="", file=sys.stderr, flush=True)
 
     def clear(self) -> None:

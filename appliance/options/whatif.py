@@ -14,6 +14,7 @@ of its requests fills the caches, the second half counts. Beside the policies st
 the future, and unbounded, a cache without end; "LRU to optimum" is how far a policy gets from one to the other.
 
 examples:
+  dynamo-box whatif --last 30min --policy mine.toml       what it would have done here, beside the active policy
   dynamo-box whatif trace.jsonl                           the shipped policy at 16 and 64 GiB
   dynamo-box whatif sessions/ --policy chat --policy mine.toml --capacity 32GiB,96GiB --plot
   dynamo-box whatif sessions/ --slots 8 --queue in-turn   eight users who wait for their answers"""
@@ -22,7 +23,10 @@ examples:
 def add(commands: Commands, common: argparse.ArgumentParser) -> None:
     whatif = add_command(commands, "whatif", "replay a recorded trace with other policies and capacities", [common])
     whatif.epilog = WHATIF_EXAMPLES
-    whatif.add_argument("trace", metavar="TRACE", help="a recorded trace: a file, or a folder of sessions")
+    whatif.add_argument("trace", metavar="TRACE", nargs="?", help="a recorded trace: a file, or a folder of sessions")
+    whatif.add_argument(
+        "--last", metavar="TIME", help="instead of a trace the running box's own record: of so long, as 30min"
+    )
     whatif.add_argument(
         "--policy",
         metavar="POLICY",

@@ -139,6 +139,10 @@ class Paces:
         fixed, slope, _ = self._all.pace
         return fixed + tokens * slope
 
+    def general(self) -> Pace:
+        """That of all workers."""
+        return self._all.pace
+
     def check_integrity(self) -> None:
         """Raises `IntegrityError`. Does not mutate."""
         for pace in (self._all, *self._own.values()):

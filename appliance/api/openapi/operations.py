@@ -7,7 +7,15 @@ from typing import Any, Final
 
 from appliance.api.anthropic_problems import AnthropicError
 from appliance.api.cache_views import MAX_LISTED as MAX_CACHES
-from appliance.api.cache_views import CacheView, Flushes, FlushRequest, SessionCaches, Verification
+from appliance.api.cache_views import (
+    CacheView,
+    Flushes,
+    FlushRequest,
+    Resized,
+    ResizeRequest,
+    SessionCaches,
+    Verification,
+)
 from appliance.api.chat_bodies import Chunk, Completion
 from appliance.api.completions_bodies import CompletionBody
 from appliance.api.conversations import ConversationBody
@@ -58,6 +66,7 @@ from appliance.api.routes import Health, Ready
 from appliance.api.routing_views import MAX_LISTED, Freed, PlacementRequest, PlacementView, RequestRouting, Routing
 from appliance.api.views import BoxStatus
 from appliance.api.warm_routes import Warmed, WarmRequest
+from appliance.api.whatif_views import WhatIfJob, WhatIfJobs, WhatIfRequest
 from appliance.box_events import EVENT_TYPES, BoxEvent
 
 GENERATING: Final = (400, 404, 413, 429, 500, 503)
@@ -255,6 +264,24 @@ BOX_OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
         parameters=(*_in_path("hint"), Parameter("by", {"type": "string", "maxLength": MAX_NAME})),
         errors=(400, 403, 404, 503),
     ),
+    ("POST", "/box/v1/whatif"): Operation(
+        Group.BOX,
+        "Begin to replay the live record with another policy",
+        WhatIfJob,
+        takes=WhatIfRequest,
+        errors=(400, 403, 413, 429, 503),
+    ),
+    ("GET", "/box/v1/whatif"): Operation(Group.BOX, "Replays, the newest first", WhatIfJobs, errors=(400, 403, 503)),
+    ("GET", "/box/v1/whatif/{job}"): Operation(
+        Group.BOX,
+        "How far a replay is, and what it found",
+        WhatIfJob,
+        parameters=_in_path("job"),
+        errors=(400, 403, 404, 503),
+    ),
+    ("DELETE", "/box/v1/whatif/{job}"): Operation(
+        Group.BOX, "Cancel a replay", WhatIfJob, parameters=_in_path("job"), errors=(400, 403, 404, 503)
+    ),
     ("GET", "/box/v1/actions"): Operation(
         Group.BOX,
         "What operators did, the newest first",
@@ -280,6 +307,13 @@ BOX_OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
         "Drop what a tier holds and nobody is using, from the box's own machine",
         Flushes,
         takes=FlushRequest,
+        errors=(400, 403, 413, 503),
+    ),
+    ("POST", "/box/v1/cache/resize"): Operation(
+        Group.BOX,
+        "Make the host or the disk tier larger or smaller while the box runs, from the box's own machine",
+        Resized,
+        takes=ResizeRequest,
         errors=(400, 403, 413, 503),
     ),
     ("POST", "/box/v1/warm"): Operation(

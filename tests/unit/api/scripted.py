@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 import httpx
 import msgspec
 from fastapi import FastAPI
+from msgspec.structs import replace
 from starlette.types import Message
 
 from appliance.api.app import create_app
@@ -61,6 +62,7 @@ from appliance.api.views import (
     WorkerPhase,
     WorkerView,
 )
+from appliance.api.whatif_views import WhatIfJob, WhatIfJobs
 from appliance.audit import Audit
 from appliance.cache.policy import Policy
 from appliance.conversation import Conversation
@@ -203,6 +205,31 @@ class ScriptedCache:
         return Flushes([Flushed(tier, worker, 7)])
 
 
+JOB = WhatIfJob("w1", "running", "chat", "mine", "me", 5.0, 60.0, 0.5, 1.0, None, None, None)
+
+
+class ScriptedWhatIf:
+    """One replay, called w1, that runs until it is cancelled."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, str, float, str]] = []
+
+    def start(self, policy: Policy, active: Policy, last_seconds: float, by: str) -> WhatIfJob:
+        self.asked.append((policy.name, active.name, last_seconds, by))
+        return JOB
+
+    def newest(self) -> WhatIfJobs:
+        return WhatIfJobs([JOB])
+
+    def get(self, job_id: str) -> WhatIfJob:
+        if job_id != JOB.id:
+            raise NothingOfThisName(f"no replay {job_id!r} is remembered", code="no_job")
+        return JOB
+
+    async def cancel(self, job_id: str) -> WhatIfJob:
+        return replace(self.get(job_id), state="cancelled")
+
+
 EVICTED = RangeView(16, 36, "recomputed", "evicted", BlameView("sub", "r2", "p:1", 35, 9.0, 60.0), None, None)
 REQUEST = RequestView(
     id="chatcmpl-t1",
@@ -334,6 +361,7 @@ class ScriptedBox:
         self.cache_desk = ScriptedCache()
         self.request_desk = ScriptedRequests()
         self.hint_desk = ScriptedHints()
+        self.replays = ScriptedWhatIf()
         self.history_desk = ScriptedHistory()
         self.evicted: list[EvictedBlock] = []
         self.events = EventBus()
@@ -380,6 +408,9 @@ class ScriptedBox:
 
     def hints(self) -> ScriptedHints:
         return self.hint_desk
+
+    def whatif(self) -> ScriptedWhatIf:
+        return self.replays
 
     def actions(self, limit: int) -> Actions:
         return Actions([ActionView(5.0, "me", "hint pin", "s", {"impact": "none"}, None)] * min(limit, 2))

@@ -2,13 +2,17 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from appliance.cache.access_record import write_accesses
 from appliance.cli import EXIT_ERROR, EXIT_USAGE, main
 from tests.unit.cache.small_traces import BLOCK_TOKENS, access
+from tests.unit.commands.answering_box import documents, running_box
+from tests.unit.commands.conftest import Place
 
 SMALL = ["--kv-bytes-per-token", "1", "--capacity", "16,32"]
 
@@ -100,3 +104,60 @@ def test_what_is_wrong_is_one_sentence(
 ) -> None:
     assert main(["whatif", *(trace if word == "TRACE" else word for word in arguments)]) == status
     assert says in capsys.readouterr().err
+
+
+def outcome(role: str, seconds: float) -> dict[str, Any]:
+    session = {"session": "s1", "requests": 4, "prompt_tokens": 9, "hit_tokens": 3, "prefill_seconds": seconds}
+    return {
+        "role": role,
+        "name": "chat",
+        "hit_rate": 0.5,
+        "prefill_seconds": seconds,
+        "evicted_blocks": None if role == "optimum" else 1200,
+        "sessions": [session],
+    }
+
+
+RUNNING = {"id": "w1", "state": "running", "progress": 0.5, "error": None}
+DONE = RUNNING | {
+    "state": "done",
+    "measured": {"requests": 6, "warm_up_requests": 2, "seconds": 90.0, "hit_rate": 0.25},
+    "outcomes": [outcome("proposed", 3.0), outcome("active", 5.0), outcome("lru", 6.0), outcome("optimum", 2.0)],
+}
+
+
+def answering_with(place: Place, end: dict[str, Any], asked: list[Any]) -> AbstractContextManager[Any]:
+    def start(body: Any) -> Any:
+        asked.append(body)
+        return RUNNING
+
+    answers = {"POST /box/v1/whatif": start, "/box/v1/whatif/w1": end}
+    return running_box(place.runtime, documents() | answers)
+
+
+def test_the_live_record_is_replayed_by_the_box(place: Place) -> None:
+    asked: list[Any] = []
+    with answering_with(place, DONE, asked):
+        lines = place.command("whatif", "--last", "30min", "--policy", "chat").out.splitlines()
+        assert place.command("whatif", "--last", "1h", "--policy", "chat", "--json").json == DONE
+    assert [(body["policy"], body["last"]) for body in asked] == [("chat", 1800.0), ("chat", 3600.0)]
+    assert lines[0].startswith(
+        "6 requests of the last 90 s, after 2 that filled the caches; the box itself read 25.0 %"
+    )
+    assert lines[3].split() == ["proposed", "chat", "50.0", "%", "3.0", "s", "1,200"]
+    assert lines[6].split()[-1] == "—"
+    assert lines[-1].split() == ["s1", "4", "5.0", "s", "3.0", "s", "-2.0", "s"]
+
+
+def test_a_replay_that_fails_says_why(place: Place) -> None:
+    with answering_with(place, RUNNING | {"state": "failed", "error": "no request of that time"}, []):
+        answer = place.command("whatif", "--last", "30min", "--policy", "chat")
+    assert (answer.code, answer.err) == (1, "dynamo-box: the replay failed: no request of that time\n")
+
+
+@pytest.mark.parametrize(
+    "words", [(), ("trace.jsonl", "--last", "5min"), ("--last", "5min"), ("--last", "soon", "--policy", "chat")]
+)
+def test_a_trace_or_a_time_with_one_policy_is_wanted(place: Place, words: tuple[str, ...]) -> None:
+    with answering_with(place, DONE, []):
+        assert place.command("whatif", *words).code == 2
