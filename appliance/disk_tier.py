@@ -163,9 +163,10 @@ class DiskTier:
         answer = self._waiting[number] = asyncio.get_running_loop().create_future()
         self._brought[number] = brought
         self._began[number] = time.monotonic()
+        seconds = max(RECALL_SECONDS, computing_seconds)
         try:
-            if self._say(Promote(number, keys.tobytes())):
-                async with asyncio.timeout(max(RECALL_SECONDS, computing_seconds)):
+            if self._say(Promote(number, keys.tobytes(), seconds)):
+                async with asyncio.timeout(seconds):
                     await answer
         except TimeoutError:
             self.late += 1

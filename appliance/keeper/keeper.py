@@ -50,10 +50,10 @@ class Keeper:
                 if writing is not None:
                     tasks.create_task(writing.run())
 
-    def promote(self, keys: bytes) -> AsyncIterator[bytes]:
+    def promote(self, keys: bytes, seconds: float = 1.0) -> AsyncIterator[bytes]:
         """See `Promotions.promote`. What is no row of keys brings nothing."""
         whole = keys if len(keys) % (8 * KEY_WORDS) == 0 else b""
-        return self.promotions.promote(np.frombuffer(whole, np.uint64).reshape(-1, KEY_WORDS))
+        return self.promotions.promote(np.frombuffer(whole, np.uint64).reshape(-1, KEY_WORDS), seconds)
 
     def moved(self) -> Iterator[Moved]:
         """What has moved on the disk since the last call, in parts that are soon read."""

@@ -43,10 +43,12 @@ class KeeperSettings(msgspec.Struct, frozen=True):
 
 
 class Promote(msgspec.Struct, frozen=True, tag=True):
-    """Bring these blocks of one prompt into the arena; `keys` are theirs one behind the other, 32 bytes each."""
+    """Bring these blocks of one prompt into the arena; `keys` are theirs one behind the other, 32 bytes each. Somebody
+    waits for so many `seconds`."""
 
     number: int
     keys: bytes
+    seconds: float = 1.0
 
 
 class Promoted(msgspec.Struct, frozen=True, tag=True):
