@@ -80,6 +80,10 @@ class EvictionView:
         owners = blocks["owner"][blocks["has_content"] != 0]
         return np.bincount(owners[owners != NO_SESSION], minlength=self.num_sessions)
 
+    def columns(self) -> NDArray[np.void]:
+        """All that is known of each block, a row a block, as it is now: not to be written to, nor kept."""
+        return self._tables.blocks
+
     def keeps(self) -> NDArray[np.float64]:
         """By session, what was said that keeping it is worth."""
         return self._tables.sessions["keep"][1:].copy()
