@@ -366,7 +366,8 @@ def _misses_view(book: RequestBook) -> MissesView:
         unexplained=book.misses.unexplained,
         pending=book.num_pending,
         failed=book.num_failed,
-        forgotten=book.explainer.past.forgotten,
+        forgotten=book.forgotten(),
+        unnamed=book.explainer.lost.unknown,
     )
 
 

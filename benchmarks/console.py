@@ -29,6 +29,7 @@ import msgspec
 import psutil
 
 from appliance.tui.console import Console
+from appliance.tui.event_feed import ToldEvent
 from appliance.tui.pages.catalogue import PAGES
 from tests.unit.commands.answering_box import running_box
 from tests.unit.tui import example_box
@@ -57,6 +58,29 @@ async def _frame(app: Console, pilot: Any, second: int) -> float:
     app.take(frame)
     await pilot.pause()
     return (time.process_time() - began) * 1000
+
+
+async def soak(seconds: float) -> list[tuple[float, float]]:
+    """Events told so far and MiB that the process holds, ten times in all. Each frame has 5,000 new events, as two a
+    second would have of 10,000; they follow one another without a pause."""
+    resident: list[tuple[float, float]] = []
+    seen = 0
+    process, began = psutil.Process(), time.monotonic()
+    async with console((WIDTH, HEIGHT)) as (app, pilot):
+        await pilot.press("7")
+        while (passed := time.monotonic() - began) < seconds:
+            events = tuple(_event(number) for number in range(seen, seen + 5_000))
+            seen += len(events)
+            app.take(dataclasses.replace(example_box.frame(seen // 10_000), events=events, evictions=None))
+            await pilot.pause()
+            if len(resident) < 10 * passed / seconds:
+                resident.append((seen, process.memory_info().rss / 2**20))
+    return resident
+
+
+def _event(number: int) -> ToldEvent:
+    told = {"type": "request_started", "request": f"r{number}", "session": f"s{number % 500}", "worker": 0}
+    return ToldEvent(number, example_box.NOW + number / 10_000, told | {"prompt_tokens": 31_000, "cached_tokens": 0})
 
 
 class Terminal:
@@ -115,7 +139,12 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=60)
     parser.add_argument("--starts", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=15.0)
+    parser.add_argument("--soak", type=float, metavar="SECONDS", help="only this: memory under 10,000 events a second")
     options = parser.parse_args()
+    if options.soak:
+        for seen, mebibytes in asyncio.run(soak(options.soak)):
+            print(f"{seen:>12,} events  {mebibytes:.1f} MiB")
+        return
     for title, (median, worst) in asyncio.run(frames(options.rounds)).items():
         print(f"frame, {title:<10} {median:6.1f} ms   19 of 20 below {worst:6.1f} ms")
     with tempfile.TemporaryDirectory() as folder, running_box(Path(folder) / "run", BusyBox()):

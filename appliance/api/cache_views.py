@@ -84,6 +84,13 @@ class Flushes(Struct, frozen=True):
     flushed: list[Flushed]
 
 
+class ResizeRequest(Struct, frozen=True):
+    """`bytes`: as large as the tier is to be."""
+
+    tier: Literal["host", "disk"]
+    bytes: int
+
+
 class Resized(Struct, frozen=True):
     """The tier as it is now. `error` says what is not as it was asked for, and what would help."""
 

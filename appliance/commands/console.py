@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import os
+import shlex
+import socket
 import sys
 from pathlib import Path
 
@@ -11,8 +14,13 @@ from appliance.errors import BoxError, SettingsError
 
 
 def run(options: argparse.Namespace) -> int:
-    where, key = box_address(read_context(options), options.attach)
-    if not sys.stdout.isatty():
+    context = read_context(options)
+    where, key = box_address(context, options.attach)
+    checked_interval(options.interval)
+    if options.serve is not None:
+        return _serve(context, options)
+    # A browser is a terminal that Textual brings itself.
+    if not sys.stdout.isatty() and "TEXTUAL_DRIVER" not in os.environ:
         raise BoxError("the console needs a terminal", hint="`dynamo-box top` prints a screen as text, or as JSON.")
     from appliance.tui.keymap import checked
     from appliance.tui.link import Link
@@ -28,6 +36,24 @@ def run(options: argparse.Namespace) -> int:
         keys=checked(_pairs(options.key)),
     )
     show_console(where, stance, key, checked_interval(options.interval))
+    return 0
+
+
+def _serve(context: Context, options: argparse.Namespace) -> int:
+    """Each browser gets this command once more, without `--serve`."""
+    from appliance.tui.browser import HOST, BrowserConsole
+
+    try:
+        socket.create_server((HOST, options.serve)).close()
+    except (OSError, OverflowError) as error:
+        raise BoxError(f"--serve {options.serve}: {getattr(error, 'strerror', None) or error}") from error
+    keys = [key.get_secret_value() for key in context.loaded.settings.server.api_keys]
+    words = [*options.command_arguments]
+    place = next(number for number, word in enumerate(words) if word.partition("=")[0] == "--serve")
+    has_port = words[place] == "--serve" and words[place + 1 : place + 2] == [str(options.serve)]
+    del words[place : place + 1 + has_port]
+    print(f"The console is at http://{HOST}:{options.serve}; Ctrl-C ends it.", flush=True)
+    BrowserConsole(shlex.join([sys.executable, "-m", "appliance.cli", "console", *words]), options.serve, keys).serve()
     return 0
 
 

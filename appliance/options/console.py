@@ -28,6 +28,14 @@ def add(commands: Commands, common: argparse.ArgumentParser) -> None:
         default=[],
         help="another key for a binding that ? lists; repeatable",
     )
+    console.add_argument(
+        "--serve",
+        metavar="PORT",
+        type=int,
+        nargs="?",
+        const=8001,
+        help="in a browser of this machine (default port 8001)",
+    )
     top = add_command(commands, "top", "one screen of the console as text or JSON", [common])
     top.add_argument(
         "screen", nargs="?", choices=SCREENS, default="overview", metavar="SCREEN", help=", ".join(SCREENS)

@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from appliance.tui.link import Link
 
-KEPT: Final = 5000
+KEPT: Final = 2000
 _ROUTE: Final = "/box/v1/events?from=oldest&follow=false"
 
 

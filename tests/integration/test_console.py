@@ -148,7 +148,7 @@ def test_a_user_sees_the_cache_work_and_steers_it(box: Box, screen: Screen) -> N
     for number in range(12):
         box.ask(f"other-{number}", f"{number} is a number. " * 12)
     screen.press("7")
-    screen.until("evicted", "policy")
+    screen.until("evicted", "lost")
     screen.press("/")
     screen.press(*"kind:evicted", "Enter")
     assert "request_started" not in screen.until("lost", "kind:evicted")

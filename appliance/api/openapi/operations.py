@@ -8,7 +8,15 @@ from typing import Any, Final
 from appliance.api.anthropic_problems import AnthropicError
 from appliance.api.block_views import MAX_CELLS, MAX_PROMPTS, BlockMapView, Prefixes
 from appliance.api.cache_views import MAX_LISTED as MAX_CACHES
-from appliance.api.cache_views import CacheView, Flushes, FlushRequest, SessionCaches, Verification
+from appliance.api.cache_views import (
+    CacheView,
+    Flushes,
+    FlushRequest,
+    Resized,
+    ResizeRequest,
+    SessionCaches,
+    Verification,
+)
 from appliance.api.chat_bodies import Chunk, Completion
 from appliance.api.completions_bodies import CompletionBody
 from appliance.api.conversations import ConversationBody
@@ -318,6 +326,13 @@ BOX_OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
         "Drop what a tier holds and nobody is using, from the box's own machine",
         Flushes,
         takes=FlushRequest,
+        errors=(400, 403, 413, 503),
+    ),
+    ("POST", "/box/v1/cache/resize"): Operation(
+        Group.BOX,
+        "Make the host or the disk tier larger or smaller while the box runs, from the box's own machine",
+        Resized,
+        takes=ResizeRequest,
         errors=(400, 403, 413, 503),
     ),
     ("POST", "/box/v1/warm"): Operation(

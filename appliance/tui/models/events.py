@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import groupby
-from typing import Any
+from typing import Any, Final
 
 from msgspec import Struct
 
@@ -11,6 +11,8 @@ from appliance.api.eviction_page import EvictedBlock
 from appliance.tui import figures
 from appliance.tui.event_feed import ToldEvent
 from appliance.tui.frame import Frame
+
+KEPT: Final = 2000
 
 
 class EventLine(Struct, frozen=True):
@@ -27,23 +29,51 @@ class EventLine(Struct, frozen=True):
     count: int = 1
 
 
+class EventBook:
+    """The lines of frame after frame: each event is put into words once, and the newest `KEPT` are kept."""
+
+    def __init__(self) -> None:
+        self._begin_anew(None)
+
+    def _begin_anew(self, started_at: float | None) -> None:
+        self._started_at = started_at
+        self._last_event = -1
+        self._last_eviction = -1
+        self._lines: list[EventLine] = []
+
+    def lines(self, frame: Frame) -> list[EventLine]:
+        """The newest first."""
+        started_at = None if frame.status is None else frame.status.started_at
+        if started_at != self._started_at:
+            self._begin_anew(started_at)
+        events = [one for one in frame.events or () if one.number > self._last_event]
+        blocks = [one for one in frame.evictions or () if one.number > self._last_eviction]
+        if events or blocks:
+            self._last_event = max([self._last_event, *(one.number for one in events)])
+            self._last_eviction = max([self._last_eviction, *(one.number for one in blocks)])
+            added = [*self._told(events), *_runs(blocks)]
+            self._lines = sorted([*added, *self._lines], key=lambda line: line.at, reverse=True)[:KEPT]
+        return self._lines
+
+    def _told(self, events: list[ToldEvent]) -> list[EventLine]:
+        """Batches of evictions say less than the blocks themselves, where these are known."""
+        knows_blocks = self._last_eviction >= 0
+        return [_line(one) for one in events if not (knows_blocks and one.type == "evictions")]
+
+
 def event_lines(frame: Frame) -> list[EventLine]:
-    """The newest first."""
-    told = [_line(one) for one in frame.events or ()]
-    # Batches of evictions say less than the blocks themselves, where these are known.
-    evicted = _evicted(frame.evictions or ())
-    if evicted:
-        told = [line for line in told if line.kind != "evictions"]
-    return sorted([*told, *evicted], key=lambda line: line.at, reverse=True)
+    """Of one frame alone, the newest first."""
+    return EventBook().lines(frame)
 
 
-def _evicted(blocks: tuple[EvictedBlock, ...]) -> list[EventLine]:
-    """A line for each run of blocks that one session lost to another by one rule."""
+def _runs(blocks: list[EvictedBlock]) -> list[EventLine]:
+    """A line for the blocks that one session lost to another at a time by one rule."""
+    alike = sorted(blocks, key=lambda one: (*map(str, _kind_of(one)), one.number))
+    return [_eviction(list(run)) for _, run in groupby(alike, _kind_of)]
 
-    def kind(one: EvictedBlock) -> tuple[Any, ...]:
-        return int(one.at), one.worker, one.owner, one.cause_session, one.rule, one.region
 
-    return [_eviction(list(run)) for _, run in groupby(sorted(blocks, key=lambda one: (*map(str, kind(one)),)), kind)]
+def _kind_of(one: EvictedBlock) -> tuple[Any, ...]:
+    return int(one.at), one.worker, one.owner, one.cause_session, one.rule, one.region
 
 
 def _eviction(run: list[EvictedBlock]) -> EventLine:

@@ -9,7 +9,7 @@ from textual.app import ComposeResult
 from appliance.tui import ink
 from appliance.tui.frame import Feed
 from appliance.tui.line import Line, clean, heading, words, wrapped
-from appliance.tui.models.events import EventLine, event_lines
+from appliance.tui.models.events import EventBook, EventLine, event_lines
 from appliance.tui.moment import Moment
 from appliance.tui.pages.page import Page
 from appliance.tui.widgets.cells import clock_of
@@ -21,7 +21,7 @@ COLUMNS = (
     Column("time", 8, clock_of),
     Column("kind", 16),
     Column("count", 5, lambda value: "" if value == 1 else f"×{value:,}", right=True, rank=1),
-    Column("what", 0, least=30),
+    Column("what", 0, least=50),
     Column("session", 20, rank=2),
     Column("request", 20, rank=3),
 )
@@ -41,10 +41,13 @@ class EventsPage(Page):
 
     def on_mount(self) -> None:
         self.query_one(Drawing).styles.height = 4
+        self._book = EventBook()
         self._events: dict[str, EventLine] = {}
 
     def show(self, moment: Moment) -> None:
-        events = event_lines(moment.frame)
+        # The past is another list: it has its own beginning.
+        is_now = moment.frame.past_of is None
+        events = self._book.lines(moment.frame) if is_now else event_lines(moment.frame)
         self._events = {one.key: one for one in events}
         self.query_one(Table).show(rows(events))
         self._show_detail()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from functools import partial
 from typing import Any, ClassVar, Final
@@ -14,13 +15,16 @@ from textual.events import Resize
 from textual.widgets import TextArea
 
 from appliance.api.policy_views import PolicyBody, PolicyCheck, PolicyDiff, PolicyVersionView
+from appliance.api.whatif_views import WhatIfJob
 from appliance.tui import figures, ink
 from appliance.tui.frame import Feed
-from appliance.tui.line import Line, cell, clean, heading, words
+from appliance.tui.line import Line, clean, heading, words
 from appliance.tui.models.policies import ActivePolicy, active_policy, diff_lines, problem_text
 from appliance.tui.moment import Moment
+from appliance.tui.pages.policy_lines import below, diff_line
+from appliance.tui.pages.prediction import prediction_lines
 from appliance.tui.pages.steering import SteeringPage
-from appliance.tui.widgets.drawing import Drawing
+from appliance.tui.widgets.drawing import Draw, Drawing
 from appliance.tui.widgets.grid import Column, Row
 from appliance.tui.widgets.table import Table
 
@@ -33,14 +37,15 @@ COLUMNS = (
 )
 WIDE: Final = 110
 CHECK_SECONDS: Final = 0.4
+PROGRESS_SECONDS: Final = 0.5
 
 
 class PolicyPage(SteeringPage):
     """The active policy: at the left its rules, of which the first that matches decides; at the right its text. `i`
     edits the text, which is checked while you write, with line and key; esc leaves it as it is. `d` compares it with
-    the active policy, `a` makes it the active one after a question, for all that is cached too; `u` goes back to the
-    one before. Nothing is dropped by a change. Below: the versions that were active, what was predicted of each, and
-    what it realised."""
+    the active policy, `p` replays the last half hour with it, `a` makes it the active one after a question, for all
+    that is cached too; `u` goes back to the one before. Nothing is dropped by a change. Below: the versions that were
+    active, what was predicted of each, and what it realised."""
 
     title = "Policy"
     feeds = frozenset({Feed.POLICY, Feed.VERSIONS})
@@ -49,6 +54,7 @@ class PolicyPage(SteeringPage):
         Binding("d", "diff", "compare with the active one", id="policy.diff"),
         Binding("a", "apply", "make it the active one", id="policy.apply"),
         Binding("u", "undo", "go back to the one before", id="policy.undo"),
+        Binding("p", "predict", "what it would have done with the last half hour", id="policy.predict"),
         Binding("z", "reset", "throw the edit away", id="policy.reset"),
     ]
     DEFAULT_CSS = """
@@ -65,7 +71,9 @@ class PolicyPage(SteeringPage):
         self._versions: tuple[PolicyVersionView, ...] = ()
         self._edited_from: str | None = None
         """The text that was active when the edit began; `None`: nothing is edited."""
-        self._told: list[Line] | None = None
+        self._told: Draw | None = None
+        self._job: str | None = None
+        """The replay that runs."""
 
     def compose(self) -> ComposeResult:
         yield Drawing(id="head")
@@ -99,7 +107,7 @@ class PolicyPage(SteeringPage):
         if self._active is not None:
             head = self._head(self._active)
             self.query_one("#head", Drawing).draw(lambda _width, _height: [head])
-        self.query_one("#told", Drawing).draw(partial(_below, self._told, self._versions))
+        self.query_one("#told", Drawing).draw(partial(below, self._told, self._versions))
         self.console_app.show_chrome()
 
     def _head(self, model: ActivePolicy) -> Line:
@@ -129,11 +137,13 @@ class PolicyPage(SteeringPage):
             return
         yield "i", "edit"
         if self.is_edited:
-            yield from (("d", "diff"), ("a", "apply"), ("z", "reset"))
+            yield from (("d", "diff"), ("p", "predict"), ("a", "apply"))
         elif len(self._versions) > 1:
             yield "u", "undo"
 
     def back(self) -> None:
+        if self.query_one(TextArea).read_only and self._job is not None:
+            self._give_up(self._job)
         self._write(is_writing=False)
 
     def _write(self, *, is_writing: bool) -> None:
@@ -162,17 +172,18 @@ class PolicyPage(SteeringPage):
     @work(exclusive=True, group="check")
     async def _check(self) -> None:
         """Once the user has stopped typing for a moment."""
-        import asyncio
-
         await asyncio.sleep(CHECK_SECONDS)
         check = await self.ask("POST", "/box/v1/policy/validate", self._asked(), PolicyCheck)
         if check is None:
             return
-        self._told = (
+        self._tell(
             [words(("✓ ", ink.GOOD), f"valid, {figures.plural(check.rules or 0, 'rule')}")]
             if check.valid
             else [words(("✗ ", ink.BAD), clean(problem_text(one))) for one in check.problems]
         )
+
+    def _tell(self, lines: list[Line]) -> None:
+        self._told = lambda width, _height: [heading("the edited text", width), *lines]
         self._show_state()
 
     def _asked(self) -> dict[str, Any]:
@@ -182,11 +193,28 @@ class PolicyPage(SteeringPage):
     async def action_diff(self) -> None:
         diff = await self._compared()
         if diff is not None:
-            self._told = [_diff_line(line) for line in diff_lines(diff)]
-            self._show_state()
+            self._tell([diff_line(line) for line in diff_lines(diff)])
 
     async def _compared(self) -> PolicyDiff | None:
         return await self.ask("POST", "/box/v1/policy/diff", self._asked(), PolicyDiff)
+
+    @work(exclusive=True, group="predict")
+    async def action_predict(self) -> None:
+        """Replay the last half hour with the edited text; esc gives it up."""
+        asked = self._asked() | {"by": "console"}
+        job = await self.ask("POST", "/box/v1/whatif", asked, WhatIfJob)
+        while job is not None:
+            self._job = job.id if job.state in ("waiting", "running") else None
+            self._told = partial(prediction_lines, job)
+            self._show_state()
+            if self._job is None:
+                return
+            await asyncio.sleep(PROGRESS_SECONDS)
+            job = await self.ask("GET", f"/box/v1/whatif/{job.id}", None, WhatIfJob)
+
+    @work(exclusive=True, group="cancel")
+    async def _give_up(self, job: str) -> None:
+        await self.ask("DELETE", f"/box/v1/whatif/{job}", None, WhatIfJob)
 
     @work(exclusive=True)
     async def action_apply(self) -> None:
@@ -222,25 +250,3 @@ def rows(model: ActivePolicy) -> list[Row]:
         Row(one.key, (one.rule, one.when, one.worth, one.tiers, "caps" if one.caps_rest else None))
         for one in model.rules
     ]
-
-
-def _below(told: list[Line] | None, versions: tuple[PolicyVersionView, ...], width: int, height: int) -> list[Line]:
-    if told is not None:
-        return [heading("the edited text", width), *told][:height]
-    return [heading("versions", width, "predicted  realised"), *(_version(one, width) for one in versions)][:height]
-
-
-def _version(one: PolicyVersionView, width: int) -> Line:
-    predicted = None if one.predicted is None else one.predicted.hit_rate
-    tail = f"{figures.share(predicted):>9}  {figures.share(one.hit_rate):>8}"
-    note = f"  {one.note}" if one.note else ""
-    back = "" if one.rolls_back_to is None else f" (back to {one.rolls_back_to})"
-    said = f"{one.version:>3} {figures.clock(one.activated_at)}  {one.name}{back} by {one.author}{note}"
-    return words(
-        (cell(clean(said), max(width - len(tail) - 1, 0)), ink.STRONG if one.active else ink.PLAIN), " " + tail
-    )
-
-
-def _diff_line(line: str) -> Line:
-    style = ink.GOOD if line.startswith("+") else ink.BAD if line.startswith("-") else ink.PLAIN
-    return words((clean(line), style))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,6 +13,7 @@ from appliance.commands import console
 from appliance.options.console import SCREENS
 from appliance.runtime import Runtime
 from appliance.tui import session
+from appliance.tui.browser import BrowserConsole
 from appliance.tui.ending import Ending
 from appliance.tui.stance import Stance
 from appliance.tui.twins import TWINS
@@ -120,3 +122,35 @@ def test_top_says_when_nothing_answers(place: Place) -> None:
     answer = place.command("top", "--attach", "http://127.0.0.1:9", "--json")
     assert answer.code == 1
     assert "does not answer" in json.loads(answer.out)["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "port", "left"),
+    [
+        (["--serve", "--ascii"], 8001, "--ascii"),
+        (["--serve", "8377", "--read-only"], 8377, "--read-only"),
+        (["--interval", "2", "--serve=8377"], 8377, "--interval 2"),
+    ],
+)
+def test_a_browser_gets_the_same_command_without_the_server(
+    place: Place, box: Runtime, monkeypatch: pytest.MonkeyPatch, arguments: list[str], port: int, left: str
+) -> None:
+    served: list[tuple[str, int, Any]] = []
+    monkeypatch.setattr(socket, "create_server", lambda _address: SimpleNamespace(close=lambda: None))
+    monkeypatch.setattr(BrowserConsole, "serve", lambda self: served.append((self.command, self.port, self._keys)))
+    monkeypatch.setenv("DYNAMO_BOX_SERVER__API_KEYS", "first,second")
+    answer = place.command("console", *arguments)
+    assert answer.code == 0, answer.err
+    assert f"http://127.0.0.1:{port}" in answer.out
+    ((command, served_port, keys),) = served
+    assert command.endswith(f"-m appliance.cli console {left}")
+    assert (served_port, keys) == (port, ["first", "second"])
+
+
+def test_a_port_that_is_taken_is_named(place: Place, box: Runtime) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        answer = place.command("console", "--serve", str(port))
+    assert answer.code == 1
+    assert f"--serve {port}: " in answer.err
+    assert "in use" in answer.err

@@ -14,7 +14,7 @@ from appliance.tui.event_feed import ToldEvent
 from appliance.tui.frame import Frame
 from appliance.tui.models.decisions import decisions
 from appliance.tui.models.engines import engines
-from appliance.tui.models.events import event_lines
+from appliance.tui.models.events import EventBook, event_lines
 from appliance.tui.models.overview import overview
 from appliance.tui.models.sessions import session_tree
 from appliance.tui.models.verdict import Level, verdict
@@ -215,6 +215,23 @@ def test_events_are_told_the_newest_first_and_unknown_ones_too() -> None:
     assert [line.at for line in lines] == sorted((line.at for line in lines), reverse=True)
     strange = next(line for line in lines if line.kind == "new_kind")
     assert strange.words == "what 3"
+
+
+def test_each_event_is_told_once_however_often_it_is_seen_and_the_oldest_make_room() -> None:
+    book = EventBook()
+    for number in range(0, 6_000, 500):
+        seen = tuple(ToldEvent(one, NOW + one, {"type": "phase", "phase": "running"}) for one in range(number + 500))
+        lines = book.lines(dataclasses.replace(example_box.frame(), events=seen, evictions=None))
+        assert [line.at for line in lines] == [NOW + number + 499 - back for back in range(min(number + 500, 2_000))]
+
+
+def test_a_box_that_was_started_anew_has_other_events() -> None:
+    book = EventBook()
+    book.lines(example_box.frame())
+    anew = example_box.status(started_at=NOW)
+    told = (ToldEvent(1, NOW + 1, {"type": "phase", "phase": "startup"}),)
+    frame = dataclasses.replace(example_box.frame(1), status=anew, events=told, evictions=())
+    assert [line.kind for line in book.lines(frame)] == ["phase"]
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import pytest
 
 from appliance.api.hint_views import HintAnswer, HintImpact
 from appliance.api.policy_views import PolicyCheck, PolicyDiff, PolicyProblem, WorthChange
+from appliance.api.whatif_views import WhatIfJob, WhatIfMeasured, WhatIfOutcome
 from appliance.tui.link import LinkLost, Refused
 from appliance.tui.models.policies import active_policy, diff_lines, problem_text
 from appliance.tui.widgets.dialogs import Confirm
@@ -192,3 +193,63 @@ def test_rules_are_told_in_words() -> None:
 
 def test_a_problem_without_a_place_is_told_whole() -> None:
     assert problem_text(PolicyProblem("no such policy", None, None, None)) == "no such policy"
+
+
+REPLAY = "POST /box/v1/whatif"
+
+
+def replay(state: Any, progress: float, **changes: Any) -> WhatIfJob:
+    asked = {"id": "w1", "policy": "coding-agent", "active": "coding-agent", "by": "console", "asked_at": 1.0}
+    known = {"last": 1_800.0, "seconds": 1.0, "measured": None, "outcomes": None, "error": None}
+    return WhatIfJob(**(asked | known | {"state": state, "progress": progress} | changes))  # type: ignore[arg-type]
+
+
+def outcome(role: Any, hit_rate: float | None) -> WhatIfOutcome:
+    evicted = None if role == "optimum" else 340
+    return WhatIfOutcome(role, role, 214, 100_000, 91_000, hit_rate, 12.0, evicted, None, [])
+
+
+async def test_an_edit_is_replayed_over_what_was_served_beside_the_others() -> None:
+    done = replay(
+        "done",
+        1.0,
+        measured=WhatIfMeasured(214, 107, 1_800.0, 100_000, 88_000, 0.88),
+        outcomes=[outcome("proposed", 0.912), outcome("active", 0.881), outcome("lru", 0.7), outcome("optimum", 0.95)],
+    )
+    answers = {
+        CHECK: PolicyCheck(True, [], 3),
+        REPLAY: replay("waiting", 0.0),
+        "GET /box/v1/whatif/w1": [replay("running", 0.5), done],
+    }
+    async with console((120, 36), errands=ScriptedErrands(answers)) as (app, pilot):
+        await pilot.press("6")
+        await pilot.pause()
+        await pilot.press("i", "x", "escape", "p")
+        await pilot.pause(0.8)
+        assert "50.0%" in text(app)
+        await pilot.pause(0.8)
+        shown = " ".join(text(app).split())
+        assert "214 requests count, 107 before fill the caches; the box itself read 88.0%" in shown
+        assert "this text 91.2%" in shown
+        assert "the optimum 95.0%" in shown
+        assert "— evicted" in shown
+
+
+async def test_a_replay_that_runs_is_given_up_with_esc_and_one_that_failed_says_why() -> None:
+    failed = replay("failed", 0.2, error="no request was recorded")
+    answers = {
+        CHECK: PolicyCheck(True, [], 3),
+        REPLAY: replay("running", 0.1),
+        "GET /box/v1/whatif/w1": failed,
+        "DELETE /box/v1/whatif/w1": replay("cancelled", 0.1),
+    }
+    errands = ScriptedErrands(answers)
+    async with console((120, 36), errands=errands) as (app, pilot):
+        await pilot.press("6")
+        await pilot.pause()
+        await pilot.press("i", "x", "escape", "p")
+        await pilot.pause()
+        await pilot.press("escape")
+        await pilot.pause(0.7)
+        assert "DELETE /box/v1/whatif/w1" in [route for route, _ in errands.sent]
+        assert "no request was recorded" in text(app)
