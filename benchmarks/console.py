@@ -61,8 +61,8 @@ async def _frame(app: Console, pilot: Any, second: int) -> float:
 
 
 async def soak(seconds: float) -> list[tuple[float, float]]:
-    """Events told so far and MiB that the process holds, ten times in all. Each frame has 5,000 new events, as two a second
-    would have of 10,000; they follow one another without a pause."""
+    """Events told so far and MiB that the process holds, ten times in all. Each frame has 5,000 new events, as two a
+    second would have of 10,000; they follow one another without a pause."""
     resident: list[tuple[float, float]] = []
     seen = 0
     process, began = psutil.Process(), time.monotonic()
