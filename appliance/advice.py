@@ -51,4 +51,5 @@ def advice_on_room(reason: Reason | None, blame: Blame | None, session: str | No
     tier = "" if has_host_tier else ", or a host tier (cache.host.bytes), which keeps what a GPU cannot"
     if session is None:
         return f"{memory}{tier}. Name the session (x-dynamo-session-id): one that may come back is kept longer."
-    return f"{memory}{tier}. To keep this session's longer: a cache mark, nvext.agent_hints.priority, or a policy."
+    pin = f"`dynamo-box hints pin {session}`, a cache mark, nvext.agent_hints.priority, or a policy"
+    return f"{memory}{tier}. To keep this session's longer: {pin}."

@@ -41,10 +41,12 @@ from appliance.host_arena import HostArena, arena_place
 from appliance.keeper.wire import DiskPlace, KeeperSettings, RemotePlace
 from appliance.keepsake import keepsake_of
 from appliance.last_policy import start_policy
+from appliance.last_prompts import LastPrompt
 from appliance.lost_blocks import LostBlocks
 from appliance.paths import Folders
 from appliance.pipeline import Pipeline, Reading
 from appliance.process_tree import SHARED_MEMORY
+from appliance.recall_ahead import RecallAhead
 from appliance.records import Recorder
 from appliance.request_book import RequestBook
 from appliance.retention import Retention
@@ -97,7 +99,8 @@ def prepare(settings: Settings, folders: Folders, model: Model) -> Workshop:
     """
     warm_up()
     json_scan.warm_up()
-    place = arena_place(SHARED_MEMORY, folders.runtime) if settings.cache.host.bytes else None
+    host = settings.cache.host.bytes
+    place = arena_place(SHARED_MEMORY, folders.runtime, host) if host else None
     plans = plan_workers(settings, detect_hardware(), folders.runtime, folders.data / "logs", place)
     renderer, configs = load_model_side(settings, model, plans)
     workers = [Worker(plan, config) for plan, config in zip(plans, configs, strict=True)]
@@ -135,6 +138,8 @@ def assemble(settings: Settings, model: Model, workshop: Workshop, box: RunningB
     fleet.on_phase = partial(_note_phase, box, pipeline.book)
     disk = _disk_tier(settings.cache, workshop, arena)
     if disk is not None:
+        ahead = RecallAhead(pipeline.last_prompts, _recall_ahead_from(disk, workshop.hashes))
+        pipeline.on_ended.append(ahead.ended)
         pipeline.recall = _recall_from(disk, workshop.hashes, router.paces)
     if retention is None:
         return Parts(fleet, pipeline, None, arena, disk)
@@ -211,6 +216,15 @@ def _recall_from(disk: DiskTier, hashes: PromptHashes, paces: Paces) -> Callable
         # 200,000 tokens take 14 ms: too long for one turn of the loop.
         found = await asyncio.to_thread(hashes.of, prompt)
         return await disk.recall(found, paces.prefill_seconds(len(prompt.token_ids)))
+
+    return recall
+
+
+def _recall_ahead_from(disk: DiskTier, hashes: PromptHashes) -> Callable[[LastPrompt], Awaitable[Brought]]:
+    async def recall(prompt: LastPrompt) -> Brought:
+        if disk.is_empty:
+            return Brought()
+        return await disk.recall(await asyncio.to_thread(hashes.of_tokens, prompt.tokens.tolist(), prompt.cache_salt))
 
     return recall
 

@@ -278,8 +278,7 @@ class Caretaker:
             self._evictions.told(worker.plan.id, batch)
             now = self._wall_clock()
             told = [self._evicted(worker.plan.id, one, now) for one in batch.evictions]
-            for evicted in told:
-                self._evictions.add(evicted)
+            self._evictions.add_all(told)
             self.on_evictions(worker.plan.id, told, None if batch.num_left else asked_at)
             self._tell(worker.plan.id, batch, first, self._evictions.num_dropped - dropped)
             if not batch.num_left:

@@ -20,6 +20,7 @@ from appliance.last_policy import earlier_versions
 from appliance.policy_book import PolicyVersion
 from appliance.records import ActionRecord, EvictionRecord, PolicyRecord, SessionRecord, SnapshotRecord
 from appliance.retention import MAX_SESSIONS, Retention
+from appliance.state.backlog import ManyEvictions
 from appliance.state.database import Database
 from appliance.state.reader import Reader
 from appliance.state.stored import Shelf, StoredChange
@@ -76,7 +77,7 @@ class Chronicle:
     def watch(self, status: Callable[[], Mapping[str, Any]], evictions: EvictionLog) -> None:
         """From now on each second and each eviction is recorded; in the running loop, to be ended with `close`."""
         boot = self._clock()
-        evictions.on_evicted = lambda number, evicted: self.database.record(eviction_record(boot, number, evicted))
+        evictions.on_evicted = lambda first, told: self.database.record(many_evictions(boot, first, told))
         self._watching = asyncio.create_task(self._watch(status), name="chronicle")
 
     async def close(self) -> None:
@@ -136,6 +137,11 @@ def hints_of(actions: Sequence[ActionRecord]) -> list[OperatorHint]:
             elif action.verb == "hint withdraw":
                 hints.pop(action.details["before"]["id"], None)
     return list(hints.values())
+
+
+def many_evictions(boot: float, first_number: int, told: Sequence[Evicted]) -> ManyEvictions:
+    numbered = list(enumerate(told, first_number))
+    return ManyEvictions(len(told), lambda: (eviction_record(boot, number, one) for number, one in numbered))
 
 
 def eviction_record(boot: float, number: int, evicted: Evicted) -> EvictionRecord:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from itertools import islice
 from typing import Final, NamedTuple
@@ -56,8 +56,8 @@ class EvictionLog:
         self.num_awaited = 0
         """Blocks that had to go although a waiting request wanted them."""
         self.recent: deque[Evicted] = deque(maxlen=most)
-        self.on_evicted: Callable[[int, Evicted], None] = lambda _number, _evicted: None
-        """Told of each, with its number: what `remembered` calls it."""
+        self.on_evicted: Callable[[int, Sequence[Evicted]], None] = lambda _first_number, _told: None
+        """Told of those that `add_all` adds, with the number of the first: what `remembered` calls it."""
         self._added = 0
         self._dropped_by: dict[int, int] = {}
         self._dropped_before = 0
@@ -69,11 +69,16 @@ class EvictionLog:
 
     def add(self, evicted: Evicted) -> None:
         eviction = evicted.eviction
-        self.on_evicted(self._added, evicted)
         self._added += 1
         self.counts[Kind(cause_of(eviction), eviction.rule, evicted.region)] += 1
         self.num_awaited += eviction.awaited
         self.recent.append(evicted)
+
+    def add_all(self, told: Sequence[Evicted]) -> None:
+        if told:
+            self.on_evicted(self._added, told)
+        for evicted in told:
+            self.add(evicted)
 
     def remembered(self, since: int | None, limit: int) -> Remembered:
         """At most `limit`: the oldest with a number of at least `since`, without it the newest."""

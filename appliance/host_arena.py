@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import mmap
+import shutil
 from collections.abc import Awaitable, Callable, Iterable
 from hashlib import blake2b
 from pathlib import Path
@@ -17,6 +18,7 @@ from appliance.cache.arena.index import ArenaIndex, ArenaStats
 from appliance.cache.arena.kernels import MISS
 from appliance.cache.arena.place import ArenaPlace
 from appliance.cache.arena.tables import Keys, mapped
+from appliance.errors import StartError
 from appliance.router.shared_tier import SharedTier
 from appliance.session_forecast import SessionForecast
 
@@ -165,7 +167,16 @@ def _report_end(task: asyncio.Task[None]) -> None:
         log.error("%s ended", task.get_name(), exc_info=error)
 
 
-def arena_place(shared_memory: Path, runtime: Path) -> ArenaPlace:
-    """Of the box that holds this runtime folder: the next one there finds it under the same name."""
+def arena_place(shared_memory: Path, runtime: Path, num_bytes: int) -> ArenaPlace:
+    """Of the box that holds this runtime folder: the next one there finds it under the same name.
+
+    Raises `StartError` for an arena of more than there is at all; what is free the first engine finds out.
+    """
+    total = shutil.disk_usage(shared_memory).total
+    if num_bytes > total:
+        raise StartError(
+            f"cache.host.bytes is {num_bytes / 2**30:.1f} GiB, and {shared_memory} has {total / 2**30:.1f} GiB",
+            hint="Set it lower, or make the shared memory larger: `dynamo-box doctor` says how.",
+        )
     name = blake2b(str(runtime.resolve()).encode(), digest_size=6).hexdigest()
     return ArenaPlace(shared_memory / f"dynamo-box-{name}", runtime / "arena")

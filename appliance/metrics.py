@@ -216,7 +216,11 @@ def _miss_metrics(misses: MissesView) -> Iterator[Metric]:
     yield _counter("unexplained_tokens", "Of the evicted ones, those nobody has told of.", misses.unexplained)
     yield GaugeMetricFamily("dynamo_box_unexplained_requests", "Requests about to be explained.", misses.pending)
     yield _counter("explanations_failed", "Requests that could not be explained.", misses.failed)
-    yield _counter("forgotten_prompts", "Prompts too old to compare others with.", misses.forgotten)
+    forgotten = CounterMetricFamily("dynamo_box_forgotten", "What is too old to explain with.", labels=["what"])
+    for what, count in misses.forgotten.items():
+        forgotten.add_metric([what], count)
+    yield forgotten
+    yield _counter("unnamed_evictions", "Evictions of blocks that the router had no name for.", misses.unnamed)
 
 
 def _regret_metrics(regrets: list[RegretView]) -> Iterator[Metric]:

@@ -223,6 +223,16 @@ class RequestBook:
             self._retry.cancel()
             self._retry = None
 
+    def forgotten(self) -> dict[str, int]:
+        """How much is too old to explain anything with, by what it is."""
+        explainer = self.explainer
+        return {
+            "prompts": explainer.past.forgotten,
+            "blocks": explainer.seen.forgotten,
+            "evictions": explainer.lost.forgotten,
+            "sessions": self.forgotten_sessions,
+        }
+
     def check_integrity(self) -> None:
         """Raises `IntegrityError`."""
         self.explainer.seen.check_integrity()

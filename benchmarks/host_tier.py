@@ -68,7 +68,8 @@ def made(mode: str, settings: Any, model: Any, scratch: Path) -> tuple[list[Any]
     from appliance.host_arena import arena_place
     from appliance.process_tree import SHARED_MEMORY
 
-    place = arena_place(SHARED_MEMORY, scratch) if mode == "arena" else None
+    host = settings.cache.host.bytes
+    place = arena_place(SHARED_MEMORY, scratch, host) if mode == "arena" else None
     first = plan_workers(settings, detect_hardware(), scratch, scratch, place)[0]
     count = 2 if mode == "arena" else 1
     sockets = [(f"ipc://{scratch}/e{number}", f"ipc://{scratch}/r{number}") for number in range(count)]

@@ -131,13 +131,16 @@ def quantile(values: list[float], share: float) -> float:
 
 
 async def asked(port: int, model: str, seconds: float, *, paced: bool) -> dict[str, float]:
-    """By a process of its own; with the processor time that this one has used for each request."""
+    """By a process of its own; with the processor time that this one has used for each request, all together and in
+    the thread of the loop."""
     words = [sys.executable, "-m", "benchmarks.recording", "client", str(port), model, str(seconds), str(int(paced))]
-    before = time.process_time()
+    before, loop_before = time.process_time(), time.thread_time()
     child = await asyncio.create_subprocess_exec(*words, stdout=asyncio.subprocess.PIPE)
     output, _ = await child.communicate()
     told: dict[str, float] = json.loads(output)
-    told["cpu_ms"] = 1000 * (time.process_time() - before) / (told["a_second"] * seconds)
+    requests = told["a_second"] * seconds
+    told["cpu_ms"] = 1000 * (time.process_time() - before) / requests
+    told["loop_ms"] = 1000 * (time.thread_time() - loop_before) / requests
     return told
 
 
@@ -207,12 +210,11 @@ async def serve(rounds: int, seconds: float) -> None:
 def show(measured: dict[tuple[str, bool], list[dict[str, float]]]) -> None:
     """Medians of the rounds."""
     for (name, paced), rounds in sorted(measured.items(), key=lambda one: not one[0][1]):
-        rate, p50, p99, cpu = (
-            statistics.median(told[key] for told in rounds) for key in ("a_second", "p50", "p99", "cpu_ms")
-        )
+        keys = ("a_second", "p50", "p99", "cpu_ms", "loop_ms")
+        rate, p50, p99, cpu, loop = (statistics.median(told[key] for told in rounds) for key in keys)
         how = f"{RATE} a second" if paced else f"{CONNECTIONS} at once"
         times = f"p50 {1000 * p50:.2f} ms, p99 {1000 * p99:.2f} ms"
-        print(f"{how:13} {name:9} {rate:6.1f} requests/s, {times}, processor {cpu:.3f} ms a request")
+        print(f"{how:13} {name:9} {rate:6.1f} requests/s, {times}, processor {cpu:.3f} ms, loop {loop:.3f} ms")
 
 
 def fill(path: Path, requests: int) -> Database:

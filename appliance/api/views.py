@@ -128,13 +128,14 @@ class HostTierView(View):
 
 
 class DiskTierView(View):
-    """The slab of the keeper, process `pid`. `rows` hold a block each: `used` have one, `held` cannot go now; `opened`
-    says what was found there, `is_direct` whether the page cache is passed by. Of this keeper's life: blocks `restored`
-    from headers, `written`, `evicted`, `refused` for want of a row, `promoted` to the host tier; `bad` rows that did
-    not give what they should hold; blocks that wait in the queue, were dropped because it was full, because the day's
-    budget was spent, or because they had left the host tier, or are `barred` by a policy; errors of the disk; bytes
-    written today. Of the box's life: requests for which the keeper was `asked`, those of them that went on before it
-    answered (`late`), those for which it was not asked because computing is quicker (`skipped`), and restarts."""
+    """The slab of the keeper, process `pid`. `rows` hold a block each: `used` have one, `held` cannot go now;
+    `opened` says what was found there, `is_direct` whether the page cache is passed by. Of this keeper's life:
+    blocks `restored` from headers, `written`, `evicted`, `refused` for want of a row, `promoted` to the host tier;
+    `bad` rows that did not give what they should hold; blocks that wait in the queue, were dropped because it was
+    full, because the day's budget was spent, or because they had left the host tier, or are `barred` by a policy;
+    errors of the disk; bytes written today. Of the box's life: requests for which the keeper was `asked`, those of
+    them that went on before it answered (`late`), those for which it was not asked because computing is quicker
+    (`skipped`), and restarts."""
 
     pid: int | None
     opened: str
@@ -236,13 +237,15 @@ class RegretView(View):
 class MissesView(View):
     """Prompt tokens that were computed, by reason, of requests that have ended and been explained. `unexplained` are
     those called evicted of whose eviction nobody has told; `pending` requests are about to be explained, `failed` could
-    not be. `forgotten` prompts are too old to compare others with."""
+    not be. `forgotten` counts what is too old to explain anything with, by what it is; `unnamed` are evictions of
+    blocks that the router had no name for."""
 
     tokens: dict[str, int] = {}
     unexplained: int = 0
     pending: int = 0
     failed: int = 0
-    forgotten: int = 0
+    forgotten: dict[str, int] = {}
+    unnamed: int = 0
 
 
 class BoxStatus(View):

@@ -106,9 +106,17 @@ def _lower(t: int, bucket: int, session: int) -> None:
         bucket_at(t, bucket).lowest_session = session
 
 
+@kernel
+def set_owner(t: int, block: int, session: int) -> None:
+    session_at(t, block_at(t, block).owner).num_owned -= 1
+    block_at(t, block).owner = session
+    count_owned(t, session)
+
+
 @inlined
-def count_owner(t: int, session: int) -> None:
-    """The session will own blocks: only those below `num_owners` are looked at for the lowest."""
+def count_owned(t: int, session: int) -> None:
+    """One block more is the session's. Only sessions below `num_owners` are looked at for the lowest."""
+    session_at(t, session).num_owned += 1
     state_at(t, 0).num_owners = max(state_at(t, 0).num_owners, session + 1)
 
 

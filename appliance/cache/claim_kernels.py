@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from appliance.cache.buckets import forget_lowest, place_moved, withdraw
+from appliance.cache.buckets import forget_lowest, place_moved, set_owner, withdraw
 from appliance.cache.checks import DONE, has_content
 from appliance.cache.kernel import Numbers, entry
 from appliance.cache.layout import FOREVER, MAX_PRIORITY, NO_SESSION, NUM_LEVELS, Rows
@@ -92,7 +92,7 @@ def forget(header: Rows, session: int) -> None:
     settle(t)
     for block in range(header_at(t, 0).num_blocks):
         if block_at(t, block).owner == session:
-            block_at(t, block).owner = NO_SESSION
+            set_owner(t, block, NO_SESSION)
             note_change(t, block)
     session_at(t, session).keep, session_at(t, session).prompt_use = 0, 0
     forget_lowest(t)

@@ -49,6 +49,8 @@ def _check_children(t: Tables) -> None:
     is_bare = ~with_parent & (blocks["first_child"] == NO_BLOCK) & (blocks["num_claims"] == 0)
     is_bare &= blocks["owner"] == NO_SESSION
     _check_blocks(blocks["owner"] < t.state["num_owners"][0], "owner beyond those that are counted")
+    num_owned = np.bincount(blocks["owner"] + 1, minlength=len(t.sessions))
+    _check_equal(t.sessions["num_owned"], num_owned, "number of blocks, by owner,")
     _check_blocks(has_content | is_bare, "parent, children, claims or owner without content")
 
 

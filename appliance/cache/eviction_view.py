@@ -75,10 +75,12 @@ class EvictionView:
         return int(self._tables.sessions["num_above"][session + 1])
 
     def num_owned(self) -> NDArray[np.int64]:
-        """By session, how many blocks with content it was the last to use. Looks at all blocks."""
-        blocks = self._tables.blocks
-        owners = blocks["owner"][blocks["has_content"] != 0]
-        return np.bincount(owners[owners != NO_SESSION], minlength=self.num_sessions)
+        """By session, how many blocks with content it was the last to use."""
+        return self._tables.sessions["num_owned"][1:].copy()
+
+    def columns(self) -> NDArray[np.void]:
+        """All that is known of each block, a row a block, as it is now: not to be written to, nor kept."""
+        return self._tables.blocks
 
     def keeps(self) -> NDArray[np.float64]:
         """By session, what was said that keeping it is worth."""

@@ -79,7 +79,9 @@ class Forecast:
     def request_arrived(self, session: int, now_seconds: float) -> None:
         """The session is busy from now on: running, or waiting to."""
         self._reserve(session)
-        history = self._histories.setdefault(session, _History())
+        history = self._histories.get(session)
+        if history is None:
+            history = self._histories[session] = _History()
         if history.row is not None:
             gap_seconds = max(0.0, now_seconds - float(self._ended_seconds[session]))
             history.learn(gap_seconds)
@@ -145,8 +147,8 @@ class Forecast:
         return np.where(known, worth, FINISHED)
 
     def tell(self, core: EvictionCore, now_seconds: float) -> None:
-        """Tells the core `keep` of all its sessions. Looks only at those that may be worth something else than before:
-        much quicker for who asks often, at times that never go back."""
+        """Tells a core `keep` of its sessions, of all that are busy or own blocks. Looks only at those that may be
+        worth something else than before: much quicker for who asks often, at times that never go back."""
         self._reserve(core.num_sessions - 1)
         if core is not self._told:
             self._told = core

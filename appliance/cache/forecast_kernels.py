@@ -36,7 +36,10 @@ class Idle(NamedTuple):
 @entry
 def tell(header: Rows, idle: Idle, edges_seconds: Floats, now_seconds: float) -> None:
     """Tells an eviction core what its sessions are worth that may be worth something else by now. `edges_seconds` are
-    those of the bins, each session's first one taking all that is younger too."""
+    those of the bins, each session's first one taking all that is younger too.
+
+    An idle session that owns no block is left alone until its next request: before that it comes to own none.
+    """
     t = address_of(header)
     count = header_at(t, 0).num_sessions
     is_changed = False
@@ -46,6 +49,9 @@ def tell(header: Rows, idle: Idle, edges_seconds: Floats, now_seconds: float) ->
         soonest = math.inf
         for session in range(chunk * CHUNK, min(chunk * CHUNK + CHUNK, count)):
             if idle.until_seconds[session] <= now_seconds:
+                if idle.running[session] == 0 and session_at(t, session).num_owned == 0:
+                    idle.until_seconds[session] = math.inf
+                    continue
                 keep = _look_at(idle, session, edges_seconds, now_seconds)
                 is_changed |= keep != session_at(t, session).keep
                 session_at(t, session).keep = keep

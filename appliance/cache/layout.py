@@ -103,7 +103,7 @@ TIMER = np.dtype([("at_ms", "i8"), ("previous", "i4"), ("next", "i4")])
 LINK = np.dtype([("previous", "i4"), ("next", "i4")])
 ENDS = np.dtype([("first", "i4"), ("last", "i4")])
 BUCKET = np.dtype([("num_blocks", "i4"), ("lowest_session", "i4")])
-SESSION = np.dtype([("keep", "f8"), ("prompt_use", "i8"), ("num_above", "i8")])
+SESSION = np.dtype([("keep", "f8"), ("prompt_use", "i8"), ("num_above", "i8"), ("num_owned", "i8")])
 
 LEVEL = np.dtype([("num_timers", "i8")])
 CHANGE = np.dtype([("use", "i8"), ("block", "i8")])

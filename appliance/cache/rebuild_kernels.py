@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from appliance.cache.buckets import count_owner, place_used
+from appliance.cache.buckets import count_owned, place_used
 from appliance.cache.kernel import Numbers, entry, kernel
 from appliance.cache.layout import (
     DEFAULT_PRIORITY,
@@ -64,7 +64,7 @@ def _rebuild(t: int) -> None:
     _clear_lists(t)
     for block in range(num_blocks):
         _clear_links(t, block)
-        count_owner(t, block_at(t, block).owner)
+        count_owned(t, block_at(t, block).owner)
         write_change(t, block, block)
     sort_by_use(t, num_blocks)
     for i in range(num_blocks):
@@ -86,7 +86,7 @@ def _clear_lists(t: int) -> None:
     for bucket in range(NUM_BUCKETS):
         bucket_at(t, bucket).num_blocks, bucket_at(t, bucket).lowest_session = 0, UNKNOWN
     for session in range(NO_SESSION, header_at(t, 0).num_sessions):
-        session_at(t, session).num_above = 0
+        session_at(t, session).num_above, session_at(t, session).num_owned = 0, 0
     num_sessions = header_at(t, 0).num_sessions
     for which in range(NUM_BUCKETS * (2 + num_sessions + 1)):
         list_at(t, which).first, list_at(t, which).last = -1, -1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from appliance.cache.buckets import first_list, is_candidate, is_stale, place_first, place_used, withdraw
+from appliance.cache.buckets import first_list, is_candidate, is_stale, place_first, place_used, set_owner, withdraw
 from appliance.cache.checks import DONE, outside
 from appliance.cache.kernel import Numbers, entry, kernel
 from appliance.cache.layout import FREE, NO_SESSION, Rows
@@ -67,7 +67,7 @@ def _hand_over(t: int, block: int, child: int) -> None:
     """Make the block the child's session's, and as recently used."""
     withdraw(t, block)
     record, heir = block_at(t, block), block_at(t, child)
-    record.owner = heir.owner
+    set_owner(t, block, heir.owner)
     record.use = max(record.use, heir.use)
     record.last_use_ms = max(record.last_use_ms, heir.last_use_ms)
     place_used(t, block)
@@ -114,6 +114,7 @@ def _empty(t: int, block: int) -> None:
         leave(t, child)
         spread(t, child)
         state_at(t, 0).orphans += 1
-    record.has_content, record.owner, record.use, record.last_use_ms = 0, NO_SESSION, 0, 0
+    set_owner(t, block, NO_SESSION)
+    record.has_content, record.use, record.last_use_ms = 0, 0, 0
     spread(t, block)
     settle(t)

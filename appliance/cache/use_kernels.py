@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from appliance.cache.buckets import bucket_of, count_owner, is_candidate, make_stale, place_moved, place_used, withdraw
+from appliance.cache.buckets import bucket_of, is_candidate, make_stale, place_moved, place_used, set_owner, withdraw
 from appliance.cache.checks import DONE, has_content, is_block, outside
 from appliance.cache.kernel import Numbers, entry, kernel
 from appliance.cache.layout import NO_BLOCK, Rows
@@ -25,9 +25,8 @@ def fill(header: Rows, blocks: Numbers, parents: Numbers, session: int) -> int:
     refused = _fill_in(t, blocks, parents)
     if refused != DONE:
         return refused
-    count_owner(t, session)
     for i in range(len(blocks) - 1, -1, -1):
-        block_at(t, blocks[i]).owner = session
+        set_owner(t, blocks[i], session)
         if parents[i] >= 0:
             join(t, blocks[i], parents[i])
         _stamp(t, blocks[i])
@@ -57,13 +56,11 @@ def hit(header: Rows, blocks: Numbers, session: int, changes_owner: bool) -> int
     for i in range(len(blocks)):
         if not has_content(t, blocks[i]):
             return i
-    if changes_owner:
-        count_owner(t, session)
     for i in range(len(blocks) - 1, -1, -1):
         block = blocks[i]
         _stamp(t, block)
         if changes_owner:
-            block_at(t, block).owner = session
+            set_owner(t, block, session)
         if is_candidate(t, block):
             withdraw(t, block)
             place_used(t, block)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter, deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from appliance.records import (
@@ -16,7 +18,16 @@ from appliance.records import (
 )
 from appliance.state.stored import StoredChange
 
-Entry = Record | StoredChange
+
+@dataclass(frozen=True, slots=True)
+class ManyEvictions:
+    """So many at once. `make` is called in the thread that writes: a thousand records take ten milliseconds."""
+
+    count: int
+    make: Callable[[], Iterable[EvictionRecord]]
+
+
+Entry = Record | StoredChange | ManyEvictions
 
 
 class Kind(NamedTuple):
@@ -29,7 +40,8 @@ class Kind(NamedTuple):
 KINDS: Final[dict[type[Entry], Kind]] = {
     SessionRecord: Kind("sessions", 1 << 13),
     RequestRecord: Kind("requests", 1 << 13),
-    EvictionRecord: Kind("evictions", 1 << 16),
+    EvictionRecord: Kind("evictions", 1 << 13),
+    ManyEvictions: Kind("evictions", 1 << 16),
     ActionRecord: Kind("actions", 1 << 12),
     PolicyRecord: Kind("policies", 1 << 8),
     SnapshotRecord: Kind("snapshots", 120),
@@ -56,7 +68,7 @@ class Backlog:
         kind = type(entry)
         weight = _weight(entry)
         if self._added[kind] - self._taken[kind] + weight > self._kinds[kind].room:
-            self.dropped[self._kinds[kind].name] += 1
+            self.dropped[self._kinds[kind].name] += count_of(entry)
             return
         self._added[kind] += weight
         self._waiting[kind].append(entry)
@@ -77,5 +89,10 @@ class Backlog:
             self._taken[kind] += _weight(entry)
 
 
+def count_of(entry: Entry) -> int:
+    """How many records it is."""
+    return entry.count if isinstance(entry, ManyEvictions) else 1
+
+
 def _weight(entry: Entry) -> int:
-    return entry.weight if isinstance(entry, StoredChange) else 1
+    return entry.weight if isinstance(entry, StoredChange) else count_of(entry)

@@ -18,10 +18,10 @@ from appliance.records import (
     SnapshotRecord,
 )
 from appliance.state import rows, statements
-from appliance.state.backlog import Entry
+from appliance.state.backlog import Entry, ManyEvictions
 from appliance.state.engines import WriteSession
 from appliance.state.snapshots import SnapshotPacker
-from appliance.state.statements import table_of
+from appliance.state.statements import Writing, table_of, text_of
 from appliance.state.stored import Shelf, StoredChange
 from appliance.state.tables import (
     RequestRow,
@@ -57,6 +57,7 @@ class Batches:
             SessionRecord: self._sessions,
             RequestRecord: self._requests,
             EvictionRecord: self._evictions,
+            ManyEvictions: self._many_evictions,
             ActionRecord: self._actions,
             PolicyRecord: self._policies,
             SnapshotRecord: self._snapshots,
@@ -96,6 +97,10 @@ class Batches:
     def _evictions(self, session: WriteSession, records: list[EvictionRecord]) -> None:
         _insert(session, statements.EVICTION, records, rows.eviction_row)
 
+    def _many_evictions(self, session: WriteSession, batches: list[ManyEvictions]) -> None:
+        records = (record for batch in batches for record in batch.make())
+        _insert(session, statements.EVICTION, records, rows.eviction_row)
+
     def _actions(self, session: WriteSession, records: list[ActionRecord]) -> None:
         _insert(session, statements.ACTION, records, rows.action_row)
 
@@ -132,10 +137,11 @@ class Batches:
         return (change.id, number, change.body)
 
 
-def _insert(session: WriteSession, statement: str, told: Any, row_of: Callable[[Any], rows.Row]) -> None:
+def _insert(session: WriteSession, statement: Writing, told: Any, row_of: Callable[[Any], rows.Row]) -> None:
     connection = session.connection()
     for some in _some(told):
-        connection.exec_driver_sql(statement, [row_of(one) for one in some])
+        values = tuple(value for one in some for value in row_of(one))
+        connection.exec_driver_sql(text_of(statement, len(some)), values)
 
 
 def _some(told: Any) -> Iterator[list[Any]]:

@@ -20,7 +20,7 @@ from typing import Final, TypeVar
 from sqlalchemy.exc import SQLAlchemyError
 
 from appliance.errors import NotReady
-from appliance.state.backlog import KINDS, Backlog, Entry
+from appliance.state.backlog import KINDS, Backlog, Entry, count_of
 from appliance.state.batch import Batches
 from appliance.state.engines import ReadSession, WriteSession
 from appliance.state.faults import Fault, Unusable, fault_of
@@ -80,7 +80,7 @@ class Database:
         self._file_lock = threading.Lock()
 
     def record(self, record: Entry) -> None:
-        """From the serving loop: an append."""
+        """From the serving loop: an append. Many evictions at once are one `ManyEvictions`."""
         self._backlog.add(record)
 
     def start(self) -> list[str]:
@@ -230,11 +230,12 @@ class Database:
                 for entry in entries:
                     self._write([entry])
                 return
-            self._refused[KINDS[type(entries[0])].name] += 1
+            self._refused[KINDS[type(entries[0])].name] += count_of(entries[0])
             log.warning("a record is not written: %s", error)
         else:
             batches.committed()
-            self._written.update(KINDS[type(entry)].name for entry in entries)
+            for entry in entries:
+                self._written[KINDS[type(entry)].name] += count_of(entry)
         self._backlog.done(entries)
 
     def _trim(self) -> None:

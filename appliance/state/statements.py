@@ -1,9 +1,13 @@
-"""The statements that write rows, compiled once: SQLAlchemy would look at every value of every row otherwise, which
-takes five times as long as SQLite does."""
+"""The statements that write rows, compiled once for each number of rows.
+
+SQLAlchemy would look at every value of every row otherwise; and sqlite3 hands the interpreter over for each statement,
+which costs the serving loop more than a row does.
+"""
 
 from __future__ import annotations
 
-from typing import Any, Final
+from functools import lru_cache
+from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Table, bindparam, func
 from sqlalchemy.dialects.sqlite import Insert, dialect, insert
@@ -35,20 +39,36 @@ def _all_columns(row: type[Base]) -> Insert:
     return insert(table).values({column.name: bindparam(column.name) for column in table.columns})
 
 
-def _compiled(statement: Insert) -> str:
+class Writing(NamedTuple):
+    """A statement before and after its rows, and one row."""
+
+    head: str
+    row: str
+    tail: str
+
+
+@lru_cache(maxsize=1024)
+def text_of(statement: Writing, num_rows: int) -> str:
+    """For so many rows at once; their values follow one another."""
+    return statement.head + ", ".join([statement.row] * num_rows) + statement.tail
+
+
+def _compiled(statement: Insert) -> Writing:
     positional: Any = dialect(paramstyle="qmark")
-    return str(statement.compile(dialect=positional))
+    head, values, rest = str(statement.compile(dialect=positional)).partition(" VALUES ")
+    row, end, tail = rest.partition(")")
+    return Writing(head + values, row + end, tail)
 
 
-def _insert(row: type[Base]) -> str:
+def _insert(row: type[Base]) -> Writing:
     return _compiled(_all_columns(row))
 
 
-def _replace(row: type[Base]) -> str:
+def _replace(row: type[Base]) -> Writing:
     return _compiled(_all_columns(row).prefix_with("OR REPLACE"))
 
 
-def _session_told() -> str:
+def _session_told() -> Writing:
     """The newest word stands, but for when it was first seen."""
     statement = _all_columns(SessionRow)
     kept = ("name", "first_seen_at")
@@ -57,7 +77,7 @@ def _session_told() -> str:
     return _compiled(statement.on_conflict_do_update(["name"], set_=told))
 
 
-def _session_used() -> str:
+def _session_used() -> Writing:
     """Of one that is known, no more than that it was used."""
     statement, table = _all_columns(SessionRow), table_of(SessionRow)
     last_used_at = func.max(table.c.last_used_at, statement.excluded.last_used_at)

@@ -6,7 +6,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from appliance.api.views import BoxStatus, LeadsView, MissesView, QueueView, RateView, WorkerView
+from appliance.api.views import BoxStatus, LeadsView, MissesView, QueueView, RateView, StateView, WorkerView
 
 _PHASE_STYLES = {"running": "green", "startup": "yellow", "starting": "yellow", "restarting": "yellow"}
 
@@ -53,7 +53,17 @@ def _figures(status: BoxStatus) -> Table:
             "disk tier",
             f"{_bytes(disk.bytes)}   {disk.used:,} of {disk.rows:,} blocks   {disk.promoted:,} brought back",
         )
+    if status.state is not None:
+        table.add_row("remembered", _state(status.state))
     return table
+
+
+def _state(state: StateView) -> str:
+    """What is lost, and why, if anything is."""
+    lost = sum(state.dropped.values()) + sum(state.refused.values())
+    told = ["size unknown" if state.bytes is None else _bytes(state.bytes), f"{state.queued:,} waiting"]
+    told += [f"{lost:,} lost"] if lost else []
+    return "   ".join([*told, *([state.trouble] if state.trouble else [])])
 
 
 def _misses(misses: MissesView) -> str:

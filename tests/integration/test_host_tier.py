@@ -41,6 +41,7 @@ class Answer(NamedTuple):
 
 class Box:
     def __init__(self, base: str, environment: dict[str, str]) -> None:
+        self.base = base
         self._environment = environment
         self._client = httpx.Client(base_url=base, timeout=300, limits=httpx.Limits(max_keepalive_connections=0))
 

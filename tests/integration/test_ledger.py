@@ -139,6 +139,22 @@ async def test_the_burst_that_evicted_a_conversation_is_named(box: Box) -> None:
     assert any("of session sub-" in finding["text"] for finding in why["findings"])
 
 
+async def test_a_claim_that_had_run_out_is_told_apart(box: Box, tmp_path: Path) -> None:
+    policy = tmp_path / "brief.toml"
+    policy.write_text('[[rule]]\nregion = ["system", "user"]\npriority = 60\nduration = "1s"\n')
+    await asyncio.to_thread(box.command, "policy", "apply", str(policy))
+    brief = opening(words("brief", 200), "Go.")
+    await box.ask(brief, "brief")
+    await asyncio.sleep(2)
+    await asyncio.gather(*(box.ask(opening(words(f"late {n}", 200), "Do it."), f"late-{n}") for n in range(20)))
+    answer = await box.ask(brief, "brief")
+    await asyncio.to_thread(box.command, "policy", "apply", "lru")
+    ranges = (await box.get(f"requests/{answer['id']}"))["ranges"]
+    expired = [one for one in ranges if one["reason"] == "expired"]
+    assert sum(one["end"] - one["start"] for one in expired) >= 128
+    assert all(one["blame"]["rule"].startswith("brief.toml:") for one in expired)
+
+
 async def test_under_load_every_range_adds_up_to_what_the_engines_counted(box: Box) -> None:
     before = await box.get("status")
 

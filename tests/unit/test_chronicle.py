@@ -106,14 +106,17 @@ async def test_each_second_and_each_eviction_is_recorded(tmp_path: Path) -> None
     told, log = chronicle(tmp_path, clock=clock, sleep=sleep), EvictionLog()
     await told.open(MemoryStore())
     told.watch(lambda: {"now": clock.seconds}, log)
-    for number, block_hash in enumerate((7, b"\x01\xff", None)):
-        one = Eviction(1, block_hash, 64, "s1", "s2", "r2", 35, None, 2.0, awaited=bool(number))
-        log.add(Evicted(101.0, 0, None, one))
+    for block_hashes in ((7, b"\x01\xff"), (None,), ()):
+        ones = [
+            Eviction(1, block_hash, 64, "s1", "s2", "r2", 35, None, 2.0, awaited=False) for block_hash in block_hashes
+        ]
+        log.add_all([Evicted(101.0, 0, None, one) for one in ones])
     await asyncio.sleep(0)
     found = await told.database.ask(lambda reader: reader.evictions())
     assert [(one.number, one.block_hash) for one in found] == [(2, None), (1, "01ff"), (0, "7")]
     assert found[0].boot == 100.0
     assert (found[0].owner, found[0].cause, found[0].cause_request) == ("s1", "s2", "r2")
+    assert told.database.facts().written["evictions"] == 3
     snapshot = await told.database.ask(lambda reader: reader.snapshot(101.5))
     assert snapshot is not None
     assert snapshot.status == {"now": 101.0}

@@ -10,6 +10,7 @@ from appliance.cache.arena.index import ArenaIndex
 from appliance.cache.arena.place import ArenaPlace
 from appliance.cache.arena.tables import KEY_WORDS
 from appliance.conversation import Hints
+from appliance.errors import StartError
 from appliance.host_arena import HostArena, arena_place
 from appliance.router.index import PrefixIndex, Tier
 from appliance.router.mirror import WorkerMirror
@@ -145,9 +146,9 @@ async def test_what_a_killed_box_left_is_removed_by_the_next(tmp_path: Path) -> 
 
 
 def test_a_box_in_another_folder_has_another_arena(tmp_path: Path) -> None:
-    one, other = (arena_place(tmp_path, tmp_path / name) for name in ("one", "other"))
+    one, other = (arena_place(tmp_path, tmp_path / name, 4096) for name in ("one", "other"))
     assert one.memory != other.memory
-    assert one == arena_place(tmp_path, tmp_path / "one")
+    assert one == arena_place(tmp_path, tmp_path / "one", 4096)
 
 
 async def test_a_smaller_arena_gives_its_memory_back_and_a_larger_one_takes_it_again(tmp_path: Path) -> None:
@@ -205,3 +206,8 @@ async def test_an_arena_that_finds_no_memory_stays_as_large_as_it_could_be(
     stats = box.arena.stats
     assert stats is not None
     assert stats.rows == 1
+
+
+def test_an_arena_of_more_memory_than_there_is_is_refused_before_any_engine_starts(tmp_path: Path) -> None:
+    with pytest.raises(StartError, match=r"cache\.host\.bytes is 1048576\.0 GiB"):
+        arena_place(tmp_path, tmp_path / "run", 2**50)

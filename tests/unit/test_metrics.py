@@ -16,6 +16,7 @@ from appliance.api.views import (
     RegretView,
     RemoteTierView,
     RequestsView,
+    StateView,
     WorkerView,
 )
 from appliance.metrics import Metrics
@@ -133,17 +134,20 @@ def test_regret_is_told_by_reason_with_all_that_are_settled() -> None:
 
 
 def test_misses_are_told_by_reason() -> None:
-    misses = MissesView(tokens={"evicted": 96, "diverged": 32}, unexplained=16, pending=2, failed=1, forgotten=3)
+    misses = MissesView(
+        tokens={"evicted": 96, "diverged": 32}, unexplained=16, pending=2, failed=1, forgotten={"prompts": 3}, unnamed=4
+    )
     samples = scrape(box_status().model_copy(update={"misses": misses}))
     assert samples["dynamo_box_missed_tokens_total", (("reason", "evicted"),)] == 96
     assert samples["dynamo_box_missed_tokens_total", (("reason", "diverged"),)] == 32
+    assert samples["dynamo_box_forgotten_total", (("what", "prompts"),)] == 3
     figures = (
         "unexplained_tokens_total",
         "unexplained_requests",
         "explanations_failed_total",
-        "forgotten_prompts_total",
+        "unnamed_evictions_total",
     )
-    assert [samples[f"dynamo_box_{name}", ()] for name in figures] == [16, 2, 1, 3]
+    assert [samples[f"dynamo_box_{name}", ()] for name in figures] == [16, 2, 1, 4]
 
 
 def test_what_engines_say_of_leads_is_told_of_those_that_said_it() -> None:
@@ -228,3 +232,16 @@ def test_the_disk_tier_tells_what_it_holds_and_what_it_could_not_do() -> None:
     assert found["dynamo_box_disk_dropped_blocks_total", (("reason", "budget"),)] == disk.dropped_budget
     assert found["dynamo_box_disk_late_recalls_total", ()] == disk.late
     assert not any(name.startswith("dynamo_box_disk") for name, _ in scrape(box_status()))
+
+
+def test_what_is_remembered_tells_its_size_and_what_was_lost() -> None:
+    assert not [name for name, _ in scrape(box_status()) if name.startswith("dynamo_box_state")]
+    state = StateView(
+        bytes=4096, queued=3, written={"requests": 9}, dropped={"evictions": 5}, refused={}, trouble="the disk is full"
+    )
+    samples = scrape(box_status().model_copy(update={"state": state}))
+    assert samples["dynamo_box_state_bytes", ()] == 4096
+    assert samples["dynamo_box_state_queued", ()] == 3
+    assert samples["dynamo_box_state_up", ()] == 0
+    assert samples["dynamo_box_state_written_total", (("kind", "requests"),)] == 9
+    assert samples["dynamo_box_state_dropped_total", (("kind", "evictions"),)] == 5

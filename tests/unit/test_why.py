@@ -89,6 +89,7 @@ def test_the_one_who_needed_the_room_is_named_with_when_and_by_which_rule() -> N
         "not used for 61 s by then, and worth 35 (rule p:1)"
     )
     assert "cache.gpu.bytes, or a host tier (cache.host.bytes)" in (found.advice or "")
+    assert "`dynamo-box hints pin s`" in (found.advice or "")
     assert "or a host tier" not in (one(Reason.EVICTED, blame=blame(), has_host_tier=True).advice or "")
 
 

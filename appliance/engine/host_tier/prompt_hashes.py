@@ -25,7 +25,11 @@ class PromptHashes:
         """Of its full blocks, four words each; none for a prompt with images or anything else besides tokens."""
         if prompt.engine_input["type"] != "token":
             return np.empty((0, HASH_WORDS), np.uint64)
-        salt, size, tokens = prompt.request.cache_salt, self._block_tokens, prompt.token_ids
+        return self.of_tokens(prompt.token_ids, prompt.request.cache_salt)
+
+    def of_tokens(self, tokens: list[int], salt: str | None) -> NDArray[np.uint64]:
+        """As `of`, for a prompt that is nothing but these tokens."""
+        size = self._block_tokens
         extra_keys = (("cache_salt", salt),) if salt else None
         found, parent = [], self._root
         for start in range(0, len(tokens) - size + 1, size):

@@ -21,13 +21,13 @@ MOST_KEPT: Final = 1 << 16
 
 
 class _Batch(NamedTuple):
-    """`victims` is as the table gives them; `owners` are its sessions' names, if they were looked up."""
+    """`victims` is as the table gives them; `owners` are its sessions' names: slots change hands."""
 
     victims: Numbers
     hashes: list[BlockHashWithGroupId | None]
+    owners: dict[int, str | None]
     cause: str | None
     cause_request: str | None
-    owners: dict[int, str | None] | None = None
 
 
 class EvictionReports:
@@ -49,10 +49,11 @@ class EvictionReports:
     def add(self, victims: Numbers, hashes: list[BlockHashWithGroupId | None]) -> None:
         """Blocks without content among the victims are no evictions."""
         cause = self.cause
+        owners = {slot: self._sessions.name(slot) for slot in set(victims[_SESSIONS].tolist())}
         if cause is None:
-            batch = _Batch(victims, hashes, None, None)
+            batch = _Batch(victims, hashes, owners, None, None)
         else:
-            batch = _Batch(victims, hashes, cause.session_id, cause.request_id)
+            batch = _Batch(victims, hashes, owners, cause.session_id, cause.request_id)
         self._batches.append(batch)
         self._num_kept += len(hashes)
         while self._num_kept > self._most_kept and len(self._batches) > 1:
@@ -60,34 +61,23 @@ class EvictionReports:
             self._num_kept -= lost
             self.num_dropped += lost
 
-    def look_up_owners(self) -> None:
-        """Slots are about to change hands."""
-        self._batches = deque(self._with_owners(batch) for batch in self._batches)
-
     def drain(self, most: int) -> list[Eviction]:
         """The oldest, in whole batches, until there are at least `most`; they are forgotten here."""
         drained: list[Eviction] = []
         while self._batches and len(drained) < most:
             batch = self._batches.popleft()
             self._num_kept -= len(batch.hashes)
-            drained += self._written_out(self._with_owners(batch))
+            drained += self._written_out(batch)
         return drained
 
-    def _with_owners(self, batch: _Batch) -> _Batch:
-        if batch.owners is not None:
-            return batch
-        slots = set(batch.victims[_SESSIONS].tolist())
-        return batch._replace(owners={slot: self._sessions.name(slot) for slot in slots})
-
     def _written_out(self, batch: _Batch) -> list[Eviction]:
-        owners = batch.owners or {}
         rows = zip(*batch.victims.tolist(), batch.hashes, strict=True)
         return [
             Eviction(
                 block=block,
                 block_hash=None if key is None else maybe_convert_block_hash(get_block_hash(key)),
                 first_token=first_token,
-                owner=owners.get(session),
+                owner=batch.owners[session],
                 cause=batch.cause,
                 cause_request=batch.cause_request,
                 priority=priority,

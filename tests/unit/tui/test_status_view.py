@@ -10,7 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console, RenderableType
 
-from appliance.api.views import BoxStatus, LatencyView, LeadsView, MissesView, QueueView, RateView, WorkerView
+from appliance.api.views import (
+    BoxStatus,
+    LatencyView,
+    LeadsView,
+    MissesView,
+    QueueView,
+    RateView,
+    StateView,
+    WorkerView,
+)
 from appliance.tui.status_view import render
 from tests.unit.api.scripted import ScriptedBox
 
@@ -162,3 +171,15 @@ def test_the_headline_tells_phase_endpoint_model_and_activity(phase: str) -> Non
 
 def test_the_screen_of_a_box_without_workers_has_only_headers() -> None:
     assert text_of(render(status_of()), 120)[-1].split()[:3] == ["worker", "phase", "devices"]
+
+
+def test_what_is_remembered_is_told_with_what_was_lost_and_why() -> None:
+    assert not any("remembered" in line for line in text_of(render(status_of()), 120))
+    calm = StateView(bytes=12 * 2**20, queued=3, written={"requests": 5}, dropped={}, refused={}, trouble=None)
+    (line,) = (line for line in text_of(render(status_of(state=calm)), 120) if "remembered" in line)
+    assert line.split() == ["remembered", "12", "MiB", "3", "waiting"]
+    full = calm.model_copy(
+        update={"dropped": {"evictions": 4}, "refused": {"requests": 1}, "trouble": "the disk is full"}
+    )
+    (line,) = (line for line in text_of(render(status_of(state=full)), 120) if "remembered" in line)
+    assert line.rstrip().endswith("3 waiting   5 lost   the disk is full")

@@ -52,6 +52,12 @@ def test_a_block_is_called_what_the_engine_calls_it(algorithm: str, salt: str | 
     assert [row.tobytes() for row in found] == as_engines_name_them(algorithm, token_ids, salt)
 
 
+def test_tokens_alone_have_the_names_of_the_prompt_that_is_made_of_them() -> None:
+    tokens, hashes = list(range(100)), PromptHashes(config("sha256"))
+    for salt in (None, "tenant"):
+        assert np.array_equal(hashes.of_tokens(tokens, salt), hashes.of(prompt(tokens, salt)))
+
+
 def test_a_prompt_with_more_than_tokens_has_no_names_here() -> None:
     found = PromptHashes(config("sha256")).of(prompt(list(range(64)), None, "multimodal"))
     assert np.array_equal(found, np.empty((0, 4), np.uint64))
