@@ -170,6 +170,8 @@ class RequestBook:
         for observe in self.on_ended:
             observe(entry, ending)
         self._record_session(entry, ending, now)
+        # Explained it is recorded again; should the box be killed until then, it is known at least that it was.
+        self._recorder.record(_record(entry, ending, ()))
         self._pending.append(_Ended(entry, ending, self._monotonic() + PATIENCE_SECONDS))
         self._go_on()
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
@@ -270,3 +271,12 @@ async def test_another_conversation_with_the_same_system_text_is_new_behind_it()
         record = held.book.newest(1)[0]
     assert Reason.DIVERGED not in {one.reason for one in record.ranges}
     assert {one.source for one in record.ranges} == {Source.RECOMPUTED}
+
+
+async def test_a_request_is_recorded_when_it_ends_and_again_when_it_is_explained() -> None:
+    async with booked(answer()) as it:
+        record = await it.ask("x" * 3 * BLOCK_TOKENS, "s")
+        first, second = (one for one in it.recorded.records if isinstance(one, RequestRecord))
+        assert second == record
+        assert second.ranges
+        assert first == replace(record, ranges=())
