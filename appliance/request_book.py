@@ -24,7 +24,9 @@ from appliance.router.hashing import Hashes
 MOST_RECORDS: Final = 4096
 MOST_SESSIONS: Final = 4096
 MOST_PENDING: Final = 1024
-"""Requests that have ended and wait to be explained; what comes on top is explained with what is known by then."""
+MOST_PENDING_TOKENS: Final = 1 << 24
+"""64 MiB. Requests that have ended and wait to be explained, and their tokens; when there are more, nobody waits for
+what engines have yet to tell."""
 MOST_AT_ONCE: Final = 32
 PATIENCE_SECONDS: Final = 3.0
 """How long a request that has ended waits for what engines have evicted, which they are asked once a second."""
@@ -115,6 +117,7 @@ class RequestBook:
         self._records: OrderedDict[str, RequestRecord] = OrderedDict()
         self._sessions: OrderedDict[str, _Session] = OrderedDict()
         self._pending: deque[_Ended] = deque()
+        self._pending_tokens = 0
         self._resumed_at: float | None = None
         self._heard_at: dict[int, float] = {}
         self._explaining: asyncio.Task[None] | None = None
@@ -170,6 +173,7 @@ class RequestBook:
         for observe in self.on_ended:
             observe(entry, ending)
         self._record_session(entry, ending, now)
+        self._pending_tokens += entry.prompt_tokens
         self._pending.append(_Ended(entry, ending, self._monotonic() + PATIENCE_SECONDS))
         self._go_on()
 
@@ -254,7 +258,8 @@ class RequestBook:
 
     def _is_ripe(self, ended: _Ended) -> bool:
         read_at, sent = ended.entry.read_at, ended.entry.sent
-        if not self._hears_evictions or read_at is None or sent is None or len(self._pending) > MOST_PENDING:
+        is_full = len(self._pending) > MOST_PENDING or self._pending_tokens > MOST_PENDING_TOKENS
+        if not self._hears_evictions or read_at is None or sent is None or is_full:
             return True
         # Of all workers: what its own has not, another may have had and lost.
         workers = (prospect.worker for prospect, _ in sent.decision.candidates)
@@ -274,6 +279,7 @@ class RequestBook:
             told = await asyncio.to_thread(self._explained, [ended.entry for ended in batch])
             for ended, ranges in zip(batch, told, strict=True):
                 self._pending.popleft()
+                self._pending_tokens -= ended.entry.prompt_tokens
                 self._remember(ended, ranges)
         finally:
             self._explaining = None
