@@ -31,6 +31,7 @@ from appliance.api.views import (
     WorkerView,
 )
 from appliance.audit import Audit
+from appliance.block_desk import BlockDesk
 from appliance.box_events import PhaseChanged
 from appliance.cache.ledger import Emptied, Reason
 from appliance.cache_desk import CacheDesk
@@ -168,6 +169,12 @@ class RunningBox:
             raise NotReady("The box is starting.")
         predicted = (lambda _policy: None) if self._whatif is None else self._whatif.predicted
         return PolicyDesk(caretaker, self._policies, self.audit, self.events.emit, predicted, self._clock)
+
+    def blocks(self) -> BlockDesk:
+        pipeline, fleet = self._opened(), self._fleet
+        if fleet is None:
+            raise NotReady("The box is starting.")
+        return BlockDesk(pipeline, fleet)
 
     def whatif(self) -> WhatIfDesk:
         self._care()

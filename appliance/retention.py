@@ -9,6 +9,9 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any, Final, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from appliance.cache.errors import InvalidRange
 from appliance.cache.eviction_facts import Order
 from appliance.cache.heads import Head, Heads, head_of
@@ -17,7 +20,7 @@ from appliance.cache.plan_wire import Lead, encode_plan
 from appliance.cache.planner import MARK, MarkedPrefix, make_plan
 from appliance.cache.policy import Policy
 from appliance.cache.region import Region
-from appliance.cache.region_map import RegionMap, Span
+from appliance.cache.region_map import REGIONS, RegionMap, Span
 from appliance.cache.session_context import SessionContext
 from appliance.cache.session_state import Session, SessionState
 from appliance.conversation import Conversation, Hints, Identity
@@ -203,6 +206,17 @@ class Retention:
         known = self._known.get(session_id) if session_id is not None else None
         marked = () if known is None else known.subject.marked
         return min((mark.ttl_seconds for mark in marked if mark.tokens > token), default=None)
+
+    def region_codes(self, session_id: str, tokens: NDArray[np.int32]) -> NDArray[np.int64] | None:
+        """As `region` for several tokens of one session, as places in `REGIONS`."""
+        known = self._known.get(session_id)
+        if known is None:
+            return None
+        regions = known.subject.regions
+        if not regions.tokens:
+            return np.full(len(tokens), REGIONS.index(Region.OUTPUT), np.int64)
+        codes = regions.codes[regions.starts.searchsorted(tokens, side="right") - 1]
+        return np.where(tokens < regions.tokens, codes, REGIONS.index(Region.OUTPUT))
 
     def check_integrity(self) -> None:
         """Raises `IntegrityError`."""

@@ -13,6 +13,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from appliance.api.admission import Admission
+from appliance.api.block_routes import add_block_routes
 from appliance.api.box import Box
 from appliance.api.cache_routes import add_cache_routes
 from appliance.api.chat import ChatCodec
@@ -88,6 +89,7 @@ def create_app(  # noqa: PLR0913 – every part of the whole API that a test may
     add_eviction_routes(app, box)
     add_history_routes(app, box)
     add_event_routes(app, box, service)
+    add_block_routes(app, box)
     add_hint_routes(app, box, service)
     add_whatif_routes(app, box, service)
     add_cache_routes(app, box, service)

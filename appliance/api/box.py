@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from appliance.api.block_views import BlockMapView, Prefixes
 from appliance.api.cache_views import CacheView, Flushes, Resized, SessionCaches, TierName, Verification
 from appliance.api.eviction_page import EvictionPage
 from appliance.api.hint_views import Actions, HintAnswer, HintRequest, Hints, HintWithdrawn
@@ -117,6 +118,18 @@ class PolicyDesk(Protocol):
         ...
 
 
+class BlockDesk(Protocol):
+    """What is in the workers' caches."""
+
+    async def blocks(self, worker: int, cells: int) -> BlockMapView:
+        """One worker's in at most so many cells. Raises a `RequestError`."""
+        ...
+
+    async def prefixes(self, limit: int) -> Prefixes:
+        """The last prompts of at most so many sessions, as a tree."""
+        ...
+
+
 class WhatIfDesk(Protocol):
     """Replays of the live record."""
 
@@ -203,6 +216,10 @@ class Box(Protocol):
 
     def hints(self) -> HintDesk:
         """Raises as `policies`."""
+        ...
+
+    def blocks(self) -> BlockDesk:
+        """Raises `NotReady`."""
         ...
 
     def whatif(self) -> WhatIfDesk:

@@ -78,6 +78,10 @@ class EvictionView:
         """By session, how many blocks with content it was the last to use."""
         return self._tables.sessions["num_owned"][1:].copy()
 
+    def columns(self) -> NDArray[np.void]:
+        """All that is known of each block, a row a block, as it is now: not to be written to, nor kept."""
+        return self._tables.blocks
+
     def keeps(self) -> NDArray[np.float64]:
         """By session, what was said that keeping it is worth."""
         return self._tables.sessions["keep"][1:].copy()

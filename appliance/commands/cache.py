@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any, Final
 
 from appliance.cli import EXIT_ERROR
-from appliance.commands import cache_warm
+from appliance.commands import cache_map, cache_warm
 from appliance.commands.columns import columns
 from appliance.commands.context import read_context
 from appliance.control import Control
@@ -24,7 +24,15 @@ def run(options: argparse.Namespace) -> int:
         return cache_warm.run(options)
     context = read_context(options)
     context.running()
-    actions = {"stats": _stats, "ls": _ls, "verify": _verify, "flush": _flush, "resize": _resize}
+    actions = {
+        "stats": _stats,
+        "ls": _ls,
+        "map": cache_map.show_map,
+        "prefixes": cache_map.show_prefixes,
+        "verify": _verify,
+        "flush": _flush,
+        "resize": _resize,
+    }
     return actions[options.action](context.control, options)
 
 

@@ -21,6 +21,7 @@ from appliance.cache.region import Region
 from appliance.cache.region_map import RegionMap, Span
 from appliance.conversation import Conversation, Message, Role, Text
 from appliance.engine.plan import WorkerPlan
+from appliance.engine.retention.block_map import BlockMap
 from appliance.engine.retention.eviction import EvictionBatch
 from appliance.engine.retention.worth import Worth
 from appliance.errors import EngineStartError, SetAside, WorkerDied
@@ -200,6 +201,7 @@ class ScriptedWorker:
         self.load = ScriptedLoad()
         self.owned: dict[str, int] = {}
         self.fault: str | None = None
+        self.map: BlockMap | None = None
         self.is_busy = False
         self.scripts = deque(scripts)
         self.starts: deque[asyncio.Event | Exception] = deque()
@@ -294,6 +296,10 @@ class ScriptedWorker:
     async def retention_stats(self) -> dict[str, Any] | None:
         await self._answers()
         return self.stats
+
+    async def block_map(self, cells: int) -> BlockMap | None:
+        await self._answers()
+        return self.map
 
     async def session_blocks(self) -> dict[str, int]:
         await self._answers()

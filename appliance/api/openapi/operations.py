@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from appliance.api.anthropic_problems import AnthropicError
+from appliance.api.block_views import MAX_CELLS, MAX_PROMPTS, BlockMapView, Prefixes
 from appliance.api.cache_views import MAX_LISTED as MAX_CACHES
 from appliance.api.cache_views import (
     CacheView,
@@ -281,6 +282,24 @@ BOX_OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
     ),
     ("DELETE", "/box/v1/whatif/{job}"): Operation(
         Group.BOX, "Cancel a replay", WhatIfJob, parameters=_in_path("job"), errors=(400, 403, 404, 503)
+    ),
+    ("GET", "/box/v1/blocks"): Operation(
+        Group.BOX,
+        "A worker's cache in cells: state, owner, region, age, reuse",
+        BlockMapView,
+        parameters=(
+            Parameter("tier", {"const": "gpu"}),
+            Parameter("worker", {"type": "integer", "minimum": 0}),
+            Parameter("cells", {"type": "integer", "minimum": 1, "maximum": MAX_CELLS}),
+        ),
+        errors=(400, 403, 503),
+    ),
+    ("GET", "/box/v1/prefixes"): Operation(
+        Group.BOX,
+        "The last prompts of sessions as a tree: who shares what, and where they go apart",
+        Prefixes,
+        parameters=(Parameter("limit", {"type": "integer", "minimum": 1, "maximum": MAX_PROMPTS}),),
+        errors=(400, 403, 503),
     ),
     ("GET", "/box/v1/actions"): Operation(
         Group.BOX,

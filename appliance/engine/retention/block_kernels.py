@@ -36,11 +36,13 @@ States = NDArray[np.uint8]
 
 
 class Known(NamedTuple):
-    """Of each block what is known of it, how often it was filled, and where in its prompt it starts."""
+    """Of each block what is known of it, how often it was filled, where in its prompt it starts, and how often it was
+    hit since it was filled."""
 
     states: States
     serials: Numbers
     first_tokens: Numbers
+    hits: Numbers
 
 
 @entry
@@ -79,6 +81,7 @@ def fill(
         known.states[block] = FILLED
         known.serials[block] += 1
         known.first_tokens[block] = part[FIRST_TOKENS, i]
+        known.hits[block] = 0
     owner = NO_SESSION if slot == ANONYMOUS else slot
     refused = use_kernels.fill(header, blocks[:num], parents[:num], owner)
     return _claim(header, known, part, slot, plan) if refused == DONE else refused
@@ -93,6 +96,8 @@ def hit(header: Rows, known: Known, part: Numbers, block_tokens: int, slot: int,
         if known.states[part[BLOCKS, i]] != FILLED:
             return NOT_KNOWN
         parents[i] = _parent(part, i, block_tokens)
+    for i in range(part.shape[1]):
+        known.hits[part[BLOCKS, i]] += 1
     claim_kernels.expire(header, now_ms)
     owner = NO_SESSION if slot == ANONYMOUS else slot
     refused = use_kernels.hit(header, part[BLOCKS], owner, owner != NO_SESSION)

@@ -57,12 +57,14 @@ class BlockTable:
         """How often each block was filled: whoever remembers a number knows by it whether the content is the same."""
         self.first_tokens = np.zeros(num_blocks, np.int64)
         """Where in its prompt each block starts; means nothing for one that is EMPTY."""
+        self.hits = np.zeros(num_blocks, np.int64)
+        """How often each block was hit since it was filled; means nothing for one that is EMPTY."""
         self.num_late_fills = 0
         self.num_let_go = 0
         """How often a block was released, or its content dropped: while it stands, room only shrinks."""
         self._header = self.core.header
         self._states = np.frombuffer(self.states, np.uint8)
-        self._known = Known(self._states, self.serials, self.first_tokens)
+        self._known = Known(self._states, self.serials, self.first_tokens, self.hits)
         self._clock = clock
         self.now_ms = clock()
         """The time of the scheduler's step: to ask the clock and to look for what is due at each call costs more than

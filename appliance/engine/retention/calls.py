@@ -12,6 +12,7 @@ from vllm.v1.engine.core import EngineCore
 
 from appliance.cache.errors import IntegrityError, InvalidRange
 from appliance.engine.retention.arrays import numbers
+from appliance.engine.retention.block_map import block_map
 from appliance.engine.retention.worth import Worth
 
 if TYPE_CHECKING:
@@ -93,6 +94,13 @@ def box_sessions(engine: EngineCore) -> dict[str, int]:
     return retention.requests.num_owned()
 
 
+def box_block_map(engine: EngineCore, cells: int) -> list[Any]:
+    """The pool in at most so many cells, as `BlockMap.packed`."""
+    retention = _retention(engine)
+    retention.requests.tagger.settle_all()
+    return block_map(retention.table, retention.requests.sessions, cells).packed()
+
+
 def box_check_integrity(engine: EngineCore) -> str | None:
     """What contradicts itself; `None`: nothing. Looks at every block: for tests, and for who asks for it."""
     try:
@@ -114,6 +122,7 @@ CALLS: tuple[Callable[..., Any], ...] = (
     box_wait,
     box_unwait,
     box_sessions,
+    box_block_map,
     box_check_integrity,
 )
 

@@ -9,6 +9,7 @@ from typing import Any, Final
 from vllm.v1.kv_hints import KvHintAction, KvHintsEnvelope
 
 from appliance.cache.plan_wire import ACTION_TYPE, ACTION_VERSION
+from appliance.engine.retention.block_map import BlockMap, unpacked
 from appliance.engine.retention.eviction import Eviction, EvictionBatch
 from appliance.engine.retention.worth import Worth
 
@@ -85,6 +86,10 @@ class RetentionClient(ABC):
         """By session, how many blocks it was the last to use, if any."""
         blocks: dict[str, int] = await self._ask("box_sessions") if self._has_retention else {}
         return blocks
+
+    async def block_map(self, cells: int) -> BlockMap | None:
+        """The pool in at most so many cells; `None` without retention. Looks at all blocks between two steps."""
+        return unpacked(await self._ask("box_block_map", cells)) if self._has_retention else None
 
     async def check_integrity(self) -> str | None:
         """What contradicts itself in the engine's books; `None`: nothing. The engine does nothing else meanwhile."""

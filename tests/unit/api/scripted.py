@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from starlette.types import Message
 
 from appliance.api.app import create_app
+from appliance.api.block_views import BlockMapView, Prefixes, PrefixView
 from appliance.api.cache_views import (
     CacheView,
     Flushed,
@@ -208,6 +209,24 @@ class ScriptedCache:
 JOB = WhatIfJob("w1", "running", "chat", "mine", "me", 5.0, 60.0, 0.5, 1.0, None, None, None)
 
 
+class ScriptedBlocks:
+    """`asked` are the workers and cells that were asked for."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[int, int]] = []
+
+    async def blocks(self, worker: int, cells: int) -> BlockMapView:
+        self.asked.append((worker, cells))
+        owner, region, priority, age, reuse = [0, None], [0, None], [35, None], [1.5, None], [2, None]
+        return BlockMapView(
+            "gpu", worker, 16, 128, 64, ["s"], ["user"], [9, 0], [0, 0], [0, 0], owner, region, priority, age, reuse
+        )
+
+    async def prefixes(self, limit: int) -> Prefixes:
+        node = PrefixView(0, None, 0, 64, 2, ["s", "t"], "user", {"0": 64})
+        return Prefixes([node] * min(limit, 1), 16, 2, 2, 128, 64)
+
+
 class ScriptedWhatIf:
     """One replay, called w1, that runs until it is cancelled."""
 
@@ -362,6 +381,7 @@ class ScriptedBox:
         self.request_desk = ScriptedRequests()
         self.hint_desk = ScriptedHints()
         self.replays = ScriptedWhatIf()
+        self.block_desk = ScriptedBlocks()
         self.history_desk = ScriptedHistory()
         self.evicted: list[EvictedBlock] = []
         self.events = EventBus()
@@ -408,6 +428,9 @@ class ScriptedBox:
 
     def hints(self) -> ScriptedHints:
         return self.hint_desk
+
+    def blocks(self) -> ScriptedBlocks:
+        return self.block_desk
 
     def whatif(self) -> ScriptedWhatIf:
         return self.replays

@@ -1,0 +1,65 @@
+"""Blocks, and the prompts that they are of, as the operator API shows them. `null` means unknown, or nobody."""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+from msgspec import Struct
+
+DEFAULT_CELLS: Final = 1024
+MAX_CELLS: Final = 8192
+DEFAULT_PROMPTS: Final = 64
+MAX_PROMPTS: Final = 512
+MOST_NAMES: Final = 16
+
+
+class BlockMapView(Struct, frozen=True):
+    """A worker's cache in cells, each `blocks_per_cell` blocks with neighbouring numbers, the last for what is left.
+
+    By cell: how many of its blocks are `filled`, `held` by running requests, `awaited` by waiting ones. The rest speaks
+    of the one of them that was used last: `owner` is a place in `owners`, `region` one in `regions`; what it is worth,
+    how long ago it was used, and how often it was found again. `null` where none is filled, or nobody knows.
+    """
+
+    tier: Literal["gpu"]
+    worker: int
+    block_tokens: int
+    blocks: int
+    blocks_per_cell: int
+    owners: list[str]
+    regions: list[str]
+    filled: list[int]
+    held: list[int]
+    awaited: list[int]
+    owner: list[int | None]
+    region: list[int | None]
+    priority: list[int | None]
+    age_seconds: list[float | None]
+    reuse: list[int | None]
+
+
+class PrefixView(Struct, frozen=True):
+    """Tokens `start_token` … `end_token` (exclusive) that the last prompts of so many `sessions` have in common; behind
+    it they go apart, or end. `id` counts from 0, `parent` comes before it. At most 16 are named. `region` is what its
+    last token belongs to; `resident_tokens` of it are found in each worker's cache now."""
+
+    id: int
+    parent: int | None
+    start_token: int
+    end_token: int
+    sessions: int
+    names: list[str]
+    region: str | None
+    resident_tokens: dict[str, int]
+
+
+class Prefixes(Struct, frozen=True):
+    """Each node before its children. `sessions` were looked at, those that asked last, of `known`; their prompts have
+    `prompt_tokens` in whole blocks, of which `distinct_tokens` differ."""
+
+    nodes: list[PrefixView]
+    block_tokens: int
+    sessions: int
+    known: int
+    prompt_tokens: int
+    distinct_tokens: int

@@ -1,0 +1,63 @@
+"""A worker's cache as a picture, and the prompts of sessions as a tree."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections import Counter
+from collections.abc import Iterator
+from string import ascii_letters, digits
+from typing import Any, Final
+
+from appliance.control import Control
+
+WIDTH: Final = 64
+EMPTY, NOBODY, OTHERS = ".", "-", "+"
+LETTERS: Final = ascii_letters + digits
+SHOWN_NAMES: Final = 3
+
+
+def show_map(control: Control, options: argparse.Namespace) -> int:
+    told = control.get(f"/box/v1/blocks?tier=gpu&worker={options.worker}&cells={options.cells}")
+    print(json.dumps(told, indent=2) if options.json else "\n".join(_map_lines(told)))
+    return 0
+
+
+def show_prefixes(control: Control, options: argparse.Namespace) -> int:
+    told = control.get(f"/box/v1/prefixes?limit={options.limit}")
+    print(json.dumps(told, indent=2) if options.json else "\n".join(_prefix_lines(told)))
+    return 0
+
+
+def _map_lines(told: dict[str, Any]) -> Iterator[str]:
+    """A letter for the owner of what was used last in each cell, the owner of most cells first."""
+    cells = Counter(owner for owner in told["owner"] if owner is not None)
+    letters = {owner: letter for (owner, _), letter in zip(cells.most_common(), LETTERS, strict=False)}
+    signs = [
+        EMPTY if not filled else NOBODY if owner is None else letters.get(owner, OTHERS)
+        for filled, owner in zip(told["filled"], told["owner"], strict=True)
+    ]
+    filled, held, blocks = sum(told["filled"]), sum(told["held"]), told["blocks"]
+    counted = f"{blocks:,} blocks, {filled:,} filled, {held:,} held"
+    yield f"worker {told['worker']}: {counted}; {told['blocks_per_cell']:,} a sign"
+    for start in range(0, len(signs), WIDTH):
+        yield "".join(signs[start : start + WIDTH])
+    for owner, letter in letters.items():
+        yield f"{letter} {told['owners'][owner]}"
+    yield f"{EMPTY} empty   {NOBODY} nobody's" + (f"   {OTHERS} others" if len(cells) > len(letters) else "")
+
+
+def _prefix_lines(told: dict[str, Any]) -> Iterator[str]:
+    yield (
+        f"{told['sessions']} of {told['known']} sessions, {told['prompt_tokens']:,} tokens of prompts, "
+        f"{told['distinct_tokens']:,} of them different"
+    )
+    depths: dict[int | None, int] = {None: -1}
+    for node in told["nodes"]:
+        depth = depths[node["id"]] = depths[node["parent"]] + 1
+        more = node["sessions"] - SHOWN_NAMES
+        names = ", ".join(node["names"][:SHOWN_NAMES]) + (f" and {more} more" if more > 0 else "")
+        resident = " ".join(f"{worker}:{tokens:,}" for worker, tokens in node["resident_tokens"].items() if tokens)
+        tokens = node["end_token"] - node["start_token"]
+        line = f"{'  ' * depth}{node['start_token']:,} + {tokens:,}  {node['region'] or '—'}  {names}"
+        yield f"{line}  [{resident}]" if resident else line

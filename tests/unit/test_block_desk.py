@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from appliance.block_desk import BlockDesk
+from appliance.cache.region import Region
+from appliance.cache.region_map import REGIONS
+from appliance.conversation import Identity
+from appliance.engine.retention.block_map import BlockMap
+from appliance.errors import InvalidRequest, NotReady
+from tests.unit.scripted_worker import BLOCK_TOKENS, ScriptedBox, ScriptedWorker, conversation, steps_of, until
+
+HELLO = steps_of(["Hi"], cached_tokens=2)
+
+
+def column(*values: int) -> np.ndarray[tuple[int], np.dtype[np.int32]]:
+    return np.array(values, np.int32)
+
+
+MAP = BlockMap(
+    300,
+    100,
+    ["a", "forgotten"],
+    filled=column(90, 1, 0),
+    held=column(3, 0, 0),
+    awaited=column(0, 1, 0),
+    owners=column(0, 1, -1),
+    first_tokens=column(2, 0, 0),
+    priorities=column(60, 35, 0),
+    ages_ms=column(1500, 0, 0),
+    hits=column(4, 0, 0),
+)
+
+
+async def ask(box: ScriptedBox, session: str, text: str) -> None:
+    await box.ask(conversation(text, identity=Identity(session)))
+    await until(lambda: box.pipeline.last_prompts.get(session) is not None)
+
+
+async def test_cells_tell_owner_region_worth_age_and_reuse_and_nothing_where_nothing_is() -> None:
+    worker = ScriptedWorker(0, HELLO)
+    worker.map = MAP
+    async with ScriptedBox(worker) as box:
+        await ask(box, "a", "hello")
+        found = await BlockDesk(box.pipeline, box.fleet).blocks(0, 3)
+    assert (found.blocks, found.blocks_per_cell, found.block_tokens) == (300, 100, BLOCK_TOKENS)
+    assert (found.filled, found.held, found.awaited) == ([90, 1, 0], [3, 0, 0], [0, 1, 0])
+    assert (found.owners, found.owner) == (["a", "forgotten"], [0, 1, None])
+    # Of a session that is not known any more nobody knows what the block is part of.
+    assert found.region == [REGIONS.index(Region.USER), None, None]
+    assert (found.priority, found.age_seconds, found.reuse) == ([60, 35, None], [1.5, 0.0, None], [4, 0, None])
+
+
+async def test_what_follows_the_prompt_is_output() -> None:
+    worker = ScriptedWorker(0, HELLO)
+    worker.map = MAP._replace(first_tokens=column(6, 0, 0))
+    async with ScriptedBox(worker) as box:
+        await ask(box, "a", "hello")
+        found = await BlockDesk(box.pipeline, box.fleet).blocks(0, 3)
+    assert found.region[0] == REGIONS.index(Region.OUTPUT)
+
+
+async def test_a_worker_that_is_not_there_is_dead_or_keeps_no_map_is_told() -> None:
+    worker = ScriptedWorker(0)
+    async with ScriptedBox(worker) as box:
+        desk = BlockDesk(box.pipeline, box.fleet)
+        with pytest.raises(InvalidRequest, match="there is no worker 7 among"):
+            await desk.blocks(7, 3)
+        with pytest.raises(InvalidRequest, match=r'cache\.policy = "off"'):
+            await desk.blocks(0, 3)
+        worker.alive = False
+        with pytest.raises(NotReady, match="worker 0 is not alive"):
+            await desk.blocks(0, 3)
+        worker.alive = True
+
+
+async def test_sessions_share_what_their_last_prompts_have_in_common() -> None:
+    async with ScriptedBox(ScriptedWorker(0, HELLO, HELLO, HELLO)) as box:
+        for session, text in (("a", "hello you"), ("b", "hello me"), ("c", "bye")):
+            await ask(box, session, text)
+        found = await BlockDesk(box.pipeline, box.fleet).prefixes(64)
+        (newest,) = (await BlockDesk(box.pipeline, box.fleet).prefixes(1)).nodes
+    shared = next(node for node in found.nodes if node.sessions == 2)
+    # "hello " is three blocks of two; then they differ.
+    assert (shared.start_token, shared.end_token, shared.parent) == (0, 6, None)
+    assert (sorted(shared.names), shared.region) == (["a", "b"], "user")
+    assert {node.names[0] for node in found.nodes if node.parent == shared.id} == {"a", "b"}
+    assert shared.resident_tokens == {"0": 0}
+    assert (found.sessions, found.known) == (3, 3)
+    assert found.prompt_tokens == 8 + 8 + 2
+    assert found.distinct_tokens == 6 + 2 + 2 + 2
+    assert newest.names == ["c"]
