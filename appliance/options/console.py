@@ -6,7 +6,7 @@ import argparse
 
 from appliance.options.shared import Commands, add_command
 
-SCREENS = ("overview", "sessions", "requests", "events", "router", "engine")
+SCREENS = ("overview", "sessions", "requests", "prefixes", "events", "router", "engine")
 
 
 def add(commands: Commands, common: argparse.ArgumentParser) -> None:

@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
+    from appliance.api.block_views import BlockMapView, Prefixes
     from appliance.api.cache_views import CacheView, SessionCaches
     from appliance.api.eviction_page import EvictedBlock
     from appliance.api.hint_views import HintView
@@ -25,6 +26,9 @@ class Wanted(NamedTuple):
 
     feeds: frozenset[Feed]
     at: float | None = None
+    worker: int = 0
+    """Whose blocks, and in how many `cells`."""
+    cells: int = 1024
 
 
 class Feed(StrEnum):
@@ -38,6 +42,8 @@ class Feed(StrEnum):
     VERSIONS = "versions"
     HINTS = "hints"
     REQUESTS = "requests"
+    BLOCKS = "blocks"
+    PREFIXES = "prefixes"
     EVENTS = "events"
 
 
@@ -62,6 +68,8 @@ class Frame:
     versions: tuple[PolicyVersionView, ...] | None = None
     hints: tuple[HintView, ...] | None = None
     requests: tuple[RequestView, ...] | None = None
+    blocks: BlockMapView | None = None
+    prefixes: Prefixes | None = None
     events: tuple[ToldEvent, ...] | None = None
     """Those that this console has heard, the oldest first."""
     missed_evictions: int = 0

@@ -27,6 +27,8 @@ LISTED: Final = 1000
 
 NOT_RECORDED: Final = {
     Feed.SESSIONS: "what each session held is not recorded; L goes back to now",
+    Feed.BLOCKS: "which blocks there were is not recorded; L goes back to now",
+    Feed.PREFIXES: "prefixes are not recorded; L goes back to now",
     Feed.ROUTING: "decisions are not recorded; L goes back to now",
     Feed.POLICY: "which policy was active stands under versions; L goes back to now",
 }

@@ -115,7 +115,7 @@ class Shell(App[Ending]):
         return Moment(self._shown, self.trail.until(self._shown.at) if led is None else list(led))
 
     def _wanted(self) -> Wanted:
-        return Wanted(frozenset() if self._page is None else self._page.feeds, self.past_at)
+        return Wanted(frozenset(), self.past_at) if self._page is None else self._page.wanted(self.past_at)
 
     def show_chrome(self) -> None:
         """Title, banners and footer, as they are now."""
@@ -159,6 +159,13 @@ class Shell(App[Ending]):
         yield "q", "leave", "leave"
         if self.stance.can_stop:
             yield "Q", "stop the box", "stop_box"
+
+    async def show_filtered(self, key: str, text: str) -> None:
+        """A page with only what fits."""
+        await self.action_page(key)
+        if self._page is not None:
+            self._page.filter(text)
+            self._show_filter(text)
 
     async def action_page(self, key: str) -> None:
         """Pages are made when they are first seen, and stay as they were left."""

@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple, Protocol
 import msgspec
 from pydantic import ValidationError
 
+from appliance.api.block_views import BlockMapView, Prefixes
 from appliance.api.cache_views import CacheView, SessionCaches
 from appliance.api.eviction_page import EvictedBlock, EvictionPage
 from appliance.api.hint_views import Hints
@@ -26,6 +27,7 @@ from appliance.tui.past import Past
 
 LISTED_SESSIONS: Final = 500
 LISTED_DECISIONS: Final = 200
+LISTED_PROMPTS: Final = 128
 LISTED_REQUESTS: Final = 200
 EVICTIONS_AT_ONCE: Final = 1000
 KEPT_EVICTIONS: Final = 2000
@@ -46,6 +48,8 @@ DOCUMENTS: Final = {
     Feed.POLICY: Document("/box/v1/policy", PolicyBody),
     Feed.VERSIONS: Document("/box/v1/policy/history", PolicyHistory, "versions"),
     Feed.REQUESTS: Document(f"/box/v1/requests?limit={LISTED_REQUESTS}", RequestList, "requests"),
+    Feed.BLOCKS: Document("/box/v1/blocks?tier=gpu&worker={worker}&cells={cells}", BlockMapView),
+    Feed.PREFIXES: Document(f"/box/v1/prefixes?limit={LISTED_PROMPTS}", Prefixes),
     Feed.HINTS: Document("/box/v1/hints", Hints, "hints"),
 }
 
@@ -82,7 +86,7 @@ class BoxSource:
         try:
             if wanted.at is not None:
                 return self._past.frame(at, wanted.at, wanted.feeds)
-            self._last = self._asked(at, wanted.feeds)
+            self._last = self._asked(at, wanted)
         except (LinkLost, Refused) as error:
             self._last = dataclasses.replace(self._last, at=at, lost=error.message)
         return self._last
@@ -90,15 +94,15 @@ class BoxSource:
     def close(self) -> None:
         self._link.close()
 
-    def _asked(self, at: float, feeds: frozenset[Feed]) -> Frame:
+    def _asked(self, at: float, wanted: Wanted) -> Frame:
         status = self._status()
         if status.started_at != self._started_at:
             self._begin_anew(status.started_at)
         answers: dict[str, Any] = {}
         problems: dict[str, str] = {}
-        for feed in sorted(feeds):
+        for feed in sorted(wanted.feeds):
             try:
-                answers[feed.value] = self._answer(feed)
+                answers[feed.value] = self._answer(feed, wanted)
             except Refused as error:
                 problems[feed.value] = error.message
             except msgspec.DecodeError as error:
@@ -127,12 +131,13 @@ class BoxSource:
         except ValidationError as error:
             raise Refused(200, _misfit(answer, error)) from error
 
-    def _answer(self, feed: Feed) -> Any:
+    def _answer(self, feed: Feed, wanted: Wanted) -> Any:
         if feed is Feed.EVICTIONS:
             return self._newer_evictions()
         if feed is Feed.EVENTS:
             return self._events.newer()
         route, kind, listed = DOCUMENTS[feed]
+        route = route.format(worker=wanted.worker, cells=wanted.cells)
         document = msgspec.json.decode(self._link.get(route), type=kind)
         return document if listed is None else tuple(getattr(document, listed))
 

@@ -13,9 +13,10 @@ from appliance.tui.models.decisions import decisions
 from appliance.tui.models.engines import engines
 from appliance.tui.models.events import event_lines
 from appliance.tui.models.overview import overview
+from appliance.tui.models.prefixes import prefix_tree
 from appliance.tui.models.requests import request_lines
 from appliance.tui.models.sessions import session_tree
-from appliance.tui.pages import engine, events, requests, router, sessions
+from appliance.tui.pages import engine, events, prefixes, requests, router, sessions
 from appliance.tui.pages.overview import OverviewPage, overview_lines
 from appliance.tui.trail import Sample
 from appliance.tui.widgets.grid import Column, Row, grid_lines
@@ -49,6 +50,9 @@ TWINS: Final = {
     ),
     "requests": Twin(
         requests.RequestsPage.feeds, lambda frame, _: request_lines(frame), _table(requests.COLUMNS, requests.rows)
+    ),
+    "prefixes": Twin(
+        prefixes.PrefixesPage.feeds, lambda frame, _: prefix_tree(frame), _table(prefixes.COLUMNS, prefixes.rows)
     ),
     "events": Twin(events.EventsPage.feeds, lambda frame, _: event_lines(frame), _table(events.COLUMNS, events.rows)),
     "router": Twin(router.RouterPage.feeds, lambda frame, _: decisions(frame), _table(router.COLUMNS, router.rows)),

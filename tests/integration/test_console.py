@@ -156,7 +156,7 @@ def test_a_user_sees_the_cache_work_and_steers_it(box: Box, screen: Screen) -> N
     screen.press("2")
     screen.until("other-11")
     screen.press("p")
-    screen.until("pin other-11?", "y yes")
+    screen.until("pin first?", "y yes")
     screen.press("y")
     screen.until("pin 59m")
 

@@ -9,7 +9,7 @@ from typing import ClassVar
 from textual.app import ComposeResult
 from textual.containers import Vertical
 
-from appliance.tui.frame import Feed
+from appliance.tui.frame import Feed, Wanted
 from appliance.tui.line import Line
 from appliance.tui.moment import Moment
 from appliance.tui.widgets.drawing import Drawing
@@ -26,6 +26,10 @@ class Page(Vertical):
     def show(self, moment: Moment) -> None:
         """Draw this from now on."""
         raise NotImplementedError
+
+    def wanted(self, at: float | None) -> Wanted:
+        """What it shows, of now or of a time in the past."""
+        return Wanted(self.feeds, at)
 
     def own_keys(self) -> Iterator[tuple[str, str]]:
         """Those of its keys that do something now, with what they do, for the footer."""

@@ -13,6 +13,7 @@ from textual.strip import Strip
 
 from appliance.tui import ink, keymap
 from appliance.tui.filters import Test, filter_of
+from appliance.tui.line import text_of
 from appliance.tui.widgets.grid import Column, Row, fitting
 from appliance.tui.widgets.painted import Painted, strip_of
 
@@ -164,8 +165,11 @@ class Table(Painted, can_focus=True):
             return [*strips, strip_of([Segment(words, ink.QUIET)], width)]
         cursor = ink.CURSOR if self.has_focus else ink.STRONG
         for place in range(self._top, min(self._top + height - 1, len(self._rows))):
-            strip = strip_of(grid.line(self._rows[place]), width)
-            strips.append(strip.apply_style(cursor) if place == self._cursor else strip)
+            line = grid.line(self._rows[place])
+            if place == self._cursor:
+                # One look for the whole row: reversed colours side by side would be read as something.
+                line = [Segment(text_of(line), cursor)]
+            strips.append(strip_of(line, width))
         return strips
 
 

@@ -7,6 +7,7 @@ import math
 from typing import Any
 
 from appliance import __version__
+from appliance.api.block_views import BlockMapView, Prefixes, PrefixView
 from appliance.api.cache_views import CacheView, SessionCache, SessionCaches, TierView
 from appliance.api.eviction_page import EvictedBlock
 from appliance.api.hint_views import HintView
@@ -288,6 +289,41 @@ def hints() -> tuple[HintView, ...]:
     return (pin,)
 
 
+def blocks(number: int = 1_200, per_cell: int = 10) -> BlockMapView:
+    """Five sessions one after the other, the first of them running; every seventh cell is empty."""
+    places = range(number)
+    empty = [place % 7 == 6 for place in places]
+    owner = [None if empty[place] or place % 50 == 3 else place // 40 % 5 for place in places]
+    return BlockMapView(
+        tier="gpu",
+        worker=0,
+        block_tokens=16,
+        blocks=number * per_cell,
+        blocks_per_cell=per_cell,
+        owners=["claude-7f3a", "claude-7f3a/explore", "pi-0003", "pi-0004", "pi-0005"],
+        regions=["system", "tools", "user", "tail"],
+        filled=[0 if empty[place] else per_cell - place % 4 for place in places],
+        held=[per_cell - 4 if one == 0 else 0 for one in owner],
+        awaited=[2 if place == 45 else 0 for place in places],
+        owner=owner,
+        region=[None if one is None else place // 10 % 4 for place, one in zip(places, owner, strict=True)],
+        priority=[None if one is None else (100, 80, 35, 20, 5)[one] for one in owner],
+        age_seconds=[None if one is None else 0.5 * 4.0**one for one in owner],
+        reuse=[None if one is None else 12 - 3 * one for one in owner],
+    )
+
+
+def prefixes() -> Prefixes:
+    nodes = [
+        PrefixView(0, None, 0, 4_096, 9, ["claude-7f3a", "claude-7f3a/explore"], "tools", {"0": 4_096, "1": 4_096}),
+        PrefixView(1, 0, 4_096, 84_192, 1, ["claude-7f3a"], "tail", {"0": 81_920 - 4_096}),
+        PrefixView(2, 0, 4_096, 12_288, 2, ["claude-7f3a/explore", "claude-7f3a/review"], "user", {"1": 8_192}),
+        PrefixView(3, 2, 12_288, 21_296, 1, ["claude-7f3a/explore"], "tail", {}),
+        PrefixView(4, None, 0, 512, 3, ["pi-0003", "pi-0004", "pi-0005"], "system", {"0": 512}),
+    ]
+    return Prefixes(nodes, 16, 12, 12, 240_000, 152_000)
+
+
 LOST = BlameView("claude-7f3a", "msg_01", "coding-agent.toml:12", 20, NOW - 90, 320.0)
 SPLIT = DivergenceView(24_000, "messages[3]", "The time is 14:05", "The time is 14:09", "chatcmpl-0001", "countdown")
 
@@ -362,6 +398,8 @@ def frame(second: int = 0, **changes: Any) -> Frame:
         versions=versions(),
         hints=hints(),
         requests=requests(),
+        blocks=blocks(),
+        prefixes=prefixes(),
         loads={0: Load(0.42, 5 * 2**30), 1: Load(0.38, 5 * 2**30)},
     )
     return dataclasses.replace(whole, **changes)

@@ -1,0 +1,165 @@
+"""A worker's blocks as cells: what each cell says under a lens, and in words."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Sequence
+from enum import StrEnum
+from typing import Final, NamedTuple
+
+from appliance.api.block_views import BlockMapView
+from appliance.tui import figures
+
+EMPTY: Final = "·"
+UNKNOWN: Final = "?"
+_LETTERS: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+_FILLED: Final = "░▒▓"
+_AGES: Final = (1.0, 5.0, 15.0, 60.0, 180.0, 600.0, 1_800.0, 7_200.0, 36_000.0)
+"""Seconds; a cell shows how many of these its last use is back."""
+
+
+class Lens(StrEnum):
+    STATE = "state"
+    OWNER = "owner"
+    REGION = "region"
+    AGE = "age"
+    REUSE = "reuse"
+    WORTH = "worth"
+
+
+class Cell(NamedTuple):
+    """`tone` tells cells apart by colour, 0 … 6; the sign does the same without."""
+
+    sign: str
+    tone: int
+
+
+class Key(NamedTuple):
+    """What a sign means."""
+
+    sign: str
+    tone: int
+    words: str
+
+
+def cells(view: BlockMapView, lens: Lens) -> list[Cell]:
+    """One for each of the view's."""
+    look = _LENSES[lens](view)
+    return [Cell(EMPTY, 0) if not filled else look(place) for place, filled in enumerate(view.filled)]
+
+
+def legend(view: BlockMapView, lens: Lens) -> list[Key]:
+    """Those that most cells have first."""
+    match lens:
+        case Lens.OWNER:
+            return _named(view.owners, view.owner)
+        case Lens.REGION:
+            return _named(view.regions, view.region)
+        case Lens.STATE:
+            return [Key("█", 1, "held"), Key("▲", 2, "awaited"), Key("▓", 3, "filled"), Key(EMPTY, 0, "empty")]
+        case Lens.AGE:
+            return [
+                Key("0", 1, "used within 1 s"),
+                Key("4", 3, "3 min"),
+                Key("9", 5, "over 10 h"),
+                Key("?", 0, "unknown"),
+            ]
+        case Lens.REUSE:
+            return [Key("0", 5, "never found again"), Key("3", 3, "three times"), Key("+", 1, "ten times or more")]
+        case Lens.WORTH:
+            return [Key("0", 5, "goes first"), Key("3", 3, "30 to 39 of 100"), Key("X", 1, "100")]
+
+
+def cell_words(view: BlockMapView, place: int) -> list[tuple[str, str]]:
+    """All that is known of a cell, by name."""
+    first = place * view.blocks_per_cell
+    last = min(first + view.blocks_per_cell, view.blocks) - 1
+    owner, region, age = view.owner[place], view.region[place], view.age_seconds[place]
+    return [
+        ("blocks", f"{first:,}" if first == last else f"{first:,} … {last:,}"),
+        ("filled", f"{view.filled[place]} of {last - first + 1}"),
+        ("held", f"{view.held[place]} by running, {view.awaited[place]} awaited"),
+        ("owner", figures.UNKNOWN if owner is None else view.owners[owner]),
+        ("region", figures.UNKNOWN if region is None else view.regions[region]),
+        ("worth", figures.count(view.priority[place])),
+        ("last used", figures.UNKNOWN if age is None else f"{figures.seconds(age)} ago"),
+        ("found again", f"{figures.count(view.reuse[place])} times"),
+    ]
+
+
+def owner_of(view: BlockMapView, place: int) -> str | None:
+    owner = view.owner[place]
+    return None if owner is None else view.owners[owner]
+
+
+def _state(view: BlockMapView) -> Callable[[int], Cell]:
+    def look(place: int) -> Cell:
+        if view.awaited[place]:
+            return Cell("▲", 2)
+        if view.held[place]:
+            return Cell("█", 1)
+        share = view.filled[place] / view.blocks_per_cell
+        return Cell(_FILLED[min(int(share * len(_FILLED)), len(_FILLED) - 1)], 3)
+
+    return look
+
+
+def _lettered(of: Sequence[int | None]) -> Callable[[int], Cell]:
+    letters = _letters(of)
+
+    def look(place: int) -> Cell:
+        name = of[place]
+        return Cell(UNKNOWN, 0) if name is None else letters[name]
+
+    return look
+
+
+def _letters(of: Sequence[int | None]) -> dict[int, Cell]:
+    """The one with most cells is A; there are more names than letters, and the smallest share `…`."""
+    common = [name for name, _ in Counter(one for one in of if one is not None).most_common()]
+    return {
+        name: Cell(_LETTERS[rank] if rank < len(_LETTERS) else "…", 1 + rank % 6) for rank, name in enumerate(common)
+    }
+
+
+def _named(names: Sequence[str], of: Sequence[int | None]) -> list[Key]:
+    return [Key(*cell, names[name]) for name, cell in _letters(of).items()]
+
+
+def _graded(of: Sequence[float | None], grade: Callable[[float], int], most: str) -> Callable[[int], Cell]:
+    """By a grade from 0 to 10, where 10 shows `most`."""
+
+    def look(place: int) -> Cell:
+        value = of[place]
+        if value is None:
+            return Cell(UNKNOWN, 0)
+        found = min(max(grade(value), 0), 10)
+        return Cell(most if found == 10 else str(found), _tone(found))
+
+    return look
+
+
+def _tone(grade: int) -> int:
+    return 5 - min(grade // 2, 4)
+
+
+def _age(view: BlockMapView) -> Callable[[int], Cell]:
+    def look(place: int) -> Cell:
+        age = view.age_seconds[place]
+        if age is None:
+            return Cell(UNKNOWN, 0)
+        grade = sum(age >= bound for bound in _AGES)
+        return Cell(str(grade), 1 + min(math.floor(grade / 2), 4))
+
+    return look
+
+
+_LENSES: Final[dict[Lens, Callable[[BlockMapView], Callable[[int], Cell]]]] = {
+    Lens.STATE: _state,
+    Lens.OWNER: lambda view: _lettered(view.owner),
+    Lens.REGION: lambda view: _lettered(view.region),
+    Lens.AGE: _age,
+    Lens.REUSE: lambda view: _graded(view.reuse, int, "+"),
+    Lens.WORTH: lambda view: _graded(view.priority, lambda worth: int(worth // 10), "X"),
+}

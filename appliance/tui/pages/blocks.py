@@ -1,0 +1,160 @@
+"""4 Blocks: a worker's cache, cell by cell."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from typing import Any, ClassVar, Final
+
+from rich.segment import Segment
+from textual.app import ComposeResult
+from textual.binding import Binding
+
+from appliance.api.block_views import BlockMapView
+from appliance.tui import ink
+from appliance.tui.frame import Feed, Wanted
+from appliance.tui.line import Line, clean, heading, width_of, words
+from appliance.tui.models.blocks import Lens, cell_words, cells, legend, owner_of
+from appliance.tui.moment import Moment
+from appliance.tui.pages.steering import SteeringPage
+from appliance.tui.widgets.block_map import TONES, BlockMap
+from appliance.tui.widgets.drawing import Drawing
+
+MAX_CELLS: Final = 8192
+
+
+class BlocksPage(SteeringPage):
+    """A worker's cache: one sign for so many neighbouring blocks, read line by line. `m` shows them under another lens:
+    state, owner, region, age of the last use, how often they were found again, what they are worth. `n` goes to the
+    next worker. What has just lost blocks is shown reversed. `enter` goes to the prefixes of the cell's owner."""
+
+    title = "Blocks"
+    feeds = frozenset({Feed.BLOCKS})
+    BINDINGS: ClassVar[list[Any]] = [
+        Binding("m", "lens(1)", "the next lens", id="blocks.lens"),
+        Binding("M", "lens(-1)", "the lens before", id="blocks.lens-back"),
+        Binding("n", "worker", "the next worker", id="blocks.worker"),
+    ]
+    DEFAULT_CSS = """
+    BlocksPage #head { height: 1; }
+    BlocksPage #legend { height: 1; }
+    BlocksPage #detail { height: 4; }
+    """
+
+    def __init__(self, *, id: str | None = None) -> None:  # noqa: A002 – textual calls it so
+        super().__init__(id=id)
+        self.lens = Lens.STATE
+        self.worker = 0
+        self._workers: list[int] = [0]
+        self._view: BlockMapView | None = None
+        self._gone: frozenset[int] = frozenset()
+
+    def compose(self) -> ComposeResult:
+        yield Drawing(id="head")
+        yield BlockMap()
+        yield Drawing(id="legend")
+        yield Drawing(id="detail")
+
+    def wanted(self, at: float | None) -> Wanted:
+        room = self.query_one(BlockMap).room
+        return Wanted(self.feeds, at, self.worker, min(max(room, 64), MAX_CELLS))
+
+    def focus_list(self) -> None:
+        self.query_one(BlockMap).focus()
+
+    def own_keys(self) -> Iterator[tuple[str, str]]:
+        yield "m", "lens"
+        if len(self._workers) > 1:
+            yield "n", "worker"
+
+    def show(self, moment: Moment) -> None:
+        status, view = moment.frame.status, moment.frame.blocks
+        if status is not None:
+            self._workers = [worker.id for worker in status.workers]
+        if view is None:
+            return
+        self._gone = _gone(self._view, view)
+        self._view = view
+        self._draw()
+
+    def _draw(self) -> None:
+        view = self._view
+        if view is None:
+            return
+        self.query_one(BlockMap).show(cells(view, self.lens), self._gone)
+        self.query_one("#head", Drawing).draw(partial(_head, view, self.lens))
+        self.query_one("#legend", Drawing).draw(partial(_legend, view, self.lens))
+        self._show_cell()
+
+    def on_block_map_moved(self) -> None:
+        self._show_cell()
+
+    async def on_block_map_opened(self) -> None:
+        view = self._view
+        owner = None if view is None else owner_of(view, self.query_one(BlockMap).cursor)
+        if owner is not None:
+            await self.console_app.show_filtered("5", owner)
+
+    def _show_cell(self) -> None:
+        place = self.query_one(BlockMap).cursor
+        if self._view is not None and place < len(self._view.filled):
+            self.query_one("#detail", Drawing).draw(partial(_detail, self._view, place))
+
+    def action_lens(self, step: int) -> None:
+        lenses = [*Lens]
+        self.lens = lenses[(lenses.index(self.lens) + step) % len(lenses)]
+        self._draw()
+
+    def action_worker(self) -> None:
+        place = self._workers.index(self.worker) if self.worker in self._workers else -1
+        self.worker = self._workers[(place + 1) % len(self._workers)]
+        self._view = None
+        self.console_app.poller.hurry()
+
+
+def _gone(before: BlockMapView | None, now: BlockMapView) -> frozenset[int]:
+    """Cells that have fewer blocks than in the frame before, or those of another owner."""
+    if before is None or (before.worker, before.blocks_per_cell) != (now.worker, now.blocks_per_cell):
+        return frozenset()
+    owners = zip(before.owner, now.owner, strict=False)
+    return frozenset(
+        place
+        for place, (had, has, (old, new)) in enumerate(zip(before.filled, now.filled, owners, strict=False))
+        if has < had or (old is not None and new is not None and before.owners[old] != now.owners[new])
+    )
+
+
+def _head(view: BlockMapView, lens: Lens, _width: int, _height: int) -> list[Line]:
+    filled, held = sum(view.filled), sum(view.held)
+    per_cell = "1 block" if view.blocks_per_cell == 1 else f"{view.blocks_per_cell:,} blocks"
+    parts = words(
+        (f"worker {view.worker}", ink.STRONG),
+        (f"  by {lens.value}", ink.NAME),
+        f"  {view.blocks:,} blocks of {view.block_tokens} tokens  {filled:,} filled  {held:,} held  ",
+        (f"one sign: {per_cell}", ink.QUIET),
+    )
+    return [parts]
+
+
+def _legend(view: BlockMapView, lens: Lens, width: int, _height: int) -> list[Line]:
+    """As many as there is room for."""
+    line: Line = []
+    for sign, tone, said in legend(view, lens):
+        item = [Segment(sign, TONES[tone]), Segment(f" {clean(said)}   ", ink.QUIET)]
+        if width_of(line) + width_of(item) - 3 > width:
+            break
+        line += item
+    return [line]
+
+
+def _detail(view: BlockMapView, place: int, width: int, _height: int) -> list[Line]:
+    facts = cell_words(view, place)
+    half = (len(facts) + 1) // 2
+    return [
+        heading("the cell under the cursor", width),
+        *([*_facts(facts[:half])], [*_facts(facts[half:])]),
+    ]
+
+
+def _facts(facts: list[tuple[str, str]]) -> Line:
+    return [piece for name, value in facts for piece in words((f"{name} ", ink.QUIET), f"{clean(value)}   ")]

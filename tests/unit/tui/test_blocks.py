@@ -1,0 +1,149 @@
+"""Blocks under every lens, and the tree of prefixes."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import msgspec
+import pytest
+
+from appliance.tui.frame import Frame
+from appliance.tui.models.blocks import Lens, cell_words, cells, legend
+from appliance.tui.models.prefixes import prefix_tree
+from appliance.tui.pages.blocks import BlocksPage
+from appliance.tui.widgets.block_map import TONES, BlockMap
+from appliance.tui.widgets.table import Table
+from tests.unit.tui import example_box
+from tests.unit.tui.screens import console, text
+
+VIEW = example_box.blocks()
+
+
+def changed(**changes: Any) -> Frame:
+    return dataclasses.replace(example_box.frame(1), blocks=msgspec.structs.replace(VIEW, **changes))
+
+
+@pytest.mark.parametrize("lens", Lens)
+def test_under_every_lens_a_cell_is_one_sign_and_an_empty_one_is_a_dot(lens: Lens) -> None:
+    shown = cells(VIEW, lens)
+    assert len(shown) == len(VIEW.filled)
+    for cell, filled in zip(shown, VIEW.filled, strict=True):
+        assert len(cell.sign) == 1
+        assert 0 <= cell.tone < len(TONES)
+        assert (cell.sign == "·") == (filled == 0)
+
+
+@pytest.mark.parametrize("lens", [Lens.OWNER, Lens.REGION])
+def test_every_letter_of_the_map_is_explained(lens: Lens) -> None:
+    signs = {cell.sign for cell in cells(VIEW, lens)} - {"·", "?"}
+    assert signs == {key.sign for key in legend(VIEW, lens)}
+    assert legend(VIEW, lens)[0].sign == "A"
+
+
+def test_who_has_most_cells_is_a_and_more_owners_than_letters_share_a_sign() -> None:
+    many = msgspec.structs.replace(
+        VIEW,
+        owners=[f"s{place}" for place in range(100)],
+        filled=[1] * 200,
+        owner=[0] * 100 + [*range(100)],
+    )
+    shown = cells(many, Lens.OWNER)
+    assert shown[0].sign == "A"
+    assert shown[-1].sign == "…"
+
+
+def test_what_waits_goes_before_what_is_held_before_what_is_there() -> None:
+    shown = cells(VIEW, Lens.STATE)
+    assert shown[45].sign == "▲"
+    assert shown[0].sign == "█"
+    assert shown[42].sign in "░▒▓"
+
+
+def test_a_cell_is_told_in_full_and_what_is_unknown_is_said() -> None:
+    told = dict(cell_words(VIEW, 0))
+    assert told["blocks"] == "0 … 9"
+    assert told["owner"] == "claude-7f3a"
+    assert told["last used"] == "0.50 s ago"
+    unknown = dict(cell_words(VIEW, 6))
+    assert (unknown["owner"], unknown["worth"], unknown["last used"]) == ("—", "—", "—")
+
+
+def test_the_last_cell_has_what_is_left() -> None:
+    odd = msgspec.structs.replace(VIEW, blocks=1_195 * 10 + 3, filled=VIEW.filled[:1_196])
+    assert dict(cell_words(odd, 1_195))["filled"].endswith(" of 3")
+
+
+async def test_the_lens_and_the_worker_are_changed_by_keys_and_the_frame_asks_for_what_fits() -> None:
+    async with console() as (app, pilot):
+        await pilot.press("4")
+        await pilot.pause()
+        page = app.query_one(BlocksPage)
+        seen = []
+        for _ in Lens:
+            seen.append(page.lens)
+            await pilot.press("m")
+        assert seen == [*Lens]
+        await pilot.press("M")
+        assert page.lens is Lens.WORTH
+        await pilot.press("n")
+        wanted = page.wanted(None)
+        assert wanted.worker == 1
+        assert wanted.cells == app.query_one(BlockMap).room
+        await pilot.press("n")
+        assert page.worker == 0
+
+
+async def test_the_cursor_goes_over_the_map_and_tells_of_its_cell() -> None:
+    async with console() as (app, pilot):
+        await pilot.press("4")
+        await pilot.pause()
+        field = app.query_one(BlockMap)
+        await pilot.press("l", "l", "j", "h")
+        assert field.cursor == field.size.width + 1
+        await pilot.pause()
+        assert f"blocks {field.cursor * 10:,} …" in text(app)
+        await pilot.press("G")
+        assert field.cursor == len(VIEW.filled) - 1
+        await pilot.press("g", "k")
+        assert field.cursor == 0
+        await pilot.click(BlockMap, offset=(5, 2))
+        assert field.cursor == 2 * field.size.width + 5
+
+
+async def test_what_has_lost_blocks_since_the_last_frame_is_marked() -> None:
+    async with console() as (app, pilot):
+        await pilot.press("4")
+        await pilot.pause()
+        fewer = [*VIEW.filled]
+        fewer[10] = 0
+        others = [*VIEW.owner]
+        others[21] = 3
+        app.take(changed(filled=fewer, owner=others))
+        await pilot.pause()
+        assert app.query_one(BlockMap)._gone == {10, 21}
+        app.take(changed(filled=fewer, owner=others, worker=1))
+        await pilot.pause()
+        assert app.query_one(BlockMap)._gone == frozenset()
+
+
+async def test_enter_goes_to_the_prefixes_of_the_owner() -> None:
+    async with console() as (app, pilot):
+        await pilot.press("4")
+        await pilot.pause()
+        await pilot.press("enter")
+        await pilot.pause()
+        assert "5 Prefixes" in text(app).splitlines()[0]
+        table = next(table for table in app.query(Table) if table.display and table.filter_text)
+        assert table.filter_text == "claude-7f3a"
+        assert [row.indent for row in table.rows] == [0, 1, 2, 1]
+
+
+def test_prefixes_stand_before_what_goes_on_from_them_the_most_shared_first() -> None:
+    model = prefix_tree(example_box.frame())
+    assert model is not None
+    assert [(one.depth, one.sessions, one.tokens) for one in model.lines] == [
+        (0, 9, 4_096), (1, 2, 8_192), (2, 1, 9_008), (1, 1, 80_096), (0, 3, 512),
+    ]  # fmt: skip
+    assert model.shared == pytest.approx(1 - 152 / 240)
+    assert prefix_tree(Frame(at=0.0)) is None
