@@ -70,8 +70,8 @@ def create_app(  # noqa: PLR0913 – every part of the whole API that a test may
     """The whole API over one box.
 
     With `api_keys`, `/v1/` and `/box/` need one of them, except over a Unix socket; the other keys are as `Keys` takes
-    them. At most `max_requests` generations run at a time; one more is turned away with 503. A stream that is quiet for `keep_alive_seconds` gets a comment, one
-    that its client takes nothing of for `stall_seconds` is ended.
+    them. At most `max_requests` generations run at a time; one more is turned away with 503. A stream that is quiet for
+    `keep_alive_seconds` gets a comment, one that its client takes nothing of for `stall_seconds` is ended.
     Without a `seal`, thoughts are signed with a key that ends with the process. Without a `store`, responses and
     conversations are kept in memory, as many as there is room for.
     """

@@ -25,7 +25,7 @@ def request_id_of(scope: Scope) -> str:
 
 
 class Guard:
-    """Pure ASGI. Sets `scope["state"]["request_id"]`, the client's own `x-request-id` when it is sane, and `["role"]`."""
+    """Pure ASGI. Sets `request_id` in `scope["state"]`, the client's own `x-request-id` when it is sane, and `role`."""
 
     def __init__(self, app: ASGIApp, keys: Keys, new_token: Callable[[], str]) -> None:
         self._app = app

@@ -58,7 +58,8 @@ def _serve(context: Context, options: argparse.Namespace) -> int:
 
 
 def box_address(context: Context, url: str | None) -> tuple[Path | str, str | None]:
-    """Where to ask, and the key that opens most there: the first of the settings. Raises `NotRunning` where none runs here."""
+    """Where to ask, and the key that opens most there: the first of the settings. Raises `NotRunning` where none runs
+    here."""
     if url is None:
         context.running()
         return context.runtime.socket, None
