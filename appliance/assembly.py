@@ -136,7 +136,7 @@ def assemble(settings: Settings, model: Model, workshop: Workshop, box: RunningB
         pipeline.book.resume(reversed(box.chronicle.remembered.sessions))
     pipeline.events = box.events
     fleet.on_phase = partial(_note_phase, box, pipeline.book)
-    disk = _disk_tier(settings.cache, workshop, arena)
+    disk = _disk_tier(settings.cache, workshop, fleet, index, arena)
     if disk is not None:
         ahead = RecallAhead(pipeline.last_prompts, _recall_ahead_from(disk, workshop.hashes))
         pipeline.on_ended.append(ahead.ended)
@@ -200,13 +200,16 @@ def _host_arena(workshop: Workshop, fleet: Fleet, index: PrefixIndex, retention:
     return HostArena(workshop.arena, tier, forecast, is_pinned=any(worker.plan.gpus for worker in workshop.workers))
 
 
-def _disk_tier(settings: CacheSettings, workshop: Workshop, arena: HostArena | None) -> DiskTier | None:
+def _disk_tier(
+    settings: CacheSettings, workshop: Workshop, fleet: Fleet, index: PrefixIndex, arena: HostArena | None
+) -> DiskTier | None:
     disk, remote = settings.disk, settings.remote
     if arena is None or not (disk.bytes or remote.url):
         return None
     slab = DiskPlace(str(workshop.slab), disk.bytes, disk.write_budget) if disk.bytes else None
     store = RemotePlace(remote.url, remote.timeout, remote.connections, remote.write_budget) if remote.url else None
-    return DiskTier(KeeperSettings(str(arena.place.memory), str(arena.place.locks), slab, store), arena)
+    tier = SharedTier(index, Tier.DISK, [member.mirror for member in fleet.members.values()])
+    return DiskTier(KeeperSettings(str(arena.place.memory), str(arena.place.locks), slab, store), arena, tier=tier)
 
 
 def _recall_from(disk: DiskTier, hashes: PromptHashes, paces: Paces) -> Callable[[Prompt], Awaitable[Brought]]:

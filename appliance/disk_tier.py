@@ -6,15 +6,14 @@ No request depends on it: one that asks for its blocks waits for a limited time,
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import shutil
-import sys
 import time
 from pathlib import Path
 from typing import Final, NamedTuple
 
 import msgspec
+import numpy as np
 
 from appliance.cache.arena.tables import Keys
 from appliance.cache.prompt_read import Brought
@@ -30,6 +29,7 @@ from appliance.keeper.wire import (
     Flush,
     KeeperSettings,
     KeeperStats,
+    Moved,
     Opening,
     Promote,
     Promoted,
@@ -38,8 +38,10 @@ from appliance.keeper.wire import (
     frame,
     read_frame,
 )
+from appliance.keeper_process import end_keeper, start_keeper
 from appliance.recall_pace import RecallPace
 from appliance.restarts import RestartBudget
+from appliance.router.shared_tier import SharedTier
 
 RECALL_SECONDS: Final = 1.0
 """So long a request waits for the disk at least; longer only while computing would take longer still. What comes later
@@ -50,7 +52,6 @@ MAX_OVERDUE: Final = 4
 """With so many answers overdue the disk hangs, or is slower than computing: nobody waits for it until one comes."""
 UPKEEP_SECONDS: Final = 3600.0
 """A slab of terabytes is read at the speed of its disk."""
-STOP_SECONDS: Final = 5.0
 RESIZE_SECONDS: Final = 600.0
 """The headers of a slab of terabytes are read meanwhile."""
 PROGRESS_SECONDS: Final = 2.0
@@ -74,7 +75,14 @@ class _Resize(NamedTuple):
 class DiskTier:
     """Below this arena, on the disk and in the remote store that the settings name, if they do."""
 
-    def __init__(self, settings: KeeperSettings, arena: HostArena, restarts: RestartBudget | None = None) -> None:
+    def __init__(
+        self,
+        settings: KeeperSettings,
+        arena: HostArena,
+        restarts: RestartBudget | None = None,
+        tier: SharedTier | None = None,
+    ) -> None:
+        """`tier` is told what comes to the disk and goes from it."""
         self.stats: KeeperStats | None = None
         """As told last; `None` until the keeper has opened what it has."""
         self.asked = self.late = 0
@@ -84,6 +92,7 @@ class DiskTier:
         """Blocks that a check under way has read."""
         self._settings = settings
         self._arena = arena
+        self._tier = tier
         self.restarts = restarts or RestartBudget(5, 600.0, 1.0, 30.0)
         self._process: asyncio.subprocess.Process | None = None
         self._waiting: dict[int, asyncio.Future[None]] = {}
@@ -154,9 +163,10 @@ class DiskTier:
         answer = self._waiting[number] = asyncio.get_running_loop().create_future()
         self._brought[number] = brought
         self._began[number] = time.monotonic()
+        seconds = max(RECALL_SECONDS, computing_seconds)
         try:
-            if self._say(Promote(number, keys.tobytes())):
-                async with asyncio.timeout(max(RECALL_SECONDS, computing_seconds)):
+            if self._say(Promote(number, keys.tobytes(), seconds)):
+                async with asyncio.timeout(seconds):
                     await answer
         except TimeoutError:
             self.late += 1
@@ -257,7 +267,7 @@ class DiskTier:
     async def _live(self) -> None:
         """One keeper's life."""
         resize = self._resize
-        process = self._process = await self._started()
+        process = self._process = await start_keeper()
         try:
             self._say(self._settings)
             while process.stdout is not None and (told := await read_frame(process.stdout, Told)) is not None:
@@ -267,39 +277,19 @@ class DiskTier:
                 self._settings = resize.before
                 resize.tell(is_open=False)
             self._process = self.stats = self.checked = None
+            if self._tier is not None:
+                self._tier.restart(())
             for number in [*self._waiting, *self._overdue]:
                 self._end(number)
             for counted in self._counting.values():
                 if not counted.done():
                     counted.set_result(None)
-            await _ended(process)
-
-    async def _started(self) -> asyncio.subprocess.Process:
-        """Who is cancelled meanwhile ends what was started: nobody else would know of it."""
-        starting = asyncio.ensure_future(
-            asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                "appliance.keeper",
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                start_new_session=True,
-            )
-        )
-        try:
-            return await asyncio.shield(starting)
-        except asyncio.CancelledError:
-            await _ended(await starting)
-            raise
+            await end_keeper(process)
 
     def _hear(self, told: Told) -> None:
         match told:
-            case Promoted(number, tiers, is_last):
-                if (brought := self._brought.get(number)) is not None:
-                    brought.add(tiers)
-                if is_last:
-                    self._learn(number)
-                    self._end(number)
+            case Promoted():
+                self._take(told)
             case Checking(_, seen, blocks):
                 self.checked = seen
                 log.info("checking the disk tier: %d of %d blocks", seen, blocks)
@@ -310,10 +300,30 @@ class DiskTier:
             case Opening(seen, rows) if seen == rows or time.monotonic() >= self._next_progress:
                 self._next_progress = time.monotonic() + PROGRESS_SECONDS
                 log.info("reading the disk tier's index: %d of %d rows", seen, rows)
+            case Moved():
+                self._follow(told)
             case KeeperStats():
                 if self.stats is None:
                     self._is_open(told)
                 self.stats = told
+                self._follow(Moved(b"", b"", is_whole=True))
+
+    def _take(self, told: Promoted) -> None:
+        if (brought := self._brought.get(told.number)) is not None:
+            brought.add(told.tiers)
+        if told.is_last:
+            self._learn(told.number)
+            self._end(told.number)
+
+    def _follow(self, moved: Moved) -> None:
+        """Also when nothing has moved: what an engine told later than the disk is learned then."""
+        if self._tier is None:
+            return
+        if not moved.is_whole:
+            self._tier.restart(())
+        hashes = np.frombuffer(moved.hashes, np.uint64).tolist()
+        self._tier.follow((one, bool(stored)) for one, stored in zip(hashes, moved.is_stored, strict=True))
+        self._tier.refresh()
 
     def _is_open(self, stats: KeeperStats) -> None:
         if stats.disk is not None:
@@ -332,17 +342,3 @@ def _lack_of_room(place: DiskPlace, num_bytes: int, row_bytes: int) -> str | Non
     if more > free:
         return f"{more / 2**30:.1f} GiB more are wanted, and {place.path} has {free / 2**30:.1f} GiB free beside it"
     return None
-
-
-async def _ended(process: asyncio.subprocess.Process) -> None:
-    """Told by its closed input; reaped either way."""
-    if process.stdin is not None:
-        process.stdin.close()
-    try:
-        await asyncio.wait_for(process.wait(), STOP_SECONDS)
-    except TimeoutError:
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
-        # One that the kernel holds in a read of a dead disk goes when the kernel lets go; the box does not wait for it.
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(process.wait(), STOP_SECONDS)

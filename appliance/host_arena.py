@@ -11,13 +11,11 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Final
 
-import numpy as np
-
 from appliance.arena_size import ArenaSize
 from appliance.cache.arena.index import ArenaIndex, ArenaStats
 from appliance.cache.arena.kernels import MISS
 from appliance.cache.arena.place import ArenaPlace
-from appliance.cache.arena.tables import Keys, mapped
+from appliance.cache.arena.tables import Keys, mapped, short_hashes
 from appliance.errors import StartError
 from appliance.router.shared_tier import SharedTier
 from appliance.session_forecast import SessionForecast
@@ -154,10 +152,9 @@ class HostArena:
         return self._index is not None and bool((self._index.rows_of(keys) == MISS).any())
 
     def _short(self, keys: Keys) -> list[int]:
-        """As KV events name blocks: the hash's last eight bytes, read from the left."""
         if self._index is None:
             return []
-        hashes: list[int] = np.ascontiguousarray(self._index.block_hashes(keys)[:, -1]).byteswap().tolist()
+        hashes: list[int] = short_hashes(self._index.block_hashes(keys)).tolist()
         return hashes
 
 

@@ -70,7 +70,7 @@ def promoted(slab: Slab, index: SlabIndex, keys: Keys) -> float:
     async def run(near: Near) -> float:
         disk = Disk(near, slab, index)
         began = time.perf_counter()
-        brought = sum([len(part) async for part in Promotions(near, disk, None).promote(keys)])
+        brought = sum([len(part) async for part in Promotions(near, disk, None).promote(keys, 60.0)])
         taken = time.perf_counter() - began
         disk.readers.shutdown()
         disk.writers.shutdown()

@@ -78,8 +78,8 @@ async def serve(keeper: Keeper, reader: asyncio.StreamReader, line: Line) -> Non
 
 async def _answer(keeper: Keeper, message: Asked, line: Line) -> None:
     match message:
-        case Promote(number, keys):
-            async for tiers in keeper.promote(keys):
+        case Promote(number, keys, seconds):
+            async for tiers in keeper.promote(keys, seconds):
                 line.say(Promoted(number, tiers, is_last=False))
             line.say(Promoted(number, b"", is_last=True))
         case Verify(number):
@@ -103,6 +103,8 @@ def _checking(number: int, line: Line) -> Progress:
 
 async def _tell(keeper: Keeper, line: Line) -> None:
     while True:
+        for moved in keeper.moved():
+            line.say(moved)
         line.say(keeper.stats)
         await asyncio.sleep(STATS_SECONDS)
 

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from typing import Final
 
 import numpy as np
 
-from appliance.cache.arena.tables import KEY_WORDS
+from appliance.cache.arena.tables import KEY_WORDS, short_hashes
 from appliance.keeper.budget import WriteBudget
 from appliance.keeper.disk import Disk
 from appliance.keeper.promotion import Promotions
 from appliance.keeper.remote.remote import Remote
 from appliance.keeper.tiers import Near
 from appliance.keeper.upkeep import Upkeep
-from appliance.keeper.wire import DiskStats, KeeperStats, RemoteStats
+from appliance.keeper.wire import DiskStats, KeeperStats, Moved, RemoteStats
 from appliance.keeper.write_through import MAX_QUEUED, WriteThrough
+
+MOVED_AT_ONCE: Final = 512
 
 
 class Keeper:
@@ -47,10 +50,22 @@ class Keeper:
                 if writing is not None:
                     tasks.create_task(writing.run())
 
-    def promote(self, keys: bytes) -> AsyncIterator[bytes]:
+    def promote(self, keys: bytes, seconds: float = 1.0) -> AsyncIterator[bytes]:
         """See `Promotions.promote`. What is no row of keys brings nothing."""
         whole = keys if len(keys) % (8 * KEY_WORDS) == 0 else b""
-        return self.promotions.promote(np.frombuffer(whole, np.uint64).reshape(-1, KEY_WORDS))
+        return self.promotions.promote(np.frombuffer(whole, np.uint64).reshape(-1, KEY_WORDS), seconds)
+
+    def moved(self) -> Iterator[Moved]:
+        """What has moved on the disk since the last call, in parts that are soon read."""
+        if self.disk is None:
+            return
+        told = self.disk.index.take_changes()
+        hashes, is_stored = short_hashes(self._near.arena.block_hashes(told.keys)), told.is_stored.astype(np.uint8)
+        if not told.is_whole:
+            yield Moved(b"", b"", is_whole=False)
+        for start in range(0, len(hashes), MOVED_AT_ONCE):
+            part = slice(start, start + MOVED_AT_ONCE)
+            yield Moved(hashes[part].tobytes(), is_stored[part].tobytes(), is_whole=True)
 
     @property
     def stats(self) -> KeeperStats:

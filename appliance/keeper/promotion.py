@@ -38,13 +38,13 @@ class Promotions:
         self._remote = remote
         self._under_way: dict[bytes, asyncio.Future[Tier]] = {}
 
-    async def promote(self, keys: Keys) -> AsyncIterator[bytes]:
+    async def promote(self, keys: Keys, seconds: float) -> AsyncIterator[bytes]:
         """Bring back what is missing in the arena of these blocks of one prompt, from its head on, until one cannot be.
         Each time that more of them are there, one behind the other: where each of these was when it was asked for, a
-        `Tier` each. What another promotion brings is waited for."""
+        `Tier` each. What another promotion brings is waited for. Somebody waits for so many `seconds`."""
         was_near = self._near.arena.rows_of(keys) != MISS
         parents = np.concatenate([np.zeros((1, KEY_WORDS), np.uint64), keys[:-1]])
-        deadline = self._remote.deadline() if self._remote is not None else 0.0
+        deadline = self._remote.deadline(seconds) if self._remote is not None else 0.0
         flying: deque[tuple[slice, asyncio.Task[TierOf]]] = deque()
         at, probe = 0, FIRST_ASKED
         try:

@@ -43,10 +43,12 @@ class KeeperSettings(msgspec.Struct, frozen=True):
 
 
 class Promote(msgspec.Struct, frozen=True, tag=True):
-    """Bring these blocks of one prompt into the arena; `keys` are theirs one behind the other, 32 bytes each."""
+    """Bring these blocks of one prompt into the arena; `keys` are theirs one behind the other, 32 bytes each. Somebody
+    waits for so many `seconds`."""
 
     number: int
     keys: bytes
+    seconds: float = 1.0
 
 
 class Promoted(msgspec.Struct, frozen=True, tag=True):
@@ -87,6 +89,16 @@ class Counted(msgspec.Struct, frozen=True, tag=True):
     bad: int
 
 
+class Moved(msgspec.Struct, frozen=True, tag=True):
+    """What became of blocks of the slab, oldest first: their hashes as KV events have them, eight bytes each in this
+    machine's order, and a byte each, 1 for stored and 0 for gone. Unless `is_whole`, so much has moved that nothing
+    that was told before counts any more."""
+
+    hashes: bytes
+    is_stored: bytes
+    is_whole: bool
+
+
 class Opening(msgspec.Struct, frozen=True, tag=True):
     """How far the index is rebuilt: rows seen, of all."""
 
@@ -113,7 +125,7 @@ class KeeperStats(msgspec.Struct, frozen=True, tag=True):
 
 
 Asked: TypeAlias = Promote | Verify | Flush
-Told: TypeAlias = Promoted | Checking | Counted | Opening | KeeperStats
+Told: TypeAlias = Promoted | Checking | Counted | Moved | Opening | KeeperStats
 
 _encoder = msgspec.msgpack.Encoder()
 

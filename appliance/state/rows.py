@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from operator import attrgetter
 from typing import Any, Final
 
@@ -15,7 +16,7 @@ from appliance.records import (
     SessionRecord,
 )
 from appliance.state.engines import json_text
-from appliance.state.tables import ActionRow, EvictionRow, PolicyRow, RangeRow, RequestRow, SessionRow
+from appliance.state.tables import ActionRow, PolicyRow, RangeRow, RequestRow, SessionRow
 
 Row = tuple[Any, ...]
 """The values of a table's columns, in their order; JSON is text already."""
@@ -168,8 +169,9 @@ def eviction_row(record: EvictionRecord) -> Row:
     return (None, *_eviction_values(record))
 
 
-def eviction_record(row: EvictionRow) -> EvictionRecord:
-    return EvictionRecord(**{name: getattr(row, name) for name in EvictionRecord.__dataclass_fields__})
+def eviction_record(row: Sequence[Any]) -> EvictionRecord:
+    """All its columns but the first are the record's fields, in their order."""
+    return EvictionRecord(*row[1:])
 
 
 def action_row(record: ActionRecord) -> Row:

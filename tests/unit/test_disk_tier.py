@@ -16,17 +16,20 @@ from appliance import disk_tier as module
 from appliance.box import _disk_view, _remote_view
 from appliance.cache.arena.index import ArenaIndex
 from appliance.cache.arena.place import ArenaPlace
-from appliance.cache.arena.tables import mapped
+from appliance.cache.arena.tables import mapped, short_hashes
 from appliance.cache.ledger import Source, TokenRange
 from appliance.cache.slab.layout import Shape
 from appliance.disk_tier import DiskTier
 from appliance.host_arena import HostArena
 from appliance.keeper.wire import Counted, DiskPlace, KeeperSettings, RemotePlace
 from appliance.restarts import RestartBudget
+from appliance.router.hashing import hash_blocks
 from appliance.router.index import PrefixIndex, Tier
+from appliance.router.mirror import WorkerMirror
 from appliance.router.shared_tier import SharedTier
 from tests.unit.cache.arena.arenas import ROW_BYTES, keys, opened
 from tests.unit.keeper.keepers import content, store
+from tests.unit.router.test_mirror import BLOCK_TOKENS, apply, stored
 
 ROWS, SECONDS = 8, 30.0
 
@@ -41,7 +44,10 @@ class Box:
         disk = DiskPlace(str(path), 2**20) if path is not None else None
         remote = RemotePlace(f"file://{store}", timeout_seconds=5.0, connections=4) if store is not None else None
         settings = KeeperSettings(str(place.memory), str(place.locks), disk, remote)
-        self.disk = DiskTier(settings, self.arena, RestartBudget(restarts, 600, 0.01, 0.01))
+        self.index = PrefixIndex()
+        self.mirror = WorkerMirror(0, self.index, BLOCK_TOKENS)
+        self.tier = SharedTier(self.index, Tier.DISK, [self.mirror])
+        self.disk = DiskTier(settings, self.arena, RestartBudget(restarts, 600, 0.01, 0.01), self.tier)
 
     def store(self, *numbers: int) -> None:
         store(self.engine, self.memory, *numbers)
@@ -103,6 +109,27 @@ async def test_without_a_disk_prompts_come_from_the_remote_store(tmp_path: Path)
     assert box.contents(*numbers) == list(numbers)
     await box.disk.stop()
     assert box.disk.is_empty
+
+
+async def test_the_router_counts_on_what_is_on_the_disk_until_it_is_gone(box: Box) -> None:
+    hashes = [int(one) for one in short_hashes(keys(1, 2, 3))]
+    tokens = list(range(3 * BLOCK_TOKENS))
+    apply(box.mirror, stored(hashes, tokens))
+    box.store(1, 2, 3)
+    await box.holds(3)
+    async with asyncio.timeout(SECONDS):
+        while len(box.tier) < 3:
+            await asyncio.sleep(0.01)
+    assert box.index.num_blocks(0, Tier.DISK) == 3
+    box.mirror.reset(engine_is_empty=True)
+    box.tier.refresh()
+    depths = box.index.match(hash_blocks(tokens, BLOCK_TOKENS))[0].tolist()
+    assert depths == [0, 0, 3, 3], "by tier, or a faster one"
+    await box.disk.flush()
+    async with asyncio.timeout(SECONDS):
+        while len(box.tier):
+            await asyncio.sleep(0.01)
+    assert box.index.num_blocks(0, Tier.DISK) == 0
 
 
 async def test_the_status_tells_what_the_keeper_counts(box: Box) -> None:

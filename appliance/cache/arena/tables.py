@@ -24,6 +24,13 @@ Keys = NDArray[np.uint64]
 """A row of four words a key: 32 bytes that stand for a block, its prefix and everything that makes its bytes differ."""
 Numbers = NDArray[np.int64]
 
+
+def short_hashes(hashes: Keys) -> NDArray[np.uint64]:
+    """As KV events name blocks: the last eight bytes of what engines call them, read from the left."""
+    found: NDArray[np.uint64] = np.ascontiguousarray(hashes[:, -1]).byteswap()
+    return found
+
+
 EMPTY, WRITING, READY, QUARANTINED, RETIRED = range(5)
 """States of a row. A quarantined one may still be written by a process that was told to stop; a retired one is out of
 use until it is reinstated."""

@@ -27,6 +27,8 @@ _EMPTY, _WRITING, _READY = range(3)
 _CLAIMANT: Final = 0
 """The one session of this core: whose blocks they were is not kept."""
 _ALL: Final = Shares(1.0, 1.0)
+MAX_CHANGES: Final = 1 << 13
+"""Remembered for who follows what is there."""
 
 
 class SlabStats(NamedTuple):
@@ -42,6 +44,14 @@ class SlabStats(NamedTuple):
     evicted: int
     refused: int
     bad: int
+
+
+class SlabChanges(NamedTuple):
+    """What became of blocks, oldest first. Where `is_whole` is false some changes were forgotten, and all of these."""
+
+    keys: Keys
+    is_stored: NDArray[np.bool_]
+    is_whole: bool
 
 
 class SlabIndex:
@@ -62,6 +72,8 @@ class SlabIndex:
         self._keys: list[bytes] = [b""] * num_rows
         self._states = np.full(num_rows, _EMPTY, np.int8)
         self._leases = np.zeros(num_rows, np.int64)
+        self._changes: list[tuple[bytes, bool]] = []
+        self._changes_lost = False
         self._generation = 0
         self._generations = np.zeros(num_rows, np.int64)
         self._last_uses_ms = np.zeros(num_rows, np.int64)
@@ -177,6 +189,8 @@ class SlabIndex:
         self._core.claim(_CLAIMANT, rows, facts.priorities, facts.durations_ms, now_ms)
         self._core.release(rows, now_ms)
         self._generations[rows], self._last_uses_ms[rows] = facts.generations, facts.last_uses_ms
+        for row in rows.tolist():
+            self._note(self._keys[row], is_stored=True)
         self._written += len(rows)
 
     def abort(self, rows: Numbers) -> None:
@@ -184,6 +198,14 @@ class SlabIndex:
         for row in rows.tolist():
             self._erase(row)
         self._core.release(rows, self._now_ms())
+
+    def take_changes(self) -> SlabChanges:
+        """Since the last call, or since the index was made; what was restored is no change."""
+        keys = np.frombuffer(b"".join(key for key, _ in self._changes), np.uint64).reshape(-1, KEY_WORDS)
+        is_stored = np.array([stored for _, stored in self._changes], np.bool_)
+        told = SlabChanges(keys, is_stored, not self._changes_lost)
+        self._changes, self._changes_lost = [], False
+        return told
 
     @property
     def uses(self) -> Uses:
@@ -216,7 +238,15 @@ class SlabIndex:
         np.add.at(self._leases, rows, change)
         (self._core.hold if change > 0 else self._core.release)(rows, self._now_ms())
 
+    def _note(self, key: bytes, *, is_stored: bool) -> None:
+        self._changes.append((key, is_stored))
+        if len(self._changes) > MAX_CHANGES:
+            self._changes.clear()
+            self._changes_lost = True
+
     def _erase(self, row: int) -> None:
+        if self._states[row] == _READY:
+            self._note(self._keys[row], is_stored=False)
         del self._rows[self._keys[row]]
         self._keys[row] = b""
         self._states[row] = _EMPTY

@@ -25,8 +25,8 @@ from appliance.keeper.remote.record import HEADER_BYTES, Found, decode, encode, 
 from appliance.keeper.remote.stores import Limits, Store
 from appliance.keeper.tiers import Flags, Near, all_of
 
-PATIENCE_SECONDS: Final = 0.8
-"""For one prompt. The supervisor waits a little longer for the keeper, since the disk is asked too."""
+PATIENCE: Final = 0.8
+"""Of the time that somebody waits for a prompt: the disk is asked for a part of it too."""
 MAX_BATCH_BYTES: Final = 16 * 2**20
 """In one operation, so that a slow line still ends it within the time limit."""
 COPIERS: Final = 2
@@ -80,9 +80,9 @@ class Remote:
     def lacks(self, keys: Keys) -> Flags:
         return np.array([key.tobytes() not in self._known for key in keys], np.bool_)
 
-    def deadline(self) -> float:
-        """For a prompt that comes now, in the loop's time."""
-        return asyncio.get_running_loop().time() + PATIENCE_SECONDS
+    def deadline(self, seconds: float) -> float:
+        """For a prompt that comes now and for which somebody waits so long, in the loop's time."""
+        return asyncio.get_running_loop().time() + PATIENCE * seconds
 
     def may_be_asked(self, deadline: float) -> bool:
         return self.reads.may_begin and asyncio.get_running_loop().time() < deadline

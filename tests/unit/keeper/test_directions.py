@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from appliance.cache.arena.tables import short_hashes
 from appliance.cache.tier import Tier
 from tests.unit.cache.arena.arenas import ROW_BYTES, keys
 from tests.unit.keeper.keepers import Bench, bench
@@ -219,6 +220,40 @@ async def test_a_keeper_started_again_goes_on_in_the_order_of_uses(tmp_path: Pat
     there = two.disk.index.rows_of(keys(*range(1, 21))) >= 0
     assert there.tolist() == [True] * 4 + [False] * 4 + [True] * 12, "what was written after it, and not used, went"
     two.keeper.close()
+
+
+async def test_what_moves_on_the_disk_is_told_once_and_what_was_restored_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("appliance.keeper.keeper.MOVED_AT_ONCE", 2)
+    one = bench(tmp_path, slab_rows=4)
+    one.store(1, 2, 3)
+    await one.write_all()
+    assert moved(one) == [(True, 1), (True, 2), (True, 3)]
+    assert moved(one) == []
+    one.store(4, 5)
+    await one.write_all()
+    assert moved(one) == [(True, 4), (False, 3), (True, 5)]
+    monkeypatch.setattr("appliance.cache.slab.index.MAX_CHANGES", 2)
+    await one.keeper.upkeep.flush()
+    told = list(one.keeper.moved())
+    assert [part.is_whole for part in told] == [False, True], "all that was told before is void"
+    one.store(6)
+    await one.write_all()
+    one.keeper.close()
+    two = bench(tmp_path, slab_rows=4)
+    assert moved(two) == []
+    two.keeper.close()
+
+
+def moved(one: Bench) -> list[tuple[bool, int]]:
+    numbers = dict(zip(short_hashes(keys(*range(20))).tolist(), range(20), strict=True))
+    parts = list(one.keeper.moved())
+    assert all(part.is_whole and len(part.is_stored) <= 2 for part in parts)
+    hashes = [one for part in parts for one in np.frombuffer(part.hashes, np.uint64).tolist()]
+    return [
+        (bool(stored), numbers[name]) for name, stored in zip(hashes, b"".join(p.is_stored for p in parts), strict=True)
+    ]
 
 
 async def test_keys_that_are_none_bring_nothing(one: Bench) -> None:

@@ -294,7 +294,7 @@ async def test_what_it_does_not_take_is_counted_and_what_waits_stays_in_the_queu
 async def test_a_store_that_hangs_holds_up_no_prompt_and_no_row(
     tmp_path: Path, memory: Memory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(remote, "PATIENCE_SECONDS", 0.05)
+    monkeypatch.setattr(remote, "PATIENCE", 0.05)
     far = Far(tmp_path, memory, SHORT)
     await far.kept(*MANY)
     memory.gate = threading.Event()
