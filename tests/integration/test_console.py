@@ -70,9 +70,11 @@ class Box:
         self._log = (home / "box.log").open("w")
         self.process = subprocess.Popen(line, env=self.environment, stdout=subprocess.PIPE, stderr=self._log, text=True)
         assert self.process.stdout is not None
-        first = self.process.stdout.readline()
-        assert first, (home / "box.log").read_text()
-        self.base = json.loads(first)["endpoint"]
+        told = json.loads(self.process.stdout.readline() or "{}")
+        if "endpoint" not in told:
+            self.close()
+            raise AssertionError(f"the box did not start: {told}\n{(home / 'box.log').read_text()}")
+        self.base = told["endpoint"]
 
     def ask(self, session: str, *questions: str) -> dict[str, Any]:
         """Turns of one conversation; the usage of the last."""
