@@ -24,7 +24,7 @@ pytestmark = [
 
 MODEL = "smollm2-135m-instruct"
 SYSTEM = "You answer in few words and name your sources, if there are any. " * 12
-WAIT_SECONDS = 30.0
+WAIT_SECONDS = 60.0
 
 
 class Screen:
@@ -128,23 +128,18 @@ def test_a_user_sees_the_cache_work_and_steers_it(box: Box, screen: Screen) -> N
     screen.press("Escape")
     screen.until("arrived", "enter why")
 
+    screen.press("4")
+    screen.until("by state", "the cell under the cursor")
+    screen.press("m")
+    screen.until("by owner", "A first")
+    screen.press("5")
+    screen.until("1 of 1 sessions", "first")
     screen.press("8")
     screen.until("2 decisions")
     screen.press("9")
     screen.until("in step")
 
-    screen.press("6")
-    screen.until("version 1")
-    screen.press("i")
-    screen.until("stop writing")
-    screen.press("#", " ", "m", "i", "n", "e", "Enter")
-    screen.until("valid")
-    screen.press("Escape")
-    screen.until("a apply")
-    screen.press("a")
-    screen.until("Apply ", "y yes")
-    screen.press("y")
-    screen.until("version 2")
+    _edits_the_policy(screen)
 
     # So many prompts of their own that the small cache must let go of some.
     for number in range(12):
@@ -177,3 +172,20 @@ def _looks_back(screen: Screen) -> None:
     screen.until("PAST", "prompt tokens read from cache")
     screen.press("L")
     screen.until("0.5 s")
+
+
+def _edits_the_policy(screen: Screen) -> None:
+    screen.press("6")
+    screen.until("version 1")
+    screen.press("i")
+    screen.until("stop writing")
+    screen.press("#", " ", "m", "i", "n", "e", "Enter")
+    screen.until("valid")
+    screen.press("Escape")
+    screen.until("a apply")
+    screen.press("p")
+    screen.until("replay of the last", "the optimum")
+    screen.press("a")
+    screen.until("Apply ", "y yes")
+    screen.press("y")
+    screen.until("version 2")
