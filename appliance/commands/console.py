@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from appliance.commands.context import Context, read_context
-from appliance.errors import BoxError, SettingsError
+from appliance.errors import BoxError, SettingsError, nearest
 
 
 def run(options: argparse.Namespace) -> int:
@@ -32,7 +32,7 @@ def run(options: argparse.Namespace) -> int:
         is_local=is_local,
         is_read_only=not is_local if options.read_only is None else options.read_only,
         is_ascii=options.ascii,
-        theme=options.theme,
+        theme=_checked_theme(options.theme),
         keys=checked(_pairs(options.key)),
     )
     show_console(where, stance, key, checked_interval(options.interval))
@@ -72,6 +72,16 @@ def checked_interval(seconds: float) -> float:
     if not 0.1 <= seconds <= 3600:
         raise SettingsError(f"--interval {seconds:g}: must be from 0.1 to 3600 seconds")
     return seconds
+
+
+def _checked_theme(name: str) -> str:
+    from textual.theme import BUILTIN_THEMES
+
+    if name not in BUILTIN_THEMES:
+        meant = nearest(name, BUILTIN_THEMES)
+        there_are = f"there are {', '.join(BUILTIN_THEMES)}"
+        raise SettingsError(f"--theme {name}: no such theme; " + (f"did you mean {meant}?" if meant else there_are))
+    return name
 
 
 def _pairs(words: list[str]) -> dict[str, str]:
