@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
@@ -24,6 +25,8 @@ from appliance.state.backlog import ManyEvictions
 from appliance.state.database import Database
 from appliance.state.reader import Reader
 from appliance.state.stored import Shelf, StoredChange
+
+log = logging.getLogger(__name__)
 
 SNAPSHOT_SECONDS: Final = 1.0
 POLICIES_READ: Final = 1000
@@ -70,6 +73,11 @@ class Chronicle:
             # Why is said already, or will be. What comes is kept as soon as it can be.
             store.keep_in(self)
             return words
+        except Exception as error:
+            # Whatever stands there, a box that starts without it is better than none.
+            log.exception("what is remembered could not be read")
+            store.keep_in(self)
+            return [*words, f"{self.database.path}: what is remembered could not be read and is left as it is: {error}"]
         self.policies = await asyncio.to_thread(earlier_versions, self.remembered.policies)
         await asyncio.to_thread(self._fill, store)
         return words

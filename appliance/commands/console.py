@@ -58,11 +58,13 @@ def _serve(context: Context, options: argparse.Namespace) -> int:
 
 
 def box_address(context: Context, url: str | None) -> tuple[Path | str, str | None]:
-    """Where to ask, and the key that opens it: the first of the settings. Raises `NotRunning` where none runs here."""
+    """Where to ask, and the key that opens most there: the first of the settings. Raises `NotRunning` where none runs
+    here."""
     if url is None:
         context.running()
         return context.runtime.socket, None
-    keys = context.loaded.settings.server.api_keys
+    server = context.loaded.settings.server
+    keys = (*server.operator_keys, *server.read_only_keys, *server.api_keys)
     return url, keys[0].get_secret_value() if keys else None
 
 

@@ -38,7 +38,8 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps([one._asdict() for one in done], indent=2))
     else:
-        print("\n".join(f"{one.what}: {one.outcome}" for one in done) or "there is nothing to take over")
+        lines = [f"{one.what}: {one.outcome}" for one in done] or ["there is nothing to take over"]
+        print("\n".join(["nothing is done; without --dry-run it would be:"] * options.dry_run + lines))
     return 0
 
 

@@ -13,7 +13,6 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -23,6 +22,7 @@ from appliance.errors import NotReady
 from appliance.state.backlog import KINDS, Backlog, Entry, count_of
 from appliance.state.batch import Batches
 from appliance.state.engines import ReadSession, WriteSession
+from appliance.state.facts import StateFacts
 from appliance.state.faults import Fault, Unusable, fault_of
 from appliance.state.keeping import Keeping, trim
 from appliance.state.opening import OpenFile, open_file, set_aside
@@ -41,19 +41,6 @@ ASKING_THREADS: Final = 2
 Answer = TypeVar("Answer")
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class StateFacts:
-    """`trouble`: why nothing can be written now. Counts are of this box's life, by kind."""
-
-    path: Path
-    bytes: int | None
-    queued: int
-    written: Counter[str]
-    dropped: Counter[str]
-    refused: Counter[str]
-    trouble: str | None
 
 
 class Database:
@@ -93,6 +80,9 @@ class Database:
         except Unusable as error:
             self._trouble = error.message
             words = [f"{error.message}: nothing is remembered until this is mended"]
+        except Exception as error:
+            log.exception("%s could not be opened", self.path)
+            self._trouble = f"{self.path} could not be opened: {error}"
         self._thread.start()
         return words
 
@@ -188,8 +178,12 @@ class Database:
 
     def _open(self) -> list[str]:
         file = open_file(self.path, self._clock)
-        with WriteSession(file.writing) as session, session.begin():
-            self._batches = Batches(session)
+        try:
+            with WriteSession(file.writing) as session, session.begin():
+                self._batches = Batches(session)
+        except BaseException:
+            file.close()
+            raise
         with self._file_lock:
             self._file = file
         return file.words

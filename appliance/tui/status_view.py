@@ -61,7 +61,7 @@ def _figures(status: BoxStatus) -> Table:
 def _state(state: StateView) -> str:
     """What is lost, and why, if anything is."""
     lost = sum(state.dropped.values()) + sum(state.refused.values())
-    told = ["size unknown" if state.bytes is None else _bytes(state.bytes), f"{state.queued:,} waiting"]
+    told = ["size unknown" if state.bytes is None else f"{state.bytes / 2**20:.1f} MiB", f"{state.queued:,} waiting"]
     told += [f"{lost:,} lost"] if lost else []
     return "   ".join([*told, *([state.trouble] if state.trouble else [])])
 

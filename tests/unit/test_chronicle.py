@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sqlite3
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from appliance.api.responses_memory import MemoryStore
 from appliance.api.responses_store import StoredConversation, StoredItem, StoredResponse
@@ -176,4 +179,23 @@ async def test_policies_that_were_active_and_actions_are_listed_again(tmp_path: 
     other = PolicyBook(load_policy("chat"), earlier=after.policies)
     assert [(one.number, one.policy.name) for one in other.newest(9)] == [(3, "chat"), (2, "b"), (1, "a")]
     assert after.remembered.actions == [action(4.0)]
+    await after.close()
+
+
+async def test_what_cannot_be_read_is_said_and_keeps_no_box_from_starting(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = chronicle(tmp_path)
+    await before.open(MemoryStore())
+    before.database.record(session("s1"))
+    await before.close()
+    with sqlite3.connect(tmp_path / "state.db") as connection:
+        connection.execute("UPDATE sessions SET plan = '{'")
+    connection.close()
+    after, store = chronicle(tmp_path), MemoryStore()
+    (words,) = await after.open(store)
+    assert "could not be read and is left as it is" in words
+    assert after.remembered.sessions == []
+    await store.put_response(response(1, item(1)))
+    assert (await after.database.ask(lambda reader: reader.counts()))["stored_entries"] == 1
     await after.close()

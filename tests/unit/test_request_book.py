@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
@@ -171,6 +172,18 @@ async def test_a_request_waits_no_longer_than_that() -> None:
         assert len(held.book) == 1
 
 
+@pytest.mark.parametrize("limit", ["MOST_PENDING", "MOST_PENDING_TOKENS"])
+async def test_of_too_many_that_wait_none_waits_longer(limit: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(f"appliance.request_book.{limit}", {"MOST_PENDING": 2, "MOST_PENDING_TOKENS": 14}[limit])
+    async with booked(*[answer() for _ in range(3)], hears_evictions=True) as held:
+        for _ in range(2):
+            await held.box.ask(conversation("hello"))
+        assert held.book.num_pending == 2
+        await held.box.ask(conversation("hello"))
+        await until(lambda: held.book.num_pending < 3)
+        assert len(held.book) > 0
+
+
 async def test_the_newest_are_kept_and_found_by_session_and_time() -> None:
     async with booked(*[answer() for _ in range(5)]) as held:
         for number in range(5):
@@ -270,3 +283,12 @@ async def test_another_conversation_with_the_same_system_text_is_new_behind_it()
         record = held.book.newest(1)[0]
     assert Reason.DIVERGED not in {one.reason for one in record.ranges}
     assert {one.source for one in record.ranges} == {Source.RECOMPUTED}
+
+
+async def test_a_request_is_recorded_when_it_ends_and_again_when_it_is_explained() -> None:
+    async with booked(answer()) as it:
+        record = await it.ask("x" * 3 * BLOCK_TOKENS, "s")
+        first, second = (one for one in it.recorded.records if isinstance(one, RequestRecord))
+        assert second == record
+        assert second.ranges
+        assert first == replace(record, ranges=())

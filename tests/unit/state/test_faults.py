@@ -15,7 +15,9 @@ import pytest
 
 from appliance.errors import NotReady
 from appliance.state import database as module
+from appliance.state.batch import Batches
 from appliance.state.database import Database
+from appliance.state.engines import WriteSession
 from appliance.state.keeping import Keeping
 from tests.unit.state.remembered import request
 
@@ -299,3 +301,24 @@ def test_the_lock_goes_with_the_process(tmp_path: Path) -> None:
     filled(tmp_path / "state.db")
     with (tmp_path / "state.db.lock").open() as lock:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def test_whatever_goes_wrong_at_the_start_the_box_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(module, "RETRY_SECONDS", 0.02)
+    faults = [RuntimeError("a mistake of ours")]
+
+    def batches(session: WriteSession) -> Batches:
+        if faults:
+            raise faults.pop()
+        return Batches(session)
+
+    monkeypatch.setattr(module, "Batches", batches)
+    database = Database(tmp_path / "state.db", FOR_EVER)
+    assert database.start() == []
+    database.record(request())
+    wait_for(lambda: database.facts().queued == 0)
+    assert ids(database) == ["r1"]
+    assert "a mistake of ours" in caplog.text
+    database.stop()

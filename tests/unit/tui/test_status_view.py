@@ -177,7 +177,7 @@ def test_what_is_remembered_is_told_with_what_was_lost_and_why() -> None:
     assert not any("remembered" in line for line in text_of(render(status_of()), 120))
     calm = StateView(bytes=12 * 2**20, queued=3, written={"requests": 5}, dropped={}, refused={}, trouble=None)
     (line,) = (line for line in text_of(render(status_of(state=calm)), 120) if "remembered" in line)
-    assert line.split() == ["remembered", "12", "MiB", "3", "waiting"]
+    assert line.split() == ["remembered", "12.0", "MiB", "3", "waiting"]
     full = calm.model_copy(
         update={"dropped": {"evictions": 4}, "refused": {"requests": 1}, "trouble": "the disk is full"}
     )
