@@ -123,7 +123,7 @@ class RequestBook:
         if session is not None:
             self._recorder.record(session)
         # Explained it is recorded again; should the box be killed until then, it is known at least that it was.
-        self._recorder.record(_record(entry, ending, ()))
+        self._recorder.record(record_of(entry, ending, ()))
         self._pending_tokens += entry.prompt_tokens
         self._pending.append(_Ended(entry, ending, self._monotonic() + PATIENCE_SECONDS))
         self._go_on()
