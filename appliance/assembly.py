@@ -160,7 +160,7 @@ def _book(
     explainer.seen.warm_up()
     book = RequestBook(explainer, recorder, hears_evictions=retention is not None)
     if retention is not None:
-        book.plan_of = partial(_plan_of, retention)
+        book.sessions.plan_of = partial(_plan_of, retention)
     return book
 
 

@@ -23,7 +23,7 @@ from appliance.generation import Delta, Event, Finished, FinishReason, Started, 
 from appliance.last_prompts import EndedRequest
 from appliance.next_turn import AnswerText
 from appliance.records import Outcome
-from appliance.request_book import Ending
+from appliance.request_entry import Ending
 from appliance.retention import Subject, subject_of
 from appliance.router.decision import Decision
 from appliance.router.errors import NoWorker

@@ -5,69 +5,35 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import Counter, OrderedDict, deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from itertools import islice
-from typing import Any, Final, NamedTuple
+from typing import Final
 
-from appliance.cache.explain import unexplained_tokens
-from appliance.cache.ledger import Emptied, Reason, TokenRange
+from appliance.cache.ledger import Emptied, TokenRange
+from appliance.cache.misses import Misses
 from appliance.cache.region_map import RegionMap
 from appliance.conversation import Conversation
 from appliance.explainer import Explainer
-from appliance.records import NoRecorder, Outcome, Recorder, RequestRecord, SessionRecord
-from appliance.request_entry import Entry, Sent, entry_of, given
+from appliance.records import NoRecorder, Recorder, RequestRecord, SessionRecord
+from appliance.request_entry import Ending, Entry, Sent, entry_of, record_of
 from appliance.router.decision import Decision
-from appliance.router.hashing import Hashes
+from appliance.session_turns import SessionTurns
 
 MOST_RECORDS: Final = 4096
-MOST_SESSIONS: Final = 4096
 MOST_PENDING: Final = 1024
-"""Requests that have ended and wait to be explained; what comes on top is explained with what is known by then."""
+MOST_PENDING_TOKENS: Final = 1 << 24
+"""64 MiB. Requests that have ended and wait to be explained, and their tokens; when there are more, nobody waits for
+what engines have yet to tell."""
 MOST_AT_ONCE: Final = 32
 PATIENCE_SECONDS: Final = 3.0
 """How long a request that has ended waits for what engines have evicted, which they are asked once a second."""
 
+LAST: Final = "last"
+"""The name of the newest request, whatever it is called."""
+
 log = logging.getLogger(__name__)
-
-
-class Ending(NamedTuple):
-    """How a request ended. `answer` has the tokens of its first choice, `hashes` those of prompt and answer."""
-
-    outcome: Outcome
-    finish: str | None
-    completion_tokens: int
-    total_seconds: float
-    answer: Sequence[int] = ()
-    hashes: Hashes | None = None
-    state: str | None = None
-    """Of its session from now on."""
-    error: str | None = None
-
-
-@dataclass(slots=True)
-class Misses:
-    """Tokens that were computed, by reason, since the start. `unexplained` are those called evicted of which nobody
-    has told that they were."""
-
-    tokens: Counter[Reason] = field(default_factory=Counter)
-    unexplained: int = 0
-
-    def add(self, ranges: Iterable[TokenRange]) -> None:
-        ranges = tuple(ranges)
-        for one in ranges:
-            if one.reason is not None:
-                self.tokens[one.reason] += one.tokens
-        self.unexplained += unexplained_tokens(ranges)
-
-
-@dataclass(slots=True)
-class _Session:
-    first_seen_at: float
-    turns: int = 0
-    remembered_tokens: int = 0
-    """Of its last prompt, when that was before this box was started."""
 
 
 @dataclass(slots=True, eq=False)
@@ -99,23 +65,20 @@ class RequestBook:
         most: int = MOST_RECORDS,
     ) -> None:
         self.misses = Misses()
-        self.forgotten_sessions = 0
+        self.sessions = SessionTurns()
         self.num_failed = 0
         """Requests that could not be explained."""
         self.on_ended: list[Callable[[Entry, Ending], None]] = []
         self.explainer = explainer
         self._recorder = recorder or NoRecorder()
-        self.plan_of: Callable[[str], Mapping[str, Any] | None] = lambda _session: None
-        """What is needed to plan for a session again; goes into its record."""
         self._hears_evictions = hears_evictions
         self._clock = clock
         self._monotonic = monotonic
         self._most = most
         self._numbers = 0
         self._records: OrderedDict[str, RequestRecord] = OrderedDict()
-        self._sessions: OrderedDict[str, _Session] = OrderedDict()
         self._pending: deque[_Ended] = deque()
-        self._resumed_at: float | None = None
+        self._pending_tokens = 0
         self._heard_at: dict[int, float] = {}
         self._explaining: asyncio.Task[None] | None = None
         self._retry: asyncio.TimerHandle | None = None
@@ -136,19 +99,7 @@ class RequestBook:
         return entry_of(self._numbers, name, told, regions, prompt_tokens, self._clock() - seconds)
 
     def began(self, entry: Entry) -> None:
-        session_id = entry.identity.session_id
-        if session_id is None:
-            return
-        session = self._sessions.setdefault(session_id, _Session(entry.arrived_at))
-        self._sessions.move_to_end(session_id)
-        session.turns += 1
-        entry.turn = session.turns
-        if session.remembered_tokens:
-            entry.remembered_tokens, entry.remembered_at = session.remembered_tokens, self._resumed_at
-            session.remembered_tokens = 0
-        if len(self._sessions) > MOST_SESSIONS:
-            self._sessions.popitem(last=False)
-            self.forgotten_sessions += 1
+        self.sessions.began(entry)
 
     def sent(self, entry: Entry, decision: Decision) -> None:
         """It goes to an engine now, for the first time or again."""
@@ -166,22 +117,20 @@ class RequestBook:
         entry.answer, entry.hashes = ending.answer[:-1], ending.hashes
         if ending.hashes is not None:
             self.explainer.computed(ending.hashes, entry.number)
-        now = self._clock()
         for observe in self.on_ended:
             observe(entry, ending)
-        self._record_session(entry, ending, now)
+        session = self.sessions.record(entry, ending, self._clock())
+        if session is not None:
+            self._recorder.record(session)
         # Explained it is recorded again; should the box be killed until then, it is known at least that it was.
-        self._recorder.record(_record(entry, ending, ()))
+        self._recorder.record(record_of(entry, ending, ()))
+        self._pending_tokens += entry.prompt_tokens
         self._pending.append(_Ended(entry, ending, self._monotonic() + PATIENCE_SECONDS))
         self._go_on()
 
     def resume(self, sessions: Iterable[SessionRecord]) -> None:
-        """Count on from what is remembered of them; the one used last comes last."""
-        self._resumed_at = self._clock()
-        for record in sessions:
-            turns, tokens = record.turns or 0, record.prompt_tokens or 0
-            self._sessions[record.name] = _Session(record.first_seen_at, turns, tokens)
-            self._sessions.move_to_end(record.name)
+        """Sessions from before this box was started; the one used last comes last."""
+        self.sessions.resume(sessions, self._clock())
 
     def heard(self, worker: int, since: float) -> None:
         """All that the worker had evicted by then is known."""
@@ -232,7 +181,7 @@ class RequestBook:
             "prompts": explainer.past.forgotten,
             "blocks": explainer.seen.forgotten,
             "evictions": explainer.lost.forgotten,
-            "sessions": self.forgotten_sessions,
+            "sessions": self.sessions.forgotten,
         }
 
     def check_integrity(self) -> None:
@@ -256,7 +205,8 @@ class RequestBook:
 
     def _is_ripe(self, ended: _Ended) -> bool:
         read_at, sent = ended.entry.read_at, ended.entry.sent
-        if not self._hears_evictions or read_at is None or sent is None or len(self._pending) > MOST_PENDING:
+        is_full = len(self._pending) > MOST_PENDING or self._pending_tokens > MOST_PENDING_TOKENS
+        if not self._hears_evictions or read_at is None or sent is None or is_full:
             return True
         # Of all workers: what its own has not, another may have had and lost.
         workers = (prospect.worker for prospect, _ in sent.decision.candidates)
@@ -276,6 +226,7 @@ class RequestBook:
             told = await asyncio.to_thread(self._explained, [ended.entry for ended in batch])
             for ended, ranges in zip(batch, told, strict=True):
                 self._pending.popleft()
+                self._pending_tokens -= ended.entry.prompt_tokens
                 self._remember(ended, ranges)
         finally:
             self._explaining = None
@@ -294,7 +245,7 @@ class RequestBook:
             return ()
 
     def _remember(self, ended: _Ended, ranges: tuple[TokenRange, ...]) -> None:
-        record = _record(ended.entry, ended.ending, ranges)
+        record = record_of(ended.entry, ended.ending, ranges)
         self.misses.add(ranges)
         self._records[record.id] = record
         self._records.move_to_end(record.id)
@@ -303,50 +254,3 @@ class RequestBook:
         self._recorder.record(record)
         if ended.record is not None and not ended.record.done():
             ended.record.set_result(record)
-
-    def _record_session(self, entry: Entry, ending: Ending, now: float) -> None:
-        name = entry.identity.session_id
-        session = None if name is None else self._sessions.get(name)
-        if name is None or session is None or ending.state is None:
-            return
-        self._recorder.record(
-            SessionRecord(
-                name,
-                entry.identity.parent_session_id,
-                entry.identity.client,
-                entry.model,
-                ending.state,
-                session.turns,
-                session.first_seen_at,
-                now,
-                entry.prompt_tokens,
-                self.plan_of(name),
-            )
-        )
-
-
-LAST: Final = "last"
-
-
-def _record(entry: Entry, ending: Ending, ranges: tuple[TokenRange, ...]) -> RequestRecord:
-    return RequestRecord(
-        id=entry.name,
-        session=entry.identity.session_id,
-        parent=entry.identity.parent_session_id,
-        turn=entry.turn,
-        client=entry.identity.client,
-        model=entry.model,
-        worker=None if entry.sent is None else entry.sent.decision.worker,
-        arrived_at=entry.arrived_at,
-        first_token_seconds=entry.first_token_seconds,
-        total_seconds=ending.total_seconds,
-        queued_seconds=entry.queued_seconds,
-        prompt_tokens=entry.prompt_tokens,
-        cached_tokens=entry.cached_tokens,
-        completion_tokens=ending.completion_tokens,
-        outcome=ending.outcome,
-        finish=ending.finish,
-        ranges=ranges,
-        hints=given(entry.hints),
-        error=ending.error,
-    )

@@ -1,10 +1,10 @@
-"""What is noted of one request while it runs, for the book."""
+"""What is noted of one request while it runs, and what becomes of it in the book."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from appliance.cache.ledger import TokenRange
 from appliance.cache.outline import opening_messages
@@ -12,6 +12,7 @@ from appliance.cache.region_map import RegionMap
 from appliance.cache.seen_blocks import Seen
 from appliance.conversation import Conversation, Hints, Identity, RetentionDirective
 from appliance.divergence import Layout
+from appliance.records import Outcome, RequestRecord
 from appliance.router.decision import Decision
 from appliance.router.hashing import Hashes
 
@@ -70,6 +71,44 @@ def entry_of(
     layout = Layout(regions, opening_messages(told.messages))
     names = tuple(tool.name for tool in told.tools)
     return Entry(number, name, told.identity, told.model, told.hints, layout, names, prompt_tokens, arrived_at)
+
+
+class Ending(NamedTuple):
+    """How a request ended. `answer` has the tokens of its first choice, `hashes` those of prompt and answer."""
+
+    outcome: Outcome
+    finish: str | None
+    completion_tokens: int
+    total_seconds: float
+    answer: Sequence[int] = ()
+    hashes: Hashes | None = None
+    state: str | None = None
+    """Of its session from now on."""
+    error: str | None = None
+
+
+def record_of(entry: Entry, ending: Ending, ranges: tuple[TokenRange, ...]) -> RequestRecord:
+    return RequestRecord(
+        id=entry.name,
+        session=entry.identity.session_id,
+        parent=entry.identity.parent_session_id,
+        turn=entry.turn,
+        client=entry.identity.client,
+        model=entry.model,
+        worker=None if entry.sent is None else entry.sent.decision.worker,
+        arrived_at=entry.arrived_at,
+        first_token_seconds=entry.first_token_seconds,
+        total_seconds=ending.total_seconds,
+        queued_seconds=entry.queued_seconds,
+        prompt_tokens=entry.prompt_tokens,
+        cached_tokens=entry.cached_tokens,
+        completion_tokens=ending.completion_tokens,
+        outcome=ending.outcome,
+        finish=ending.finish,
+        ranges=ranges,
+        hints=given(entry.hints),
+        error=ending.error,
+    )
 
 
 def given(hints: Hints) -> Mapping[str, Any]:

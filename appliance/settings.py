@@ -331,6 +331,16 @@ class ServerSettings(Table):
     )
     """Keys of which a client must present one; an empty list lets everybody in."""
 
+    operator_keys: Annotated[tuple[Secret, ...], BeforeValidator(_split_list)] = Field(
+        (), json_schema_extra={"writeOnly": True}
+    )
+    """Keys that open /box/v1 from other machines, to look at the box and to steer it."""
+
+    read_only_keys: Annotated[tuple[Secret, ...], BeforeValidator(_split_list)] = Field(
+        (), json_schema_extra={"writeOnly": True}
+    )
+    """Keys that open /box/v1 from other machines, to look at the box and nothing else."""
+
     drain_timeout: Seconds = 30.0
     """How long running requests may go on after the box was told to stop."""
 

@@ -14,12 +14,13 @@ import signal
 import socket
 import time
 import uuid
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import uvicorn
+from pydantic import SecretStr
 
 from appliance.api.app import create_app
 from appliance.api.responses_memory import MemoryStore
@@ -229,7 +230,9 @@ class Supervisor:
         app = create_app(
             box,
             box,
-            api_keys=frozenset(key.get_secret_value() for key in server.api_keys),
+            api_keys=_plain(server.api_keys),
+            operator_keys=_plain(server.operator_keys),
+            read_only_keys=_plain(server.read_only_keys),
             max_body_bytes=server.max_body,
             max_requests=server.max_requests,
             seal=Seal(load_key(self.folders.data / "seal.key")),
@@ -276,6 +279,10 @@ def _chronicle(settings: StateSettings, folders: Folders) -> Chronicle:
 
     keeping = Keeping(settings.keep_days * SECONDS_A_DAY, settings.max_bytes)
     return Chronicle(Database(folders.state_file(settings.path), keeping))
+
+
+def _plain(keys: Iterable[SecretStr]) -> frozenset[str]:
+    return frozenset(key.get_secret_value() for key in keys)
 
 
 def keep_what_stands() -> None:

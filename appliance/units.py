@@ -22,6 +22,7 @@ _BINARY = {"TiB": 2**40, "GiB": 2**30, "MiB": 2**20, "KiB": 2**10, "B": 1}
 _DECIMAL = {"TB": 10**12, "GB": 10**9, "MB": 10**6, "kB": 10**3, "B": 1}
 _BYTES_IN = {unit.lower(): Fraction(size) for unit, size in (_BINARY | _DECIMAL).items()}
 _SECONDS_IN = {"h": Fraction(3600), "min": Fraction(60), "s": Fraction(1), "ms": Fraction(1, 1000)}
+_ALSO = {"m": "min"}
 
 # Past these bounds (1 EiB, 30,000 years) a value is a slip of the hand, and its text would no longer be read back.
 _TOO_MANY_BYTES = 2**60
@@ -29,7 +30,7 @@ _TOO_MANY_SECONDS = 1e12
 
 # Both patterns also stand in the JSON Schema, so they keep to what every regex dialect knows.
 _SIZE = r"^([0-9]{1,19}(?:\.[0-9]{1,9})?) ?([KkMmGgTt][Ii]?[Bb]|[Bb])?$"
-_DURATION = r"^([0-9]{1,15}(?:\.[0-9]{1,400})?) ?(ms|s|min|h)?$"
+_DURATION = r"^([0-9]{1,15}(?:\.[0-9]{1,400})?) ?(ms|s|min|m|h)?$"
 
 
 def parse_bytes(text: str | float) -> int:
@@ -51,7 +52,7 @@ def format_bytes(size_bytes: int) -> str:
 
 
 def parse_duration(text: str | float) -> float:
-    """Seconds from `500ms`, `30s`, `10min`, `1h` or a plain number.
+    """Seconds from `500ms`, `30s`, `10min` (or `10m`), `1h` or a plain number.
 
     Raises `ValueError`, saying what is accepted, for anything else.
     """
@@ -90,7 +91,7 @@ def _seconds(text: str | float) -> float | None:
     if match is None:
         return None
     number, unit = match.groups(default="s")
-    return float(Fraction(number) * _SECONDS_IN[unit])
+    return float(Fraction(number) * _SECONDS_IN[_ALSO.get(unit, unit)])
 
 
 def _in_largest_unit(size_bytes: int, units: Mapping[str, int]) -> str:

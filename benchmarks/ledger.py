@@ -21,7 +21,8 @@ from appliance.cache.region_map import Origin, RegionMap, Span
 from appliance.conversation import Conversation, Identity, Message, Role, Text
 from appliance.explainer import Explainer
 from appliance.records import Outcome
-from appliance.request_book import Ending, RequestBook
+from appliance.request_book import RequestBook
+from appliance.request_entry import Ending
 from appliance.router.index import PrefixIndex
 from appliance.router.router import Router, RoutingPolicy
 

@@ -56,6 +56,8 @@ def create_app(  # noqa: PLR0913 – every part of the whole API that a test may
     box: Box,
     *,
     api_keys: frozenset[str] = frozenset(),
+    operator_keys: frozenset[str] = frozenset(),
+    read_only_keys: frozenset[str] = frozenset(),
     max_body_bytes: int,
     max_requests: int,
     keep_alive_seconds: float = KEEP_ALIVE_SECONDS,
@@ -67,9 +69,9 @@ def create_app(  # noqa: PLR0913 – every part of the whole API that a test may
 ) -> FastAPI:
     """The whole API over one box.
 
-    With `api_keys`, `/v1/` and `/box/` need one of them, except over a Unix socket. At most `max_requests` generations
-    run at a time; one more is turned away with 503. A stream that is quiet for `keep_alive_seconds` gets a comment, one
-    that its client takes nothing of for `stall_seconds` is ended.
+    With `api_keys`, `/v1/` and `/box/` need one of them, except over a Unix socket; the other keys are as `Keys` takes
+    them. At most `max_requests` generations run at a time; one more is turned away with 503. A stream that is quiet for
+    `keep_alive_seconds` gets a comment, one that its client takes nothing of for `stall_seconds` is ended.
     Without a `seal`, thoughts are signed with a key that ends with the process. Without a `store`, responses and
     conversations are kept in memory, as many as there is room for.
     """
@@ -101,7 +103,7 @@ def create_app(  # noqa: PLR0913 – every part of the whole API that a test may
     add_messages_routes(app, service, messages)
     add_responses_routes(app, responses)
     add_conversation_routes(app, Conversations(service, responses.codec, responses.store), service)
-    app.add_middleware(Guard, keys=Keys(api_keys), new_token=new_token)
+    app.add_middleware(Guard, keys=Keys(api_keys, operator_keys, read_only_keys), new_token=new_token)
     app.add_exception_handler(HTTPException, _refuse_route)
     return app
 

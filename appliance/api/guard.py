@@ -25,7 +25,7 @@ def request_id_of(scope: Scope) -> str:
 
 
 class Guard:
-    """Pure ASGI. Sets `scope["state"]["request_id"]`: the client's own `x-request-id` when it is sane."""
+    """Pure ASGI. Sets `request_id` in `scope["state"]`, the client's own `x-request-id` when it is sane, and `role`."""
 
     def __init__(self, app: ASGIApp, keys: Keys, new_token: Callable[[], str]) -> None:
         self._app = app
@@ -42,7 +42,7 @@ class Guard:
 
     async def _guarded(self, scope: Scope, receive: Receive, send: IdentifiedSend, request_id: str) -> None:
         try:
-            self._keys.check(scope)
+            scope["state"]["role"] = self._keys.role(scope)
             await self._app(scope, receive, send)
         except ClientLeftError as error:
             log.info("%s: %s", request_id, error)

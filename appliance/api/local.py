@@ -1,24 +1,17 @@
-"""What only those on the box's own machine may do."""
+"""What only operators may see or do: those on the box's own machine, and who has a key for it."""
 
 from __future__ import annotations
 
-from ipaddress import ip_address
-
 from starlette.types import Scope
 
-from appliance.api.keys import is_local_socket
+from appliance.api.keys import Role
 from appliance.api.problems import Forbidden
+
+HINT = "From elsewhere a key of server.operator_keys or server.read_only_keys is needed."
 
 
 def refuse_strangers(scope: Scope, what: str) -> None:
-    """Raises `Forbidden` for a request that comes over the network; `what` is the beginning of its message."""
-    client = scope.get("client")
-    if not is_local_socket(scope) and not (client and _is_loopback(client[0])):
-        raise Forbidden(f"{what} from the box's own machine only", code="not_local")
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
+    """Raises `Forbidden` for a client; `what` is the beginning of its message. A viewer's key opens nothing that
+    changes anything (`Keys.role`)."""
+    if scope["state"]["role"] is Role.CLIENT:
+        raise Forbidden(f"{what} from the box's own machine only", code="not_local", hint=HINT)

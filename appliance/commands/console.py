@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from appliance.commands.context import Context, read_context
-from appliance.errors import BoxError, SettingsError
+from appliance.errors import BoxError, SettingsError, nearest
 
 
 def run(options: argparse.Namespace) -> int:
@@ -32,7 +32,7 @@ def run(options: argparse.Namespace) -> int:
         is_local=is_local,
         is_read_only=not is_local if options.read_only is None else options.read_only,
         is_ascii=options.ascii,
-        theme=options.theme,
+        theme=_checked_theme(options.theme),
         keys=checked(_pairs(options.key)),
     )
     show_console(where, stance, key, checked_interval(options.interval))
@@ -58,11 +58,13 @@ def _serve(context: Context, options: argparse.Namespace) -> int:
 
 
 def box_address(context: Context, url: str | None) -> tuple[Path | str, str | None]:
-    """Where to ask, and the key that opens it: the first of the settings. Raises `NotRunning` where none runs here."""
+    """Where to ask, and the key that opens most there: the first of the settings. Raises `NotRunning` where none runs
+    here."""
     if url is None:
         context.running()
         return context.runtime.socket, None
-    keys = context.loaded.settings.server.api_keys
+    server = context.loaded.settings.server
+    keys = (*server.operator_keys, *server.read_only_keys, *server.api_keys)
     return url, keys[0].get_secret_value() if keys else None
 
 
@@ -70,6 +72,16 @@ def checked_interval(seconds: float) -> float:
     if not 0.1 <= seconds <= 3600:
         raise SettingsError(f"--interval {seconds:g}: must be from 0.1 to 3600 seconds")
     return seconds
+
+
+def _checked_theme(name: str) -> str:
+    from textual.theme import BUILTIN_THEMES
+
+    if name not in BUILTIN_THEMES:
+        meant = nearest(name, BUILTIN_THEMES)
+        there_are = f"there are {', '.join(BUILTIN_THEMES)}"
+        raise SettingsError(f"--theme {name}: no such theme; " + (f"did you mean {meant}?" if meant else there_are))
+    return name
 
 
 def _pairs(words: list[str]) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import Final
 from xml.sax.saxutils import escape
@@ -72,18 +73,20 @@ def _run(text: str, style: Style, x: int, row: int, cells: int) -> Iterable[str]
     left, top = 4 + x * CELL_WIDTH, 4 + row * CELL_HEIGHT
     if paper != BACKGROUND:
         yield f'<rect x="{left:g}" y="{top}" width="{cells * CELL_WIDTH:g}" height="{CELL_HEIGHT}" fill="{paper}"/>'
-    if not text.strip():
-        return
-    blanks = len(text) - len(text.lstrip())
-    left += blanks * CELL_WIDTH
-    words = text.strip()
     shown = "" if ink == FOREGROUND else f' fill="{ink}"'
     shown += ' font-weight="bold"' if style.bold else ""
     shown += ' opacity=".6"' if style.dim else ""
     shown += ' text-decoration="underline"' if style.underline else ""
-    length = cell_len(words) * CELL_WIDTH
-    place = f'x="{left:g}" y="{top + 13}" textLength="{length:g}" lengthAdjust="spacingAndGlyphs"'
-    yield f"<text {place}{shown}>{escape(words)}</text>"
+    for start, words in _words(text):
+        place = f'x="{left + start * CELL_WIDTH:g}" y="{top + 13}" textLength="{cell_len(words) * CELL_WIDTH:g}"'
+        yield f'<text {place} lengthAdjust="spacingAndGlyphs"{shown}>{escape(words)}</text>'
+
+
+def _words(text: str) -> Iterable[tuple[int, str]]:
+    """What is not blank, with its place: at two blanks it is taken apart, so that columns stand where they should
+    whatever font there is."""
+    for match in re.finditer(r"\S+(?: \S+)*", text):
+        yield cell_len(text[: match.start()]), match[0]
 
 
 def _colour(colour: object, default: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 
 from appliance.tui.ending import Ending
@@ -22,4 +23,6 @@ def show_console(where: Path | str, stance: Stance, key: str | None = None, inte
     source = BoxSource(link, Machine() if link.is_local else None)
     console = Console(source, LinkErrands(Link(where, key)), stance)
     console.poller.interval_seconds = interval_seconds
+    # What is loaded by now stays: looking through it again for garbage would take tens of milliseconds in a frame.
+    gc.freeze()
     return console.run() or Ending.LEAVE

@@ -172,6 +172,18 @@ async def test_a_request_waits_no_longer_than_that() -> None:
         assert len(held.book) == 1
 
 
+@pytest.mark.parametrize("limit", ["MOST_PENDING", "MOST_PENDING_TOKENS"])
+async def test_of_too_many_that_wait_none_waits_longer(limit: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(f"appliance.request_book.{limit}", {"MOST_PENDING": 2, "MOST_PENDING_TOKENS": 14}[limit])
+    async with booked(*[answer() for _ in range(3)], hears_evictions=True) as held:
+        for _ in range(2):
+            await held.box.ask(conversation("hello"))
+        assert held.book.num_pending == 2
+        await held.box.ask(conversation("hello"))
+        await until(lambda: held.book.num_pending < 3)
+        assert len(held.book) > 0
+
+
 async def test_the_newest_are_kept_and_found_by_session_and_time() -> None:
     async with booked(*[answer() for _ in range(5)]) as held:
         for number in range(5):

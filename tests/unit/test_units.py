@@ -49,14 +49,14 @@ def test_sizes_are_written_in_the_unit_people_use(text: str) -> None:
 
 @pytest.mark.parametrize(
     ("text", "seconds"),
-    [("30s", 30), ("500ms", 0.5), ("10min", 600), ("1h", 3600), ("1.5 h", 5400), ("0.1s", 0.1), ("2", 2), (0.25, 0.25)],
+    [("30s", 30), ("500ms", 0.5), ("10min", 600), ("10m", 600), ("1h", 3600), ("1.5 h", 5400), ("0.1s", 0.1), ("2", 2)],
 )
 def test_durations_are_read_with_their_unit(text: str | float, seconds: float) -> None:
     assert parse_duration(text) == seconds
 
 
 @pytest.mark.parametrize(
-    "text", ["", "s", "5 fortnights", "10m", "-1s", -1, float("inf"), float("nan"), "inf", True, None, 1e12]
+    "text", ["", "s", "5 fortnights", "10M", "-1s", -1, float("inf"), float("nan"), "inf", True, None, 1e12]
 )
 def test_what_is_no_duration_is_refused_with_what_is_accepted(text: Any) -> None:
     with pytest.raises(ValueError, match=r"is not a duration such as 500ms") as error:

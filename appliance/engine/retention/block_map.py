@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from appliance.cache.layout import NO_SESSION
-from appliance.engine.retention.blocks import BlockTable
-from appliance.engine.retention.sessions import SessionSlots
+
+# The process that computes imports this too, through `calls.py`: with numba there vLLM 0.32.0 does not start, since it
+# takes every global for a kernel of its own that has a `__dict__`, as those of llvmlite seem to.
+if TYPE_CHECKING:
+    from appliance.engine.retention.blocks import BlockTable
+    from appliance.engine.retention.sessions import SessionSlots
 
 NOBODY: Final = -1
 MOST_CELLS: Final = 8192

@@ -12,7 +12,6 @@ from vllm.v1.engine.core import EngineCore
 
 from appliance.cache.errors import IntegrityError, InvalidRange
 from appliance.engine.retention.arrays import numbers
-from appliance.engine.retention.block_map import block_map
 from appliance.engine.retention.worth import Worth
 
 if TYPE_CHECKING:
@@ -98,6 +97,9 @@ def box_block_map(engine: EngineCore, cells: int) -> list[Any]:
     """The pool in at most so many cells, as `BlockMap.packed`."""
     retention = _retention(engine)
     retention.requests.tagger.settle_all()
+    # numba, imported before a CPU worker is up, would end it.
+    from appliance.engine.retention.block_map import block_map
+
     return block_map(retention.table, retention.requests.sessions, cells).packed()
 
 

@@ -45,8 +45,8 @@ class Key(NamedTuple):
 
 def cells(view: BlockMapView, lens: Lens) -> list[Cell]:
     """One for each of the view's."""
-    look = _LENSES[lens](view)
-    return [Cell(EMPTY, 0) if not filled else look(place) for place, filled in enumerate(view.filled)]
+    look, empty = _LENSES[lens](view), Cell(EMPTY, 0)
+    return [look(place) if filled else empty for place, filled in enumerate(view.filled)]
 
 
 def legend(view: BlockMapView, lens: Lens) -> list[Key]:
@@ -94,13 +94,15 @@ def owner_of(view: BlockMapView, place: int) -> str | None:
 
 
 def _state(view: BlockMapView) -> Callable[[int], Cell]:
+    awaited, held, filled = view.awaited, view.held, view.filled
+    waits, runs, shades = Cell("▲", 2), Cell("█", 1), [Cell(shade, 3) for shade in _FILLED]
+
     def look(place: int) -> Cell:
-        if view.awaited[place]:
-            return Cell("▲", 2)
-        if view.held[place]:
-            return Cell("█", 1)
-        share = view.filled[place] / view.blocks_per_cell
-        return Cell(_FILLED[min(int(share * len(_FILLED)), len(_FILLED) - 1)], 3)
+        if awaited[place]:
+            return waits
+        if held[place]:
+            return runs
+        return shades[min(filled[place] * len(shades) // view.blocks_per_cell, len(shades) - 1)]
 
     return look
 

@@ -91,7 +91,7 @@ def _decision(view: DecisionView, at: float, number: int) -> Decision:
         reason=view.reason,
         why=view.why,
         prompt_tokens=view.prompt_tokens,
-        expected_tokens=0 if chosen is None else view.prompt_tokens - chosen.missing_tokens,
+        expected_tokens=0 if chosen is None else max(0, view.prompt_tokens - chosen.missing_tokens),
         cost_seconds=None if chosen is None else chosen.cost.total,
         cached_tokens=None if outcome is None else outcome.cached_tokens,
         missed_tokens=None if outcome is None else outcome.missed_tokens,

@@ -66,6 +66,11 @@ def event_lines(frame: Frame) -> list[EventLine]:
     return EventBook().lines(frame)
 
 
+def newest_events(frame: Frame, most: int) -> list[EventLine]:
+    """The last so many, the newest first."""
+    return [_line(one) for one in reversed((frame.events or ())[-most:])]
+
+
 def _runs(blocks: list[EvictedBlock]) -> list[EventLine]:
     """A line for the blocks that one session lost to another at a time by one rule."""
     alike = sorted(blocks, key=lambda one: (*map(str, _kind_of(one)), one.number))

@@ -10,12 +10,14 @@ from msgspec import Struct
 from appliance.api.views import BoxStatus, RateView, WorkerView
 from appliance.tui.frame import Frame
 from appliance.tui.machine import Load
+from appliance.tui.models.events import EventLine, newest_events
 from appliance.tui.models.verdict import Verdict, verdict
 from appliance.tui.trail import Sample, per_second, window
 
 WINDOWS: Final = (("10 s", 10.0), ("1 m", 60.0), ("10 m", 600.0))
 FLOW_SECONDS: Final = 10.0
 FILLING_SECONDS: Final = 60.0
+HAPPENED: Final = 20
 _COUNTERS: Final = ("prompt_tokens", "cached_tokens", "host_tokens", "disk_tokens", "remote_tokens")
 
 
@@ -72,7 +74,8 @@ class WorkerLine(Struct, frozen=True):
 
 class Overview(Struct, frozen=True):
     """Seconds since 1970 in `at`; `tokens_per_second` are generated ones. `reuse`: prompt tokens read from cache since
-    the start for each one that had to be computed and written."""
+    the start for each one that had to be computed and written. `misses`: why those were computed that were, in tokens
+    since the start."""
 
     at: float
     verdict: Verdict
@@ -89,6 +92,8 @@ class Overview(Struct, frozen=True):
     tokens_per_second: float | None
     tiers: list[TierFill]
     workers: list[WorkerLine]
+    misses: dict[str, int]
+    happened: list[EventLine]
 
 
 def overview(frame: Frame, samples: list[Sample]) -> Overview | None:
@@ -114,6 +119,8 @@ def overview(frame: Frame, samples: list[Sample]) -> Overview | None:
         tokens_per_second=per_second(samples, FLOW_SECONDS, attrgetter("completion_tokens")),
         tiers=_tiers(frame, status, samples),
         workers=[_worker(worker, frame.loads.get(worker.id)) for worker in status.workers],
+        misses=dict(sorted(status.misses.tokens.items(), key=lambda one: -one[1])),
+        happened=newest_events(frame, HAPPENED),
     )
 
 

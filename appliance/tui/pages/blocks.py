@@ -73,9 +73,10 @@ class BlocksPage(SteeringPage):
             self._workers = [worker.id for worker in status.workers]
         if view is None:
             return
-        self._gone = _gone(self._view, view)
-        self._view = view
-        self._draw()
+        gone = _gone(self._view, view)
+        if view != self._view or gone != self._gone:
+            self._view, self._gone = view, gone
+            self._draw()
 
     def _draw(self) -> None:
         view = self._view
@@ -115,6 +116,8 @@ class BlocksPage(SteeringPage):
 def _gone(before: BlockMapView | None, now: BlockMapView) -> frozenset[int]:
     """Cells that have fewer blocks than in the frame before, or those of another owner."""
     if before is None or (before.worker, before.blocks_per_cell) != (now.worker, now.blocks_per_cell):
+        return frozenset()
+    if before.filled == now.filled and before.owner == now.owner and before.owners == now.owners:
         return frozenset()
     owners = zip(before.owner, now.owner, strict=False)
     return frozenset(

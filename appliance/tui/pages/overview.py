@@ -8,7 +8,8 @@ from typing import Final
 
 from appliance.tui import bars, figures, ink
 from appliance.tui.frame import Feed
-from appliance.tui.line import Line, beside, cell, heading, width_of, words
+from appliance.tui.line import Line, beside, cell, clean, heading, width_of, words
+from appliance.tui.models.events import EventLine
 from appliance.tui.models.overview import Overview, ReadRate, TierFill, WorkerLine, overview
 from appliance.tui.models.verdict import Level
 from appliance.tui.moment import Moment
@@ -31,7 +32,7 @@ class OverviewPage(DrawnPage):
     """The box at a glance. Rates are in tokens: what was read, of how many there were."""
 
     title = "Overview"
-    feeds = frozenset({Feed.CACHE})
+    feeds = frozenset({Feed.CACHE, Feed.EVENTS})
 
     def lines(self, moment: Moment, width: int, height: int) -> list[Line]:
         model = overview(moment.frame, moment.samples)
@@ -52,9 +53,12 @@ def overview_lines(
         upper = [*beside(_reads(model, half), _pace(model, half), width), *tiers]
     else:
         upper = [*_reads(model, width), *_pace(model, width), *tiers]
+    if height >= 30:
+        upper.append(_misses(model.misses))
     left = height - len(head) - len(upper) - len(workers) - 1
     curves = _curves(samples, step_seconds, width, min(left, HIGHEST_CURVE)) if left >= 3 else []
-    return [*head, *upper, *([[]] if left >= 1 else []), *curves, *workers]
+    happened = _happened(model.happened, width, left - len(curves))
+    return [*head, *upper, *([[]] if left >= 1 else []), *curves, *workers, *happened]
 
 
 def verdict_line(model: Overview) -> Line:
@@ -84,6 +88,20 @@ def _read(rate: ReadRate, width: int) -> Line:
     )
     parts = [bars.Part(getattr(rate, f"{kind.name}_tokens") or 0, kind.pattern, kind.style) for kind in bars.KINDS]
     return [*line, *bars.stacked(parts, max(width - width_of(line), 0))]
+
+
+def _misses(misses: dict[str, int]) -> Line:
+    """Why what was computed was not read, the most first."""
+    total = sum(misses.values())
+    parts = [f"{name.replace('_', ' ')} {figures.share(tokens / total)}" for name, tokens in misses.items() if tokens]
+    return words(("computed because  ", ink.QUIET), "   ".join(parts) or figures.UNKNOWN)
+
+
+def _happened(events: list[EventLine], width: int, height: int) -> list[Line]:
+    if height < 5 or not events:
+        return []
+    lines = [words((f"{figures.clock(one.at)}  {cell(one.kind, 17)}", ink.QUIET), clean(one.words)) for one in events]
+    return [[], heading("happened last", width), *lines[: height - 2]]
 
 
 def _pace(model: Overview, width: int) -> list[Line]:

@@ -41,7 +41,8 @@ class BlockMap(Painted, can_focus=True):
     def __init__(self, *, id: str | None = None) -> None:  # noqa: A002 – textual calls it so
         super().__init__(id=id)
         self.cursor = 0
-        self._cells: Sequence[Cell] = ()
+        self._signs = ""
+        self._tones: list[int] = []
         self._gone: frozenset[int] = frozenset()
 
     @property
@@ -51,7 +52,9 @@ class BlockMap(Painted, can_focus=True):
 
     def show(self, cells: Sequence[Cell], gone: frozenset[int]) -> None:
         """`gone` are places that have lost blocks since the frame before."""
-        self._cells, self._gone = cells, gone
+        self._signs = "".join([cell.sign for cell in cells])
+        self._tones = [cell.tone for cell in cells]
+        self._gone = gone
         self.cursor = max(min(self.cursor, len(cells) - 1), 0)
         self.repaint()
 
@@ -65,35 +68,42 @@ class BlockMap(Painted, can_focus=True):
         self._move(self.cursor + x + y * max(self.size.width, 1))
 
     def action_edge(self, last: int) -> None:
-        self._move(len(self._cells) - 1 if last else 0)
+        self._move(len(self._signs) - 1 if last else 0)
 
     def action_open(self) -> None:
-        if self._cells:
+        if self._signs:
             self.post_message(self.Opened())
 
     def on_click(self, event: events.Click) -> None:
         self._move(event.y * self.size.width + event.x)
 
     def _move(self, place: int) -> None:
-        if self._cells:
-            self.cursor = max(min(place, len(self._cells) - 1), 0)
+        if self._signs:
+            self.cursor = max(min(place, len(self._signs) - 1), 0)
             self.repaint()
             self.post_message(self.Moved())
 
     def paint(self, width: int, height: int) -> list[Strip]:
-        rows = range(0, min(len(self._cells), width * height), max(width, 1))
+        rows = range(0, min(len(self._signs), width * height), max(width, 1))
         return [self._row(start, width) for start in rows]
 
     def _row(self, start: int, width: int) -> Strip:
         """One segment for each run of cells that look alike."""
-        places = range(start, min(start + width, len(self._cells)))
-        line = []
-        for style, run in groupby(places, self._style):
-            line.append(Segment("".join(self._cells[place].sign for place in run), style))
+        end = min(start + width, len(self._signs))
+        is_marked = start <= self.cursor < end or any(start <= place < end for place in self._gone)
+        if is_marked:
+            styles = [self._style(place) for place in range(start, end)]
+        else:
+            styles = [TONES[tone] for tone in self._tones[start:end]]
+        line, place = [], start
+        for style, run in groupby(styles):
+            behind = place + sum(1 for _ in run)
+            line.append(Segment(self._signs[place:behind], style))
+            place = behind
         return strip_of(line, width)
 
     def _style(self, place: int) -> Style:
-        style = TONES[self._cells[place].tone]
+        style = TONES[self._tones[place]]
         if place == self.cursor:
             return style + ink.CURSOR
         return style + ink.ALARM if place in self._gone else style

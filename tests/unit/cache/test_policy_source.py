@@ -102,7 +102,7 @@ def test_a_rule_without_conditions_matches_anything_in_all_tiers_without_end(tmp
         ('client = ""', 'client = "": must be text between quotes'),
         ("model = 3", "model = 3: must be text between quotes"),
         ('regoin = "user"', "regoin: unknown key of a rule; did you mean region?"),
-        ('duration = "5m"', f'duration = "5m": {DURATION}; did you mean 5min?'),
+        ('duration = "5mins"', f'duration = "5mins": {DURATION}; did you mean 5min?'),
         ('duration = "30 seconds"', f'duration = "30 seconds": {DURATION}; did you mean 30s?'),
         ('duration = "-30s"', f'duration = "-30s": {DURATION}; did you mean 0s?'),
         ("duration = -1", f"duration = -1: {DURATION}; did you mean 0s?"),

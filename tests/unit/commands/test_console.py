@@ -77,6 +77,8 @@ def test_an_attached_box_is_opened_with_the_key_of_the_settings(
         ([], 3, "no box is running"),
         (["--attach", "box"], 2, "box: not the URL of a box"),
         (["--attach", "http://h:1", "--interval", "0"], 2, "--interval 0: must be from 0.1"),
+        (["--attach", "http://h:1", "--theme", "ansi-darker"], 2, "did you mean ansi-dark?"),
+        (["--attach", "http://h:1", "--theme", "zzz"], 2, "there are textual-dark"),
         (["--attach", "http://h:1", "--key", "freeze"], 2, "--key freeze: wants ID=KEY"),
         (["--attach", "http://h:1", "--key", "console.stops=p"], 2, "did you mean console.stop?"),
     ],

@@ -53,6 +53,7 @@ from vllm.v1.engine.output_processor import OutputProcessor, RequestOutputCollec
 from vllm.v1.engine.utils import launch_core_engines
 from vllm.v1.kv_cache_interface import KVCacheSpecKind
 from vllm.v1.kv_offload.base import OffloadingManager, OffloadingSpec, OffloadKey, ReqContext, make_offload_key
+from vllm.v1.kv_offload.cpu import swap_blocks_triton
 from vllm.v1.kv_offload.cpu.gpu_worker import CPUOffloadingWorker
 from vllm.v1.kv_offload.factory import OffloadingSpecFactory
 from vllm.v1.metrics.loggers import StatLoggerBase
@@ -579,13 +580,23 @@ def test_lookups_loads_and_the_end_of_a_step_come_in_one_call_of_the_scheduler()
 
 def test_the_gpus_worker_takes_our_region() -> None:
     wanted = {"kv_caches", "blocks_per_chunk", "num_cpu_chunks", "mmap_region"}
-    assert wanted <= inspect.signature(CPUOffloadingWorker.__init__).parameters.keys(), "host_tier/spec.py"
+    assert wanted <= inspect.signature(CPUOffloadingWorker.__init__).parameters.keys(), "host_tier/gpu_worker.py"
     source = inspect.getsource(sys.modules[CPUOffloadingWorker.__module__])
     used = set(re.findall(r"(?:mmap_region|region)\.(\w+)", source))
     have = {"create_next_worker_view", "cleanup", "is_pinned", "pinned_addresses", "total_size_bytes", "_row_stride"}
     have |= {"_base", "rank"}
     unmet = used - have - {"create_next_canonical_view"}
     assert not unmet, f"the region is asked for {unmet}: host_tier/region.py"
+
+
+def test_loads_ask_for_their_copies_as_our_kernel_takes_them() -> None:
+    source = inspect.getsource(sys.modules[CPUOffloadingWorker.__module__])
+    call = r"self\._swap_blocks_batch\(\s*src,\s*dst,\s*sizes,\s*is_src_access_order_any="
+    assert re.search(call, source), "host_tier/gpu_worker.py"
+    assert "self._load_handler = SingleDirectionOffloadingHandler(" in source, "host_tier/gpu_worker.py"
+    kernel = inspect.getsource(swap_blocks_triton)
+    wanted = r"def _swap_blocks_kernel\(\s*src_addrs,\s*dst_addrs,\s*sizes,\s*n_jobs,.*\s*BYTES_PER_CHUNK: tl.constexpr"
+    assert re.search(wanted, kernel), "host_tier/gpu_worker.py"
 
 
 # environment.py and plugin.py: what the processes see

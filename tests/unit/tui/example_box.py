@@ -30,6 +30,7 @@ from appliance.api.views import (
     HostTierView,
     LatencyView,
     LeadsView,
+    MissesView,
     ModelView,
     QueueView,
     RateView,
@@ -120,6 +121,7 @@ def status(second: int = 0, **changes: Any) -> BoxStatus:
         "queue": QueueView(
             waiting=2, waiting_tokens=81_000, oldest_seconds=1.4, prefill_use=0.62, refused={"full": 1}, set_aside=2
         ),
+        "misses": MissesView(tokens={"first_request": 61_000, "evicted": 12_400, "diverged": 3_100}),
         "speculations": {"hit": 12, "unused": 3},
         "regrets": [
             RegretView(reason="cost", settled=900, regretted=41, regret_seconds=12.5),

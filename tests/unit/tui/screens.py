@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -23,6 +24,13 @@ from tests.unit.tui import example_box
 
 SIZES = ((80, 24), (120, 36), (200, 50))
 PAST_SECONDS = 700
+
+
+@cache
+def frames_before(seconds: int) -> tuple[Frame, ...]:
+    """What led to `example_box.frame()`, as far as curves need it."""
+    places = range(-seconds, 0)
+    return tuple(Frame(at=example_box.NOW + one, status=example_box.status(one)) for one in places)
 
 
 class StillSource:
@@ -74,8 +82,8 @@ async def console(
     shown = example_box.frame() if frame is None else frame
     app = Console(StillSource(shown), errands or ScriptedErrands({}), Stance(**stance), is_polling=False)
     async with app.run_test(size=size) as pilot:
-        for second in range(-past, 0):
-            app.trail.add(example_box.frame(second))
+        for before in frames_before(past):
+            app.trail.add(before)
         app.take(shown)
         await pilot.pause()
         yield app, pilot

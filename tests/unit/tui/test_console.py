@@ -28,44 +28,48 @@ def footer(shown: str) -> str:
     return shown.splitlines()[-1]
 
 
-@pytest.mark.parametrize("key", PAGES)
-async def test_every_digit_leads_to_its_screen(key: str) -> None:
+async def test_every_digit_leads_to_its_screen() -> None:
     async with console() as (app, pilot):
-        await pilot.press(key)
-        assert f"{key} {PAGES[key].title}" in title(text(app))
+        for key, page in PAGES.items():
+            await pilot.press(key)
+            assert f"{key} {page.title}" in title(text(app))
 
 
-@pytest.mark.parametrize("key", PAGES)
-async def test_every_screen_explains_itself_and_its_keys(key: str) -> None:
+async def test_every_screen_explains_itself_and_its_keys() -> None:
     async with console((120, 60)) as (app, pilot):
-        await pilot.press(key, "question_mark")
-        assert isinstance(app.screen, Help)
-        shown = text(app)
-        assert (PAGES[key].__doc__ or "").split()[0] in shown
-        assert "console.freeze" in shown
-        assert ("table.sort" in shown) == (len(app.query(Table)) > 0)
-        await pilot.press("escape")
-        assert not isinstance(app.screen, Help)
+        for key, page in PAGES.items():
+            await pilot.press(key)
+            await pilot.pause()
+            has_list = app.focused is not None and isinstance(app.focused, Table)
+            await pilot.press("question_mark")
+            await pilot.pause()
+            assert isinstance(app.screen, Help)
+            shown = text(app)
+            assert (page.__doc__ or "").split()[0] in shown
+            assert "console.freeze" in shown
+            assert ("table.sort" in shown) == has_list
+            await pilot.press("escape")
+            await pilot.pause()
 
 
-@pytest.mark.parametrize("key", PAGES)
-async def test_no_screen_has_more_than_seven_items_at_the_bottom(key: str) -> None:
+async def test_no_screen_has_more_than_seven_items_at_the_bottom() -> None:
     async with console((200, 50), can_stop=True) as (app, pilot):
-        await pilot.press(key)
-        assert 3 <= len(footer(text(app)).strip().split("   ")) <= 7
+        for key in PAGES:
+            await pilot.press(key)
+            await pilot.pause()
+            assert 3 <= len(footer(text(app)).strip().split("   ")) <= 7
 
 
-@pytest.mark.parametrize("key", PAGES)
 @pytest.mark.parametrize("size", [(80, 24), (60, 12), (20, 3)])
-async def test_every_screen_can_be_drawn_at_every_size_before_and_after_the_box_answers(
-    key: str, size: tuple[int, int]
-) -> None:
+async def test_every_screen_can_be_drawn_at_every_size_before_and_after_the_box_answers(size: tuple[int, int]) -> None:
     async with console(size, frame=Frame(at=example_box.NOW)) as (app, pilot):
-        await pilot.press(key)
-        assert "Traceback" not in text(app)
-        app.take(example_box.frame(1))
-        await pilot.pause()
-        assert "1.5" in text(app) or size[1] < 20 or key != "8"
+        for key in PAGES:
+            await pilot.press(key)
+            app.take(Frame(at=example_box.NOW))
+            await pilot.pause()
+            app.take(example_box.frame(1))
+            await pilot.pause()
+            assert len(text(app).splitlines()) == size[1]
 
 
 async def test_a_frozen_screen_stands_still_while_frames_are_kept() -> None:
@@ -207,8 +211,8 @@ async def test_keys_can_be_given_to_other_bindings() -> None:
 
 
 async def test_without_unicode_a_screen_is_ascii() -> None:
-    for key in PAGES:
-        async with console(is_ascii=True) as (app, pilot):
+    async with console(is_ascii=True) as (app, pilot):
+        for key in PAGES:
             await pilot.press(key)
             await pilot.pause()
             assert text(app).isascii()

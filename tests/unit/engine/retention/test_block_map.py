@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import msgspec
 import numpy as np
 import pytest
@@ -82,3 +85,8 @@ def test_a_block_that_gets_other_content_was_never_hit(cache: Served) -> None:
     assert map_of(cache, 100).hits.max() == 2
     cache.flood(64)
     assert map_of(cache, 100).hits.max() == 0
+
+
+def test_what_every_engine_process_imports_has_no_numba_in_it() -> None:
+    program = "import sys; import appliance.engine.retention.install; sys.exit('llvmlite' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=False, timeout=120).returncode == 0
