@@ -9,36 +9,23 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 from appliance import __version__
-from appliance.accounting import WAIT_BOUNDS_SECONDS, Accounts, Rate
-from appliance.api.eviction_page import EvictedBlock, EvictionPage
+from appliance.accounting import Accounts
+from appliance.api.eviction_page import EvictionPage
 from appliance.api.hint_views import Actions, ActionView
 from appliance.api.views import (
     BoxStatus,
-    DiskTierView,
-    EvictionsView,
-    EvictionView,
-    HostTierView,
-    LatencyView,
-    LeadsView,
     MissesView,
     ModelView,
-    QueueView,
-    RateView,
-    RegretView,
-    RemoteTierView,
     RequestsView,
-    StateView,
-    WorkerView,
 )
 from appliance.audit import Audit
 from appliance.block_desk import BlockDesk
 from appliance.box_events import PhaseChanged
-from appliance.cache.ledger import Emptied, Reason
+from appliance.cache.ledger import Emptied
 from appliance.cache_desk import CacheDesk
 from appliance.conversation import Conversation
 from appliance.errors import InvalidRequest, NotReady
 from appliance.event_bus import EventBus
-from appliance.eviction_log import Evicted, EvictionLog, cause_of
 from appliance.generation import ModelCard
 from appliance.hint_desk import HintDesk
 from appliance.history_desk import HistoryDesk
@@ -49,14 +36,26 @@ from appliance.policy_book import PolicyBook, PolicyVersion, Read
 from appliance.policy_desk import PolicyDesk
 from appliance.prepared_request import PreparedRequest
 from appliance.records import NoRecorder, Recorder
-from appliance.request_book import RequestBook
 from appliance.request_desk import RequestDesk
-from appliance.router.history import Totals
 from appliance.routing_desk import RoutingDesk
+from appliance.status_views import (
+    disk_view,
+    evicted_block,
+    evictions_view,
+    host_view,
+    latency_view,
+    misses_view,
+    queue_view,
+    rate_view,
+    regret_views,
+    remote_view,
+    state_view,
+    worker_view,
+)
 from appliance.whatif_desk import WhatIfDesk, whatif_of
 
 if TYPE_CHECKING:
-    from appliance.caretaker import Caretaker, LeadCounts
+    from appliance.caretaker import Caretaker
     from appliance.chronicle import Chronicle
     from appliance.disk_tier import DiskTier
     from appliance.fleet import Fleet, Member
@@ -217,7 +216,7 @@ class RunningBox:
 
     def evictions(self, since: int | None, limit: int) -> EvictionPage:
         found = self.accounts.evictions.remembered(since, limit)
-        blocks = [_evicted_block(number, one) for number, one in enumerate(found.evictions, found.first_number)]
+        blocks = [evicted_block(number, one) for number, one in enumerate(found.evictions, found.first_number)]
         missed = 0 if since is None else max(found.first_number - since, 0)
         return EvictionPage(blocks, found.first_number + len(blocks), missed)
 
@@ -235,7 +234,7 @@ class RunningBox:
             started_at=self._started_at,
             uptime_seconds=self._clock() - self._started_at,
             model=ModelView(id=self._model, source=self._source, context_tokens=self._context_tokens()),
-            workers=[_worker_view(member, self._fleet, self._caretaker) for member in self._members()],
+            workers=[worker_view(member, self._fleet, self._caretaker) for member in self._members()],
             requests=RequestsView(
                 active=outcomes.active,
                 finished=outcomes.finished,
@@ -243,20 +242,20 @@ class RunningBox:
                 aborted=outcomes.aborted,
                 resumed=outcomes.resumed,
             ),
-            cache_since_start=_rate_view(self.accounts.since_start()),
-            cache_last_minute=_rate_view(self.accounts.last_minute()),
+            cache_since_start=rate_view(self.accounts.since_start()),
+            cache_last_minute=rate_view(self.accounts.last_minute()),
             completion_tokens=self.accounts.completion_tokens,
             stabilised=dict(self.accounts.stabilised),
-            latency=self._latency_view(),
-            evictions=_evictions_view(self.accounts.evictions),
-            host=_host_view(self._arena),
-            disk=_disk_view(self._disk),
-            remote=_remote_view(self._disk),
-            queue=self._queue_view(),
-            state=_state_view(self.chronicle),
+            latency=latency_view(self.accounts, self.loop_lag),
+            evictions=evictions_view(self.accounts.evictions),
+            host=host_view(self._arena),
+            disk=disk_view(self._disk),
+            remote=remote_view(self._disk),
+            queue=queue_view(self.accounts.queue, None if self._pipeline is None else self._pipeline.dispatcher),
+            state=state_view(self.chronicle),
             speculations=dict(self.accounts.speculations),
-            misses=MissesView() if self._pipeline is None else _misses_view(self._pipeline.book),
-            regrets=[] if self._pipeline is None else _regret_views(self._pipeline.router.history.totals),
+            misses=MissesView() if self._pipeline is None else misses_view(self._pipeline.book),
+            regrets=[] if self._pipeline is None else regret_views(self._pipeline.router.history.totals),
         )
 
     def _read_so_far(self) -> Read:
@@ -283,171 +282,8 @@ class RunningBox:
             raise InvalidRequest('this box keeps no policy: it was started with cache.policy = "off"', param="policy")
         return self._caretaker
 
-    def _latency_view(self) -> LatencyView:
-        lag = self.loop_lag.last_minute()
-        return LatencyView(
-            ttft_p50_ms=_milliseconds(self.accounts.ttft_quantile(0.5)),
-            ttft_p99_ms=_milliseconds(self.accounts.ttft_quantile(0.99)),
-            loop_lag_p99_ms=_milliseconds(lag and lag.p99_seconds),
-            loop_lag_max_ms=_milliseconds(lag and lag.max_seconds),
-        )
-
-    def _queue_view(self) -> QueueView:
-        account = self.accounts.queue
-        counted = QueueView(
-            wait_bounds_seconds=list(WAIT_BOUNDS_SECONDS),
-            waits=account.waits,
-            waited_seconds=account.waited_seconds,
-            refused=dict(account.refused),
-            set_aside=account.set_aside,
-        )
-        if self._pipeline is None:
-            return counted
-        dispatcher = self._pipeline.dispatcher
-        queue, use = dispatcher.queue, dispatcher.prefill_use
-        now = {
-            "waiting": len(queue),
-            "waiting_tokens": sum(queue.tokens(lane) for lane in queue.lanes),
-            "oldest_seconds": dispatcher.room.oldest_seconds(),
-            "order": use.order.value,
-            "prefill_use": use.share,
-        }
-        return counted.model_copy(update=now)
-
     def _context_tokens(self) -> int | None:
         return self._pipeline.card.context_tokens if self._pipeline is not None else None
 
     def _members(self) -> list[Member]:
         return list(self._fleet.members.values()) if self._fleet is not None else []
-
-
-def _worker_view(member: Member, fleet: Fleet | None, caretaker: Caretaker | None) -> WorkerView:
-    worker, stats = member.worker, member.subscription.stats if member.subscription is not None else None
-    load = next((status for status in fleet.router.snapshot() if status.worker == member.id), None) if fleet else None
-    return WorkerView(
-        id=member.id,
-        phase=member.phase.value,
-        pid=worker.pid,
-        devices=worker.plan.devices,
-        restarts=member.budget.total,
-        running_requests=load.running if load is not None else 0,
-        prefill_blocks_queued=load.prefill_blocks if load is not None else 0,
-        kv_blocks_total=worker.kv_blocks,
-        kv_blocks_indexed=member.mirror.num_blocks,
-        kv_usage=worker.load.kv_usage if worker.alive else None,
-        index_in_step=member.mirror.in_step,
-        event_batches=stats.applied_batches if stats is not None else 0,
-        event_gaps=stats.gaps if stats is not None else 0,
-        event_resets=stats.resets if stats is not None else 0,
-        last_error=member.last_error,
-        leads=_leads_view(caretaker.leads(member.id)) if caretaker is not None and worker.alive else None,
-    )
-
-
-def _leads_view(leads: LeadCounts | None) -> LeadsView | None:
-    return None if leads is None else LeadsView(**leads._asdict())
-
-
-def _regret_views(totals: Totals) -> list[RegretView]:
-    return [
-        RegretView(
-            reason=reason.value,
-            settled=settled.decisions,
-            regretted=settled.regretted,
-            regret_seconds=settled.regret_seconds,
-        )
-        for reason, settled in sorted(totals.by_reason.items())
-    ]
-
-
-def _misses_view(book: RequestBook) -> MissesView:
-    return MissesView(
-        tokens={reason.value: book.misses.tokens[reason] for reason in Reason if book.misses.tokens[reason]},
-        unexplained=book.misses.unexplained,
-        pending=book.num_pending,
-        failed=book.num_failed,
-        forgotten=book.forgotten(),
-        unnamed=book.explainer.lost.unknown,
-    )
-
-
-def _evictions_view(evictions: EvictionLog) -> EvictionsView:
-    by_kind = [
-        EvictionView(cause=kind.cause.value, rule=kind.rule, region=kind.region, blocks=count)
-        for kind, count in evictions.counts.most_common()
-    ]
-    return EvictionsView(by_kind=by_kind, awaited=evictions.num_awaited, dropped=evictions.num_dropped)
-
-
-def _host_view(arena: HostArena | None) -> HostTierView | None:
-    stats = arena.stats if arena is not None else None
-    if arena is None or stats is None:
-        return None
-    num_bytes = stats.rows * arena.row_bytes
-    return HostTierView(bytes=num_bytes, indexed=len(arena.tier), **stats._asdict())
-
-
-def _disk_view(disk: DiskTier | None) -> DiskTierView | None:
-    stats = disk.on_disk if disk is not None else None
-    if disk is None or stats is None:
-        return None
-    told = stats.counts._asdict() | stats.slab._asdict() | stats.writing._asdict()
-    told |= {"bytes": stats.slab.rows * stats.counts.row_bytes, "pid": disk.pid}
-    recalls = {"asked": disk.asked, "late": disk.late, "skipped": disk.pace.skipped}
-    return DiskTierView.model_validate(told | recalls | {"restarts": disk.restarts.total})
-
-
-def _state_view(chronicle: Chronicle | None) -> StateView | None:
-    if chronicle is None:
-        return None
-    facts = chronicle.database.facts()
-    return StateView(
-        bytes=facts.bytes,
-        queued=facts.queued,
-        written=dict(facts.written),
-        dropped=dict(facts.dropped),
-        refused=dict(facts.refused),
-        trouble=facts.trouble,
-    )
-
-
-def _remote_view(disk: DiskTier | None) -> RemoteTierView | None:
-    stats = disk.stats.remote if disk is not None and disk.stats is not None else None
-    if disk is None or stats is None:
-        return None
-    return RemoteTierView.model_validate({"url": disk.remote_url} | stats.counts._asdict() | stats.writing._asdict())
-
-
-def _evicted_block(number: int, evicted: Evicted) -> EvictedBlock:
-    one = evicted.eviction
-    return EvictedBlock(
-        number=number,
-        at=evicted.at_seconds,
-        worker=evicted.worker,
-        block_hash=one.block_hash.hex() if isinstance(one.block_hash, bytes) else one.block_hash,
-        first_token=one.first_token,
-        region=evicted.region,
-        owner=one.owner,
-        age_seconds=one.age_seconds,
-        priority=one.priority,
-        rule=one.rule,
-        awaited=one.awaited,
-        cause=cause_of(one).value,
-        cause_session=one.cause,
-        cause_request=one.cause_request,
-    )
-
-
-def _rate_view(rate: Rate) -> RateView:
-    return RateView(
-        prompt_tokens=rate.prompt_tokens,
-        cached_tokens=rate.cached_tokens,
-        host_tokens=rate.below.host,
-        disk_tokens=rate.below.disk,
-        remote_tokens=rate.below.remote,
-        hit_rate=rate.hit_rate,
-    )
-
-
-def _milliseconds(seconds: float | None) -> float | None:
-    return None if seconds is None else seconds * 1000

@@ -22,6 +22,7 @@ CURVE_SECONDS: Final = 900.0
 AT_ONCE: Final = 16
 """Snapshots asked for in one tick: a curve of the past comes in pieces, and holds up nothing."""
 KEPT: Final = 2000
+SURELY_WRITTEN_SECONDS: Final = 60.0
 EVICTIONS_SECONDS: Final = 600.0
 LISTED: Final = 1000
 
@@ -61,7 +62,7 @@ class Past:
             said_at=snapshot.at,
             past_of=now,
             status=status,
-            samples=self._curve(at, sample_of(snapshot.at, status)),
+            samples=self._curve(now, at, sample_of(snapshot.at, status)),
             problems=problems,
             **parts,
         )
@@ -79,13 +80,16 @@ class Past:
             raise Refused(404, NOT_RECORDED[feed])
         return {}
 
-    def _curve(self, at: float, last: Sample) -> tuple[Sample, ...]:
+    def _curve(self, now: float, at: float, last: Sample) -> tuple[Sample, ...]:
         """What is known of the last minutes before, the newest asked for first."""
         places = [
             at // STEP_SECONDS * STEP_SECONDS - STEP_SECONDS * back for back in range(int(CURVE_SECONDS / STEP_SECONDS))
         ]
         for place in [place for place in places if place not in self._samples][:AT_ONCE]:
-            self._samples[place] = self._sample(place)
+            sample = self._sample(place)
+            # What has just happened may not be written yet: it is asked for again.
+            if sample is not None or now - place > SURELY_WRITTEN_SECONDS:
+                self._samples[place] = sample
             if len(self._samples) > KEPT:
                 self._samples.popitem(last=False)
         known = [self._samples.get(place) for place in reversed(places)]

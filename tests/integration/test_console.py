@@ -167,7 +167,7 @@ def _looks_back(screen: Screen) -> None:
     screen.press("0")
     screen.until("history", "now")
     screen.press("[")
-    screen.until("PAST", "in the past", "read from cache")
+    screen.until("PAST", "in the past")
     screen.press("1")
     screen.until("PAST", "prompt tokens read from cache")
     screen.press("L")

@@ -36,7 +36,7 @@ def box(home: Path) -> Iterator[tuple[subprocess.Popen[str], httpx.Client]]:
     assert process.stdout is not None
     try:
         first = process.stdout.readline()
-        assert first, (home / "box.log").read_text()
+        assert "endpoint" in first, first + (home / "box.log").read_text()
         with httpx.Client(base_url=json.loads(first)["endpoint"], timeout=120) as client:
             yield process, client
     finally:

@@ -13,7 +13,6 @@ import psutil
 import pytest
 
 from appliance import disk_tier as module
-from appliance.box import _disk_view, _remote_view
 from appliance.cache.arena.index import ArenaIndex
 from appliance.cache.arena.place import ArenaPlace
 from appliance.cache.arena.tables import mapped, short_hashes
@@ -27,6 +26,7 @@ from appliance.router.hashing import hash_blocks
 from appliance.router.index import PrefixIndex, Tier
 from appliance.router.mirror import WorkerMirror
 from appliance.router.shared_tier import SharedTier
+from appliance.status_views import disk_view, remote_view
 from tests.unit.cache.arena.arenas import ROW_BYTES, keys, opened
 from tests.unit.keeper.keepers import content, store
 from tests.unit.router.test_mirror import BLOCK_TOKENS, apply, stored
@@ -99,9 +99,9 @@ async def test_without_a_disk_prompts_come_from_the_remote_store(tmp_path: Path)
     numbers = tuple(range(1, 7))
     box.store(*numbers)
     async with asyncio.timeout(SECONDS):
-        while (view := _remote_view(box.disk)) is None or view.written < len(numbers):
+        while (view := remote_view(box.disk)) is None or view.written < len(numbers):
             await asyncio.sleep(0.01)
-    assert _disk_view(box.disk) is None
+    assert disk_view(box.disk) is None
     assert not box.disk.is_empty
     box.engine.flush()
     brought = await box.disk.recall(keys(*numbers))
@@ -135,11 +135,11 @@ async def test_the_router_counts_on_what_is_on_the_disk_until_it_is_gone(box: Bo
 async def test_the_status_tells_what_the_keeper_counts(box: Box) -> None:
     box.store(1, 2)
     await box.holds(2)
-    view = _disk_view(box.disk)
+    view = disk_view(box.disk)
     assert view is not None
     assert (view.used, view.written, view.pid, view.row_bytes) == (2, 2, box.disk.pid, ROW_BYTES)
     assert view.bytes == view.rows * ROW_BYTES
-    assert _remote_view(box.disk) is None
+    assert remote_view(box.disk) is None
 
 
 async def test_nobody_is_asked_for_what_the_arena_holds(box: Box) -> None:

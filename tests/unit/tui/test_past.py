@@ -31,13 +31,15 @@ class Recorder(dict[str, Any]):
     def __init__(self) -> None:
         super().__init__()
         self.asked: list[str] = []
+        self.is_slow = False
+        """The last minute is not written yet, but for its end."""
 
     def __getitem__(self, route: str) -> Any:
         self.asked.append(route)
         query = {name: values[0] for name, values in parse_qs(urlsplit(route).query).items()}
         if "snapshot" in route:
             at = min(float(query["at"]) // 1, NOW)
-            if at < FIRST:
+            if at < FIRST or (self.is_slow and NOW - 160 < at < NOW - 100):
                 return {"at": 0.0, "status": {"version": "0"}}
             return {"at": at, "status": example_box.status(int(at - NOW)).model_dump()}
         if "evictions" in route:
@@ -77,6 +79,16 @@ def test_the_curve_of_the_past_comes_in_pieces_and_is_asked_for_once(tmp_path: P
     asked = [route for route in box.asked if "snapshot" in route]
     # Twelve frames ask for their own second; one of these is an edge of the curve, too.
     assert len(asked) == len(set(asked)) + 12
+
+
+def test_a_second_that_is_not_written_yet_is_asked_for_again(tmp_path: Path) -> None:
+    box = Recorder()
+    with answering(tmp_path / "s", box):
+        past = Past(Link(tmp_path / "s"))
+        box.is_slow = True
+        assert len(past.frame(NOW - 95, NOW - 100, frozenset()).samples or ()) < AT_ONCE
+        box.is_slow = False
+        assert len(past.frame(NOW - 95, NOW - 100, frozenset()).samples or ()) >= 5
 
 
 def test_samples_lead_to_their_moment_in_order(tmp_path: Path) -> None:
