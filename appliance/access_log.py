@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import count
 from typing import Final, NamedTuple
@@ -15,11 +15,13 @@ from appliance.cache.region_map import RegionMap
 from appliance.cache.session_state import TOOL_STOPS
 from appliance.cache.trace import UNKNOWN_REGION, Access
 from appliance.last_prompts import EndedRequest
+from appliance.records import MOST_ACCESSES, MOST_BLOCKS
 
-MOST_ACCESSES: Final = 1 << 15
-MOST_BLOCKS: Final = 1 << 22
-"""That are new in their prompts, of all accesses together: nine bytes each, 36 MiB. The last prompts of their sessions
-are no more than that again."""
+MOST_LEANING: Final = 127
+"""Accesses of a session that lean on one that is told whole: where the oldest are lost, no more are lost with them."""
+
+NOBODY: Final = "#"
+"""A number follows: an access of no session."""
 
 Keys = NDArray[np.int64]
 Regions = NDArray[np.uint8]
@@ -33,6 +35,23 @@ class Served(NamedTuple):
     access: Access
 
 
+class Added(NamedTuple):
+    """A whole access that was added; its session's access before it, as it was told, begins with the same `kept`
+    blocks."""
+
+    served: Served
+    regions: Regions
+    kept: int
+
+
+class Latest(NamedTuple):
+    """The last prompt of a session. `leaning`: how many accesses were told since one was told whole."""
+
+    keys: Keys
+    regions: Regions
+    leaning: int
+
+
 @dataclass(slots=True)
 class Entry:
     """`served.access` has only what is new behind the first `kept` blocks of the session's access before it. Where that
@@ -44,16 +63,18 @@ class Entry:
 
 class AccessLog:
     """The newest `most_accesses` with at most `most_blocks`, oldest first. A turn repeats the one before it, so only
-    what is new is remembered of each. Times are the pipeline's clock's."""
+    what is new is remembered of each: nine bytes a block, and as much again at most for the last prompts of the
+    sessions. Times are the pipeline's clock's."""
 
     def __init__(self, block_tokens: int, most_accesses: int = MOST_ACCESSES, most_blocks: int = MOST_BLOCKS) -> None:
         self.block_tokens = block_tokens
         self.dropped = 0
+        self.on_added: Callable[[Added], None] = lambda _added: None
         self._most_accesses = most_accesses
         self._most_blocks = most_blocks
         self._entries: deque[Entry] = deque()
         self._by_session: dict[str, deque[Entry]] = {}
-        self._latest: dict[str, tuple[Keys, Regions]] = {}
+        self._latest: dict[str, Latest] = {}
         self._num_blocks = 0
         self._nobodys = count()
 
@@ -73,18 +94,30 @@ class AccessLog:
         session = served.access.session
         keys, regions = served.access.block_keys, _regions_of(served.access)
         before = self._latest.get(session)
-        kept = 0 if before is None else _common(before, (keys, regions))
+        kept = 0 if before is None else _common(before, keys, regions)
+        leaning = before.leaning + 1 if before is not None and kept and before.leaning < MOST_LEANING else 0
         # Copies: a view would keep the whole array alive.
         new = replace(served.access, block_keys=keys[kept:].copy(), regions=regions[kept:].copy())
         entry = Entry(served._replace(access=new), kept)
         self._entries.append(entry)
         self._by_session.setdefault(session, deque()).append(entry)
-        self._latest[session] = keys, regions
+        self._latest[session] = Latest(keys, regions, leaning)
         self._num_blocks += len(keys) - kept
         while len(self._entries) > self._most_accesses or (
             self._num_blocks > self._most_blocks and len(self._entries) > 1
         ):
             self._drop_oldest()
+        self.on_added(Added(served, regions, kept if leaning else 0))
+
+    def restore(self, earlier: Iterable[Served]) -> None:
+        """Into an empty log, which nobody else has yet; in the order in which they were added. Nobody is told."""
+        taken = -1
+        for served in earlier:
+            name = served.access.session
+            if name.startswith(NOBODY) and name[1:].isdecimal():
+                taken = max(taken, int(name[1:]))
+            self.add(served)
+        self._nobodys = count(taken + 1)
 
     def snapshot(self) -> list[Entry]:
         """All as they are remembered. Read in this order they make sense also when some are forgotten meanwhile."""
@@ -92,7 +125,7 @@ class AccessLog:
 
     def _served(self, request: EndedRequest) -> Served:
         asked, hints = request.conversation, request.conversation.hints
-        name = asked.identity.session_id or f"#{next(self._nobodys)}"
+        name = asked.identity.session_id or f"{NOBODY}{next(self._nobodys)}"
         keys = request.hashes.view(np.int64)
         regions = _regions_at(request.prompt.regions, len(keys), self.block_tokens)
         access = Access(
@@ -163,8 +196,8 @@ def _regions_at(regions: RegionMap | None, num_blocks: int, block_tokens: int) -
     return found
 
 
-def _common(one: tuple[Keys, Regions], other: tuple[Keys, Regions]) -> int:
+def _common(before: Latest, keys: Keys, regions: Regions) -> int:
     """Leading blocks that are the same, and of the same region."""
-    shared = min(len(one[0]), len(other[0]))
-    is_other = (one[0][:shared] != other[0][:shared]) | (one[1][:shared] != other[1][:shared])
+    shared = min(len(before.keys), len(keys))
+    is_other = (before.keys[:shared] != keys[:shared]) | (before.regions[:shared] != regions[:shared])
     return int(np.argmax(is_other)) if is_other.any() else shared

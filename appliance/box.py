@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 from appliance import __version__
+from appliance.access_log import AccessLog
 from appliance.accounting import Accounts
 from appliance.api.eviction_page import EvictionPage
 from appliance.api.hint_views import Actions, ActionView
@@ -106,8 +107,9 @@ class RunningBox:
         caretaker: Caretaker | None = None,
         arena: HostArena | None = None,
         disk: DiskTier | None = None,
+        record: AccessLog | None = None,
     ) -> None:
-        """Take requests from now on."""
+        """Take requests from now on. `record`: what of earlier ones can be replayed."""
         self._arena = arena
         self._disk = disk
         self._pipeline = pipeline
@@ -115,7 +117,7 @@ class RunningBox:
         self._fleet = fleet
         if caretaker is not None:
             self._policies = PolicyBook(caretaker.policy, self._read_so_far, self._clock, self._earlier_policies())
-            self._whatif = whatif_of(pipeline, fleet)
+            self._whatif = whatif_of(pipeline, fleet, record)
         self._enter(Phase.RUNNING)
         self.activity = None
 

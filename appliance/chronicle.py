@@ -9,6 +9,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final, NamedTuple
 
+from appliance.access_log import AccessLog
+from appliance.access_records import Recalled, record_of
 from appliance.api.responses_journal import Entry, entries_of, entry_body
 from appliance.api.responses_memory import MemoryStore
 from appliance.audit import MOST_REMEMBERED
@@ -94,6 +96,28 @@ class Chronicle:
             self._watching.cancel()
             await asyncio.gather(self._watching, return_exceptions=True)
         await asyncio.to_thread(self.database.stop)
+
+    async def keep_accesses(self, record: AccessLog, model: str, clock: Callable[[], float]) -> str | None:
+        """Fill a new access log with what was, and keep what is added from now on. `clock` is the log's. Words for the
+        operator, where there is something to say."""
+        now = self._clock()
+        ahead, block_tokens, words = now - clock(), record.block_tokens, None
+        try:
+            found = await self.database.ask(lambda reader: reader.accesses(model, block_tokens))
+            recalled = Recalled(found, ahead, now)
+            await asyncio.to_thread(record.restore, recalled)
+            record.dropped += recalled.lost
+            if found:
+                words = f"{len(record)} request(s) can be replayed from before"
+                words += f", {recalled.lost} cannot: what they go on from is lost" if recalled.lost else ""
+        except NotReady:
+            # Why is said already, or will be.
+            pass
+        except Exception:
+            log.exception("the accesses that are remembered could not be read")
+            words = "what-if begins anew"
+        record.on_added = lambda added: self.database.record(record_of(added, model, block_tokens, ahead))
+        return words
 
     def resume(self, retention: Retention) -> int:
         """Make the sessions known that were, and what operators said of them, with the time that is left; how many

@@ -8,9 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from appliance.cache.ledger import TokenRange
+
+MOST_ACCESSES: Final = 1 << 15
+"""That are remembered for what-if; older ones would change little of what it says."""
+MOST_BLOCKS: Final = 1 << 22
+"""That are remembered one by one, of all accesses together: those that are new in their prompts."""
 
 
 class Outcome(StrEnum):
@@ -118,7 +123,34 @@ class SnapshotRecord:
     status: Mapping[str, Any]
 
 
-Record = RequestRecord | SessionRecord | EvictionRecord | ActionRecord | PolicyRecord | SnapshotRecord
+@dataclass(frozen=True, slots=True)
+class AccessRecord:
+    """The blocks that a request asked for, for what-if; `appliance.access_records` makes and reads it.
+
+    Its prompt begins with the first `kept` blocks of its session's access before it. `keys` are what follows, and in
+    front of them the last one of those that are kept, where there is one: a key names all that precedes it, so it
+    shows whether the access that is found before it is the right one. `regions` are of the whole prompt, a byte a
+    block. Keys say nothing beside those of another model or size of blocks.
+    """
+
+    model: str
+    block_tokens: int
+    session: str
+    worker: int
+    read_tokens: int
+    arrived_at: float
+    ended_at: float
+    prompt_tokens: int
+    output_tokens: int
+    waits_for_tool: bool
+    is_final: bool
+    tool_wait_seconds: float | None
+    kept: int
+    keys: bytes
+    regions: bytes
+
+
+Record = RequestRecord | SessionRecord | EvictionRecord | ActionRecord | PolicyRecord | SnapshotRecord | AccessRecord
 
 
 class Recorder(Protocol):

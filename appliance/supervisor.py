@@ -34,11 +34,13 @@ from appliance.settings import Settings, StateSettings
 from appliance.warden import Warden
 
 if TYPE_CHECKING:
+    from appliance.access_log import AccessLog
     from appliance.caretaker import Caretaker
     from appliance.chronicle import Chronicle
     from appliance.disk_tier import DiskTier
     from appliance.fleet import Fleet
     from appliance.host_arena import HostArena
+    from appliance.pipeline import Pipeline
 
 log = logging.getLogger("dynamo_box")
 
@@ -144,7 +146,7 @@ class Supervisor:
         self._fleet, self._arena, self._disk = parts.fleet, parts.arena, parts.disk
         box.attach(parts.fleet)
         parts.fleet.on_start = self._remember_memory
-        await self._start_engines(box, parts.fleet)
+        _, record = await asyncio.gather(self._start_engines(box, parts.fleet), self._accesses(parts.pipeline))
         if self._arena is not None:
             self._arena.start()
         if self._disk is not None:
@@ -153,10 +155,21 @@ class Supervisor:
         self._caretaker = parts.caretaker
         if self._caretaker is not None:
             self._caretaker.start()
-        box.open(parts.pipeline, parts.fleet, parts.caretaker, parts.arena, parts.disk)
+        box.open(parts.pipeline, parts.fleet, parts.caretaker, parts.arena, parts.disk, record)
         if self._chronicle is not None:
             self._chronicle.watch(lambda: box.status().model_dump(), box.accounts.evictions)
         self._on_running(box)
+
+    async def _accesses(self, pipeline: Pipeline) -> AccessLog:
+        """A record of them, with those from before this start: reading 32,768 takes five seconds."""
+        from appliance.access_log import AccessLog
+
+        record = AccessLog(pipeline.router.block_tokens)
+        if self._chronicle is not None:
+            words = await self._chronicle.keep_accesses(record, pipeline.card.id, pipeline.clock)
+            if words is not None:
+                log.info("%s", words)
+        return record
 
     def _remember_memory(self) -> None:
         """For the next start, should this box and its warden both die unheard."""

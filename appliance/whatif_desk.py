@@ -181,9 +181,10 @@ class WhatIfDesk:
         )
 
 
-def whatif_of(pipeline: Pipeline, fleet: Fleet) -> WhatIfDesk:
-    """For a box: its record is that of the requests which end from now on."""
-    record = AccessLog(pipeline.router.block_tokens)
+def whatif_of(pipeline: Pipeline, fleet: Fleet, record: AccessLog | None = None) -> WhatIfDesk:
+    """For a box: requests that end from now on come to its record."""
+    if record is None:
+        record = AccessLog(pipeline.router.block_tokens)
     pipeline.on_ended.append(record.ended)
 
     def capacities() -> dict[int, int]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from appliance.records import (
+    AccessRecord,
     ActionRecord,
     EvictionRecord,
     PolicyRecord,
@@ -16,7 +17,7 @@ from appliance.records import (
     SessionRecord,
     SnapshotRecord,
 )
-from appliance.state.stored import StoredChange
+from appliance.state.stored import OVERHEAD, StoredChange
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +32,7 @@ Entry = Record | StoredChange | ManyEvictions
 
 
 class Kind(NamedTuple):
-    """`room`: how much of it may wait; records count 1 each, what is stored for clients its bytes."""
+    """`room`: how much of it may wait; records count 1 each, accesses and what is stored for clients their bytes."""
 
     name: str
     room: int
@@ -45,6 +46,7 @@ KINDS: Final[dict[type[Entry], Kind]] = {
     ActionRecord: Kind("actions", 1 << 12),
     PolicyRecord: Kind("policies", 1 << 8),
     SnapshotRecord: Kind("snapshots", 120),
+    AccessRecord: Kind("accesses", 16 * 2**20),
     StoredChange: Kind("stored", 64 * 2**20),
 }
 """In the order of writing: a request refers to its session."""
@@ -95,4 +97,6 @@ def count_of(entry: Entry) -> int:
 
 
 def _weight(entry: Entry) -> int:
+    if isinstance(entry, AccessRecord):
+        return OVERHEAD + len(entry.keys) + len(entry.regions)
     return entry.weight if isinstance(entry, StoredChange) else count_of(entry)

@@ -10,6 +10,7 @@ from typing import Any, Final, TypeVar
 from sqlalchemy import delete, func, select
 
 from appliance.records import (
+    AccessRecord,
     ActionRecord,
     EvictionRecord,
     PolicyRecord,
@@ -24,6 +25,7 @@ from appliance.state.snapshots import SnapshotPacker
 from appliance.state.statements import Writing, table_of, text_of
 from appliance.state.stored import Shelf, StoredChange
 from appliance.state.tables import (
+    AccessRow,
     RequestRow,
     SnapshotRow,
     StoredEntryRow,
@@ -32,6 +34,8 @@ from appliance.state.tables import (
 
 ROWS_AT_ONCE: Final = 32
 """Making rows holds the interpreter: so many take less than a millisecond."""
+
+KEY_BYTES: Final = 8
 
 One = TypeVar("One")
 
@@ -43,6 +47,8 @@ class Numbers:
         self.request = _after(session, RequestRow.number)
         self.snapshot = _after(session, SnapshotRow.number)
         self.stored = _after(session, StoredEntryRow.number)
+        self.access = _after(session, AccessRow.number)
+        self.block = _after(session, AccessRow.last_block)
 
 
 class Batches:
@@ -61,6 +67,7 @@ class Batches:
             ActionRecord: self._actions,
             PolicyRecord: self._policies,
             SnapshotRecord: self._snapshots,
+            AccessRecord: self._accesses,
             StoredChange: self._stored,
         }
 
@@ -117,6 +124,15 @@ class Batches:
         if packed.is_base:
             self._base = number
         return (number, record.at, None if packed.is_base else self._base, packed.body)
+
+    def _accesses(self, session: WriteSession, records: list[AccessRecord]) -> None:
+        _insert(session, statements.ACCESS, records, self._access_row)
+
+    def _access_row(self, record: AccessRecord) -> rows.Row:
+        number = self._numbers.access
+        self._numbers.access += 1
+        self._numbers.block += len(record.keys) // KEY_BYTES
+        return rows.access_row(number, self._numbers.block - 1, record)
 
     def _stored(self, session: WriteSession, changes: list[StoredChange]) -> None:
         last = {(change.shelf, change.id): change for change in changes}

@@ -9,8 +9,9 @@ from typing import Any, Final
 from sqlalchemy import Engine, delete, func, select, true
 from sqlalchemy.orm import InstrumentedAttribute
 
+from appliance.records import MOST_ACCESSES, MOST_BLOCKS
 from appliance.state.engines import WriteSession
-from appliance.state.tables import ActionRow, EvictionRow, PolicyRow, RequestRow, SessionRow, SnapshotRow
+from appliance.state.tables import AccessRow, ActionRow, EvictionRow, PolicyRow, RequestRow, SessionRow, SnapshotRow
 
 ROWS_A_STEP: Final = 500
 PAGES_A_STEP: Final = 256
@@ -24,6 +25,7 @@ AGES: Final[tuple[tuple[InstrumentedAttribute[int], InstrumentedAttribute[float]
     (EvictionRow.id, EvictionRow.at),
     (SnapshotRow.number, SnapshotRow.at),
     (ActionRow.number, ActionRow.at),
+    (AccessRow.number, AccessRow.arrived_at),
 )
 
 
@@ -44,6 +46,8 @@ def trim(engine: Engine, keeping: Keeping, now: float) -> Iterator[int]:
     for number, at in AGES:
         while gone := _step(engine, lambda session: _drop(session, number, at < now - keeping.seconds, ROWS_A_STEP)):  # noqa: B023 – called at once
             yield gone
+    while gone := _step(engine, _drop_accesses):
+        yield gone
     while keeping.max_bytes and used_bytes(engine) > keeping.max_bytes:
         gone = _step(engine, _drop_shares)
         yield gone
@@ -93,6 +97,15 @@ def _drop_sessions(session: WriteSession, before: float) -> int:
     old = (SessionRow.last_used_at < func.max(oldest, before)) & ~has_requests
     names = select(SessionRow.name).where(old).order_by(SessionRow.last_used_at).limit(ROWS_A_STEP)
     return _count(session.execute(delete(SessionRow).where(SessionRow.name.in_(names))))
+
+
+def _drop_accesses(session: WriteSession) -> int:
+    """More than a start reads."""
+    last_block = session.scalar(select(func.max(AccessRow.last_block))) or 0
+    of_blocks = select(func.max(AccessRow.number)).where(AccessRow.last_block <= last_block - MOST_BLOCKS)
+    of_accesses = (session.scalar(select(func.max(AccessRow.number))) or 0) - MOST_ACCESSES
+    too_old = max(session.scalar(of_blocks) or 0, of_accesses)
+    return _drop(session, AccessRow.number, AccessRow.number <= too_old, ROWS_A_STEP)
 
 
 def _drop_policies(session: WriteSession) -> int:

@@ -11,6 +11,9 @@ from sqlalchemy.orm import InstrumentedAttribute, aliased
 
 from appliance.cache.ledger import TokenRange
 from appliance.records import (
+    MOST_ACCESSES,
+    MOST_BLOCKS,
+    AccessRecord,
     ActionRecord,
     EvictionRecord,
     PolicyRecord,
@@ -22,6 +25,7 @@ from appliance.state import rows
 from appliance.state.engines import ReadSession
 from appliance.state.snapshots import unpack
 from appliance.state.tables import (
+    AccessRow,
     ActionRow,
     Base,
     EvictionRow,
@@ -109,6 +113,16 @@ class Reader:
         newest = wanted.order_by(SnapshotRow.at.desc(), SnapshotRow.number.desc()).limit(1)
         found = self._session.execute(newest).first()
         return None if found is None else SnapshotRecord(found[0].at, unpack(found[0].body, found[1]))
+
+    def accesses(
+        self, model: str, block_tokens: int, limit: int = MOST_ACCESSES, most_blocks: int = MOST_BLOCKS
+    ) -> list[AccessRecord]:
+        """The newest ones of one model and size of blocks, the oldest first. Raises `ValueError` for a damaged one."""
+        newest = select(func.max(AccessRow.last_block)).scalar_subquery()
+        its = (AccessRow.model == model) & (AccessRow.block_tokens == block_tokens)
+        wanted = select(AccessRow.__table__).where(its, AccessRow.last_block > newest - most_blocks)
+        found = self._session.execute(wanted.order_by(AccessRow.number.desc()).limit(limit)).all()
+        return [rows.access_record(row) for row in reversed(found)]
 
     def stored_items(self) -> dict[str, bytes]:
         """By id."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
 from operator import attrgetter
 from typing import Any, Final
 
 from appliance.cache.ledger import Blame, Divergence, Reason, Source, TokenRange
 from appliance.records import (
+    AccessRecord,
     ActionRecord,
     EvictionRecord,
     Outcome,
@@ -27,6 +29,8 @@ _NO_BLAME: Final = (None,) * len(_BLAME)
 _NO_DIVERGENCE: Final = (None,) * len(_DIVERGENCE)
 _blame_values: Final = attrgetter(*_BLAME)
 _divergence_values: Final = attrgetter(*_DIVERGENCE)
+_ACCESS: Final = tuple(AccessRecord.__dataclass_fields__)[:-1]
+_access_values: Final = attrgetter(*_ACCESS)
 _eviction_values: Final = attrgetter(*EvictionRecord.__dataclass_fields__)
 
 
@@ -190,3 +194,16 @@ def policy_row(record: PolicyRecord) -> Row:
 
 def policy_record(row: PolicyRow) -> PolicyRecord:
     return PolicyRecord(row.activated_at, row.name, row.text, row.author, row.note)
+
+
+def access_row(number: int, last_block: int, record: AccessRecord) -> Row:
+    return (number, last_block, *_access_values(record), zlib.compress(record.regions, 1))
+
+
+def access_record(row: Sequence[Any]) -> AccessRecord:
+    """All its columns but the first two are the record's fields, in their order. Raises `ValueError` when it is
+    damaged."""
+    try:
+        return AccessRecord(*[*row[2:-1], zlib.decompress(row[-1])])
+    except zlib.error as error:
+        raise ValueError(f"access {row[0]} is damaged: {error}") from error

@@ -13,6 +13,7 @@ from sqlalchemy import Table, bindparam, func
 from sqlalchemy.dialects.sqlite import Insert, dialect, insert
 
 from appliance.state.tables import (
+    AccessRow,
     ActionRow,
     Base,
     EvictionRow,
@@ -92,5 +93,6 @@ EVICTION: Final = _insert(EvictionRow)
 ACTION: Final = _insert(ActionRow)
 POLICY: Final = _insert(PolicyRow)
 SNAPSHOT: Final = _insert(SnapshotRow)
+ACCESS: Final = _insert(AccessRow)
 STORED_ITEM: Final = _replace(StoredItemRow)
 STORED_ENTRY: Final = _replace(StoredEntryRow)

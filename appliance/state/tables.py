@@ -158,6 +158,29 @@ class SnapshotRow(Base):
     body: Mapped[bytes]
 
 
+class AccessRow(Base):
+    """An `AccessRecord`. `last_block` counts the keys of all rows up to this one, and `regions` is compressed."""
+
+    __tablename__ = "accesses"
+    number: Mapped[int] = mapped_column(primary_key=True)
+    last_block: Mapped[int] = mapped_column(index=True)
+    model: Mapped[str]
+    block_tokens: Mapped[int]
+    session: Mapped[str]
+    worker: Mapped[int]
+    read_tokens: Mapped[int]
+    arrived_at: Mapped[float] = mapped_column(index=True)
+    ended_at: Mapped[float]
+    prompt_tokens: Mapped[int]
+    output_tokens: Mapped[int]
+    waits_for_tool: Mapped[bool]
+    is_final: Mapped[bool]
+    tool_wait_seconds: Mapped[float | None]
+    kept: Mapped[int]
+    keys: Mapped[bytes]
+    regions: Mapped[bytes]
+
+
 class StoredItemRow(Base):
     __tablename__ = "stored_items"
     id: Mapped[str] = mapped_column(primary_key=True)

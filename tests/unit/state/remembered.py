@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from appliance.cache.ledger import Blame, Divergence, Reason, Source, TokenRange
 from appliance.records import (
+    AccessRecord,
     ActionRecord,
     EvictionRecord,
     Outcome,
@@ -86,6 +87,28 @@ def policy(name: str = "coding-agent", activated_at: float = 100.0, text: str | 
 
 def snapshot(at: float = 100.0, **status: Any) -> SnapshotRecord:
     return SnapshotRecord(at, {"phase": "running", "workers": [{"id": 0, "kv_usage": 0.5}], **status})
+
+
+def access(name: str = "s1", arrived_at: float = 100.0, **changed: Any) -> AccessRecord:
+    """Of two blocks, and whole."""
+    fields: dict[str, Any] = {
+        "model": "demo",
+        "block_tokens": 16,
+        "session": name,
+        "worker": 0,
+        "read_tokens": 16,
+        "arrived_at": arrived_at,
+        "ended_at": arrived_at + 1.5,
+        "prompt_tokens": 40,
+        "output_tokens": 7,
+        "waits_for_tool": True,
+        "is_final": False,
+        "tool_wait_seconds": None,
+        "kept": 0,
+        "keys": bytes(range(16)),
+        "regions": bytes(2),
+    }
+    return AccessRecord(**(fields | changed))
 
 
 _text = st.one_of(st.none(), st.text(max_size=8))

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from appliance.records import RequestRecord
 from appliance.state.database import Database
 from appliance.state.keeping import Keeping
-from tests.unit.state.remembered import action, eviction, policy, request, requests, session, snapshot
+from tests.unit.state.remembered import access, action, eviction, policy, request, requests, session, snapshot
 
 FOR_EVER = Keeping(1e12, 0)
 
@@ -29,7 +29,7 @@ def database(tmp_path: Path) -> Iterator[Database]:
 
 
 async def test_each_kind_comes_back_as_it_was(database: Database) -> None:
-    for record in (session(), request(), eviction(), action(), policy(), snapshot()):
+    for record in (session(), request(), eviction(), action(), policy(), snapshot(), access(tool_wait_seconds=2.5)):
         database.record(record)
     assert await database.ask(lambda reader: reader.request("r1")) == request()
     assert await database.ask(lambda reader: reader.requests()) == [request()]
@@ -39,8 +39,10 @@ async def test_each_kind_comes_back_as_it_was(database: Database) -> None:
     assert await database.ask(lambda reader: reader.actions()) == [action()]
     assert await database.ask(lambda reader: reader.policies()) == [policy()]
     assert await database.ask(lambda reader: reader.snapshot()) == snapshot()
+    assert await database.ask(lambda reader: reader.accesses("demo", 16)) == [access(tool_wait_seconds=2.5)]
     facts = database.facts()
-    assert facts.written == dict.fromkeys(("sessions", "requests", "evictions", "actions", "policies", "snapshots"), 1)
+    kinds = ("sessions", "requests", "evictions", "actions", "policies", "snapshots", "accesses")
+    assert facts.written == dict.fromkeys(kinds, 1)
     assert (facts.queued, facts.dropped, facts.refused, facts.trouble) == (0, {}, {}, None)
     assert facts.bytes
 
@@ -170,6 +172,28 @@ def test_what_finds_no_room_is_dropped_by_kind_and_counted(tmp_path: Path) -> No
     database.record(snapshot(1e6))
     assert database.read(lambda reader: reader.counts())["snapshots"] == 121
     database.stop()
+
+
+def test_accesses_are_read_of_one_model_and_size_of_blocks_and_no_more_than_are_asked_for(database: Database) -> None:
+    others = [access("other", model="another"), access("larger", block_tokens=32)]
+    for record in (*(access(f"s{number}") for number in range(6)), *others):
+        database.record(record)
+    assert [one.session for one in database.read(lambda reader: reader.accesses("demo", 16, limit=4))] == [
+        *("s2", "s3", "s4", "s5")
+    ]
+    # Two blocks each: the newest ten are of five accesses, of which two are not asked for.
+    found = database.read(lambda reader: reader.accesses("demo", 16, most_blocks=10))
+    assert [one.session for one in found] == ["s3", "s4", "s5"]
+    assert database.read(lambda reader: reader.accesses("nobody", 16)) == []
+
+
+def test_accesses_wait_as_long_as_there_is_room_for_their_bytes(tmp_path: Path) -> None:
+    database = Database(tmp_path / "state.db", FOR_EVER)
+    for _ in range(20):
+        database.record(access(keys=bytes(2**20), regions=bytes(2**17)))
+    assert database.facts().dropped == {"accesses": 6}
+    database.record(session())
+    assert database.facts().queued == 15
 
 
 def test_all_that_waits_is_written_at_the_end(tmp_path: Path) -> None:

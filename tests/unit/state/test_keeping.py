@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import func, select
 
+from appliance.state import keeping
 from appliance.state.backlog import Entry
 from appliance.state.batch import Batches
 from appliance.state.engines import ReadSession, WriteSession
@@ -18,7 +19,7 @@ from appliance.state.keeping import MOST_POLICIES, PAGES_A_STEP, ROWS_A_STEP, Ke
 from appliance.state.opening import OpenFile, open_file
 from appliance.state.reader import Reader
 from appliance.state.tables import EvictionRow, RequestRow
-from tests.unit.state.remembered import action, eviction, policy, request, session, snapshot
+from tests.unit.state.remembered import access, action, eviction, policy, request, session, snapshot
 
 DAY = 86400.0
 
@@ -89,6 +90,27 @@ def test_policies_stay_but_not_without_end(file: OpenFile) -> None:
         left = Reader(reading).policies(limit=10**6)
     assert len(left) == MOST_POLICIES
     assert left[0].name == f"p{MOST_POLICIES + 6}"
+
+
+@pytest.mark.parametrize(("most_accesses", "most_blocks", "left"), [(700, 10**6, 700), (10**6, 900, 450), (99, 50, 25)])
+def test_accesses_stay_as_far_back_as_a_start_reads_them(
+    file: OpenFile, monkeypatch: pytest.MonkeyPatch, most_accesses: int, most_blocks: int, left: int
+) -> None:
+    monkeypatch.setattr(keeping, "MOST_ACCESSES", most_accesses)
+    monkeypatch.setattr(keeping, "MOST_BLOCKS", most_blocks)
+    fill(file, [access(f"s{number}") for number in range(1500)])
+    steps = list(trim(file.writing, Keeping(1e12, 0), 100.0))
+    assert (sum(steps), max(steps)) == (1500 - left, ROWS_A_STEP)
+    with ReadSession(file.reading) as reading:
+        found = Reader(reading).accesses("demo", 16)
+    assert [one.session for one in found] == [f"s{number}" for number in range(1500 - left, 1500)]
+
+
+def test_old_accesses_go_with_their_time(file: OpenFile) -> None:
+    fill(file, [access("old", 1.0), access("new", 9 * DAY)])
+    assert sum(trim(file.writing, Keeping(DAY, 0), 9.5 * DAY)) == 1
+    with ReadSession(file.reading) as reading:
+        assert [one.session for one in Reader(reading).accesses("demo", 16)] == ["new"]
 
 
 @settings(max_examples=5)
