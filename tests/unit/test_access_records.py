@@ -111,6 +111,14 @@ def test_whatever_is_lost_what_comes_back_is_true_and_what_stands_alone_comes_ba
     assert {number for number in left if not records[number].kept} <= set(found)
 
 
+def test_an_access_is_not_joined_to_another_one_than_it_leans_on() -> None:
+    asked = [("a", prompt, 0, False, None) for prompt in ([0, 0], [1, 1], [1, 1, 0], [1, 1, 0, 0])]
+    whole, records = told(AccessLog(1), asked)
+    assert [one.kept for one in records] == [0, 0, 2, 3]
+    recalled = Recalled([records[0], *records[2:]], AHEAD, now=2 * AHEAD)
+    assert ([*map(facts, recalled)], recalled.lost) == ([facts(whole[0])], 2)
+
+
 @given(ASKED, ASKED)
 def test_a_log_goes_on_from_what_it_remembers(first: list[tuple[Any, ...]], then: list[tuple[Any, ...]]) -> None:
     log = AccessLog(1)
