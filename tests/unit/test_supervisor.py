@@ -18,9 +18,11 @@ import pytest
 
 from appliance import supervisor as module
 from appliance.box import Phase, RunningBox
+from appliance.cache.policy_source import load_policy
+from appliance.caretaker import Caretaker
 from appliance.control import Control
 from appliance.endpoint import bind_tcp
-from appliance.errors import AlreadyRunning, EngineStartError, NotReady, StartError
+from appliance.errors import AlreadyRunning, EngineStartError, InvalidRequest, NotReady, StartError
 from appliance.generation import Delta, Event
 from appliance.paths import Folders
 from appliance.runtime import Runtime
@@ -44,6 +46,7 @@ class Assembly:
     def __init__(self, *workers: ScriptedWorker) -> None:
         self.workers = workers
         self.fault: Exception | None = None
+        self.has_policy = False
 
     def prepare(self, _settings: Settings, _folders: Folders, _model: object) -> None:
         if self.fault is not None:
@@ -51,7 +54,10 @@ class Assembly:
 
     def assemble(self, _settings: Settings, _model: object, _workshop: None, box: RunningBox) -> Any:
         parts = ScriptedBox(*self.workers, accounts=box.accounts)
-        return SimpleNamespace(fleet=parts.fleet, pipeline=parts.pipeline, caretaker=None, arena=None, disk=None)
+        retention, caretaker = parts.pipeline.retention, None
+        if self.has_policy and retention is not None:
+            caretaker = Caretaker(retention, (), box.accounts.evictions)
+        return SimpleNamespace(fleet=parts.fleet, pipeline=parts.pipeline, caretaker=caretaker, arena=None, disk=None)
 
 
 class Life:
@@ -59,7 +65,7 @@ class Life:
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, **server: Any) -> None:
         model = folder / "model"
-        model.mkdir()
+        model.mkdir(exist_ok=True)
         (model / "config.json").write_text("{}")
         self.worker = ScriptedWorker(0, HELLO)
         self.assembly = Assembly(self.worker)
@@ -144,6 +150,23 @@ async def test_a_box_goes_through_its_phases_and_answers_from_the_first_to_the_l
     assert box.phase is Phase.STOPPED
     assert life.reports[-1].startswith("draining: 0 request(s)")
     life.check_nothing_is_left()
+
+
+async def test_what_was_served_before_a_restart_can_be_replayed_after_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def life() -> Life:
+        found = Life(tmp_path, monkeypatch)
+        found.assembly.has_policy = True
+        return found
+
+    async with life().up() as box:
+        with pytest.raises(InvalidRequest, match="no request has ended yet"):
+            box.whatif().start(load_policy("chat"), load_policy("coding-agent"), 60.0, "me")
+        assert await answer(box) == "Hello"
+    async with life().up() as box:
+        job = box.whatif().start(load_policy("chat"), load_policy("coding-agent"), 7200.0, "me")
+        assert (await box.whatif().cancel(job.id)).state == "cancelled"
 
 
 async def test_a_drain_waits_for_the_running_request(life: Life) -> None:
