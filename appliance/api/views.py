@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict
 
@@ -14,7 +14,19 @@ WorkerPhase = Literal["starting", "running", "restarting", "failed", "stopped"]
 
 
 class View(BaseModel):
+    """A box tells only what is named here. Who asks may be older than the box: see `told`."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @classmethod
+    def told(cls, document: Any) -> Self:
+        """As a client reads it, from JSON or what JSON says; what a newer box tells beside it is passed over.
+
+        Raises `ValidationError` where something is missing or not what it is here.
+        """
+        if isinstance(document, bytes):
+            return cls.model_validate_json(document, extra="ignore")
+        return cls.model_validate(document, extra="ignore")
 
 
 class LeadsView(View):

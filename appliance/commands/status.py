@@ -11,7 +11,7 @@ from appliance.commands.context import read_context
 def run(options: argparse.Namespace) -> int:
     context = read_context(options)
     context.running()
-    status = BoxStatus.model_validate(context.control.get("/box/v1/status"))
+    status = BoxStatus.told(context.control.get("/box/v1/status"))
     if options.json:
         print(status.model_dump_json(indent=2))
     else:

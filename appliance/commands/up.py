@@ -52,7 +52,7 @@ def _without_terminal(context: Context, options: argparse.Namespace) -> int:
     from appliance.commands.banner import banner
 
     context.running()
-    status = BoxStatus.model_validate(context.control.get("/box/v1/status"))
+    status = BoxStatus.told(context.control.get("/box/v1/status"))
     print(status.model_dump_json() if options.json else f"A box is already running.\n{banner(status)}")
     return 0
 

@@ -54,7 +54,7 @@ def _screen(status: BoxStatus | None) -> RenderableType:
 
 def _status(control: Control) -> BoxStatus | None:
     try:
-        return BoxStatus.model_validate(control.get("/box/v1/status"))
+        return BoxStatus.told(control.get("/box/v1/status"))
     except NotRunning:
         return None
 

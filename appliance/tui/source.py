@@ -127,7 +127,7 @@ class BoxSource:
     def _status(self) -> BoxStatus:
         answer = self._link.get("/box/v1/status")
         try:
-            return BoxStatus.model_validate_json(answer)
+            return BoxStatus.told(answer)
         except ValidationError as error:
             raise Refused(200, _misfit(answer, error)) from error
 

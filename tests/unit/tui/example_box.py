@@ -83,8 +83,10 @@ def disk(**changes: Any) -> DiskTierView:
 
 def status(second: int = 0, **changes: Any) -> BoxStatus:
     """So many seconds after `NOW`: counters have grown, with more and less of it read from cache."""
-    prompt = 1_273_000 + 4_000 * second
-    cached = 1_100_000 + 3_600 * second + round(2_000 * math.sin(second / 9))
+    uptime = NOW - STARTED_AT + second
+    prompt = round(4_000 * uptime)
+    cached = round(3_720 * uptime + 2_000 * math.sin(second / 9))
+    missed = {"diverged": (prompt - cached) // 30, "evicted": (prompt - cached) // 6}
     base: dict[str, Any] = {
         "version": __version__,
         "phase": "running",
@@ -92,10 +94,10 @@ def status(second: int = 0, **changes: Any) -> BoxStatus:
         "pid": 3999,
         "endpoint": "http://127.0.0.1:8000",
         "started_at": STARTED_AT,
-        "uptime_seconds": 8_000.0 + second,
+        "uptime_seconds": uptime,
         "model": ModelView(id="qwen3-8b", source="Qwen/Qwen3-8B", context_tokens=131_072),
         "workers": [worker(0), worker(1)],
-        "requests": RequestsView(active=7, finished=1_204 + second, failed=0, aborted=3, resumed=1),
+        "requests": RequestsView(active=7, finished=1_204 + second // 8, failed=0, aborted=3, resumed=1),
         "cache_since_start": RateView(
             prompt_tokens=prompt,
             cached_tokens=cached,
@@ -104,9 +106,9 @@ def status(second: int = 0, **changes: Any) -> BoxStatus:
             disk_tokens=cached // 40,
         ),
         "cache_last_minute": RateView(
-            prompt_tokens=240_000, cached_tokens=223_500, hit_rate=0.93125, host_tokens=24_000
+            prompt_tokens=240_000, cached_tokens=223_500, hit_rate=0.93125, host_tokens=24_800, disk_tokens=5_580
         ),
-        "completion_tokens": 310_000 + 180 * second + round(600 * math.sin(second / 7)),
+        "completion_tokens": round(180 * uptime + 600 * math.sin(second / 7)),
         "stabilised": {"attribution": 40},
         "latency": LatencyView(ttft_p50_ms=180.0, ttft_p99_ms=1_430.0, loop_lag_p99_ms=2.1, loop_lag_max_ms=9.0),
         "evictions": EvictionsView(
@@ -121,7 +123,7 @@ def status(second: int = 0, **changes: Any) -> BoxStatus:
         "queue": QueueView(
             waiting=2, waiting_tokens=81_000, oldest_seconds=1.4, prefill_use=0.62, refused={"full": 1}, set_aside=2
         ),
-        "misses": MissesView(tokens={"first_request": 61_000, "evicted": 12_400, "diverged": 3_100}),
+        "misses": MissesView(tokens={"first_request": prompt - cached - sum(missed.values()), **missed}),
         "speculations": {"hit": 12, "unused": 3},
         "regrets": [
             RegretView(reason="cost", settled=900, regretted=41, regret_seconds=12.5),

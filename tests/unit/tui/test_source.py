@@ -14,6 +14,7 @@ import msgspec
 import pytest
 
 from appliance.errors import SettingsError
+from appliance.tui.banners import banners
 from appliance.tui.frame import Feed, Frame, Wanted
 from appliance.tui.link import Link, LinkLost, Refused
 from appliance.tui.machine import Machine
@@ -128,6 +129,20 @@ def test_what_is_no_box_of_this_version_is_said(tmp_path: Path, answer: bytes, w
         frame = source_of(tmp_path / "s").frame(Wanted(frozenset()))
     assert frame.lost is not None
     assert frame.lost.startswith(words)
+
+
+def test_a_newer_box_is_shown_with_a_word_on_its_version(tmp_path: Path) -> None:
+    newer = json.loads(documents()["/box/v1/status"]) | {"version": "9.0", "new_in_9": {}}
+    newer["workers"][0]["new_in_9"] = 1
+    cache = json.loads(documents()["/box/v1/cache"]) | {"new_in_9": 1}
+    told = {"/box/v1/status": json.dumps(newer).encode(), "/box/v1/cache": json.dumps(cache).encode()}
+    with answering(tmp_path / "s", told):
+        frame = source_of(tmp_path / "s").frame(Wanted(frozenset({Feed.CACHE})))
+    assert (frame.lost, frame.problems) == (None, {})
+    assert frame.status == example_box.status(version="9.0")
+    assert frame.cache == example_box.cache()
+    told_at_top = banners(frame)
+    assert any("9.0" in words for words, _ in told_at_top)
 
 
 @contextmanager
