@@ -76,7 +76,8 @@ class Explainer:
                 prospect.worker: prospect.held_blocks[-1]
                 for prospect, _ in decision.candidates
                 if prospect.worker != decision.worker and prospect.held_blocks[-1]
-            },
+            }
+            | dict(decision.passed_over),
             lost=self._losses(decision.hashes),
             shared_tokens=0 if nearest is None else nearest.shared_tokens,
             differs_until=min(differs_until or 0, entry.prompt_tokens),

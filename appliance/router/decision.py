@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from appliance.router.hashing import Hashes, Tokens
@@ -25,7 +26,8 @@ class Decision:
 
     `hashes` are those of the full blocks of the prompt, `tokens`; `prompt_blocks` counts a partial last block too.
     `candidates` has one entry for each worker that could be chosen, in ascending order of worker. `output_tokens` is
-    what the client expects of the answer.
+    what the client expects of the answer. `passed_over`: leading blocks that workers have, in any tier, which could not
+    be chosen.
     """
 
     worker: int
@@ -37,6 +39,7 @@ class Decision:
     candidates: tuple[Candidate, ...]
     session_id: str | None = None
     output_tokens: int | None = None
+    passed_over: Mapping[int, int] = field(default_factory=dict)
 
     @property
     def chosen(self) -> Candidate:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Set
 from enum import StrEnum
 from random import Random
 from typing import NamedTuple
@@ -133,6 +133,7 @@ class Router:
             candidates,
             session_id,
             output_tokens,
+            self._held_by(self._workers & exclude, hashes) if exclude else {},
         )
 
     def depths(self, hashes: Hashes) -> Depths:
@@ -238,6 +239,11 @@ class Router:
                 )
             )
         return prospects
+
+    def _held_by(self, workers: Set[int], hashes: Hashes) -> dict[int, int]:
+        """Of those of them that have the prompt's first block: how many they have without a gap, in any tier."""
+        depths = self._index.match(hashes)
+        return {worker: depth for worker in sorted(workers) if (depth := int(depths[worker, -1]))}
 
     def _choose(self, candidates: tuple[Candidate, ...]) -> tuple[int, Reason]:
         if len(candidates) == 1:

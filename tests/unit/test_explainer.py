@@ -33,11 +33,15 @@ class Engines:
         self._numbers = count(1)
 
     def ask(
-        self, tokens: Sequence[int], cached_tokens: int = 0, session: str | None = "s"
+        self,
+        tokens: Sequence[int],
+        cached_tokens: int = 0,
+        session: str | None = "s",
+        full: frozenset[int] = frozenset(),
     ) -> list[tuple[int, int, str]]:
         told = conversation(identity=Identity(session_id=session))
         entry = entry_of(next(self._numbers), "r", told, None, len(tokens), 0.0)
-        decision = self.router.route(tokens)
+        decision = self.router.route(tokens, exclude=full)
         entry.sent = Sent(decision, self.explainer.met(decision.hashes), 1.0)
         self.router.admit(decision).close()
         return self._explained(entry, cached_tokens)
@@ -58,6 +62,12 @@ def test_what_the_other_worker_has_was_routed_elsewhere() -> None:
     engines = Engines()
     engines.index.store(1, hashes(PROMPT)[:5])
     assert engines.ask(PROMPT)[:2] == [(0, 20, "routed_elsewhere"), (20, 28, "first_request")]
+
+
+def test_what_a_worker_has_that_was_full_was_routed_elsewhere() -> None:
+    engines = Engines()
+    engines.index.store(1, hashes(PROMPT)[:5])
+    assert engines.ask(PROMPT, full=frozenset({1}))[:2] == [(0, 20, "routed_elsewhere"), (20, 28, "first_request")]
 
 
 def test_what_a_shared_tier_had_and_did_not_give_has_failed_and_was_not_elsewhere() -> None:
