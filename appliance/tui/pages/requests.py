@@ -49,8 +49,8 @@ COLUMNS = (
 class RequestsPage(SteeringPage):
     """Requests that have ended, the newest first. Missed: tokens that could have been read and were computed; why: the
     reason of most of them. Below, the prompt under the cursor as a bar, in order. `enter` asks the box why: what was
-    read from where, what was not and who is to blame, what can be done, and where its text left the one before. `c` asks
-    what clients change from turn to turn, what that costs, and which rule is for it."""
+    read from where, what was not and who is to blame, what can be done, and where its text left the one before. `c`
+    asks what clients change from turn to turn, what that costs, and which rule is for it."""
 
     title = "Requests"
     feeds = frozenset({Feed.REQUESTS})
