@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any, ClassVar
 
 from rich.segment import Segment
+from textual import work
 from textual.app import SystemCommand
 from textual.binding import Binding
 from textual.screen import Screen
 from textual.widgets import Input
 
+from appliance.errors import BoxError
 from appliance.tui import keymap
 from appliance.tui.ending import Ending
+from appliance.tui.incident import incident, write_new
 from appliance.tui.pages.catalogue import PAGES
 from appliance.tui.past import moment_of
 from appliance.tui.picture import picture
@@ -66,6 +70,16 @@ class Console(Shell):
         self.past_at = at
         self.is_frozen = False
         self.poller.hurry()
+
+    @work(exclusive=True, group="incident")
+    async def action_incident(self) -> None:
+        """Of the second that is shown, into a file that was not there."""
+        try:
+            path = write_new(Path.cwd(), await incident(self.errands, self._shown.at))
+        except (BoxError, OSError) as error:
+            self.notify(str(error), severity="error", markup=False)
+        else:
+            self.notify(f"written: {path}", markup=False)
 
     def action_slower(self) -> None:
         self.poller.slower()

@@ -17,6 +17,7 @@ PAST: Final = [
     Binding("right_curly_bracket", "travel(60)", "a minute on", id="past.minute-on", key_display="}"),
     Binding("S", "seek", "go to a time", id="past.seek"),
     Binding("L", "live", "back to now", id="past.live"),
+    Binding("X", "incident", "write what happened around this second", id="past.incident"),
 ]
 
 CONSOLE: Final = [

@@ -19,7 +19,7 @@ MARGIN = 6
 class HistoryPage(DrawnPage):
     """The last minutes as curves. Every screen works at any second that the box has recorded: `[` and `]` go ten
     seconds back and on, `{` and `}` a minute, `S` to a time (14:05, -10m), `L` back to now. What was not recorded is
-    said to be unknown."""
+    said to be unknown. `X` writes the second that is shown and the minute around it to a file."""
 
     title = "History"
     feeds = frozenset[Feed]()

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
+from typing import Any, ClassVar
 from urllib.parse import quote
 
 from textual import work
 from textual.app import ComposeResult
+from textual.binding import Binding
 
+from appliance.api.lint_views import Lint
 from appliance.api.request_views import Why
 from appliance.tui import figures, ink
 from appliance.tui.frame import Feed
 from appliance.tui.line import Line, clean, heading, words
 from appliance.tui.models.requests import RequestLine, request_lines
 from appliance.tui.moment import Moment
+from appliance.tui.pages.changing import LintDialog
 from appliance.tui.pages.ranges import legend, prompt_bar, range_line
 from appliance.tui.pages.steering import SteeringPage
 from appliance.tui.pages.why import WhyDialog
@@ -45,10 +49,13 @@ COLUMNS = (
 class RequestsPage(SteeringPage):
     """Requests that have ended, the newest first. Missed: tokens that could have been read and were computed; why: the
     reason of most of them. Below, the prompt under the cursor as a bar, in order. `enter` asks the box why: what was
-    read from where, what was not and who is to blame, what can be done, and where its text left the one before."""
+    read from where, what was not and who is to blame, what can be done, and where its text left the one before. `c`
+    asks what clients change from turn to turn, what that costs, and which rule is for it."""
 
     title = "Requests"
     feeds = frozenset({Feed.REQUESTS})
+
+    BINDINGS: ClassVar[list[Any]] = [Binding("c", "lint", "what clients change each turn", id="requests.lint")]
 
     def compose(self) -> ComposeResult:
         yield Table(COLUMNS, empty="no request has ended yet")
@@ -69,6 +76,7 @@ class RequestsPage(SteeringPage):
     def own_keys(self) -> Iterator[tuple[str, str]]:
         if self._requests:
             yield "enter", "why"
+            yield "c", "changing"
 
     def on_table_moved(self) -> None:
         self._show_detail()
@@ -81,6 +89,12 @@ class RequestsPage(SteeringPage):
         why = await self.ask("GET", f"/box/v1/requests/{quote(request, safe='')}/why", None, Why)
         if why is not None:
             await self.app.push_screen(WhyDialog(why))
+
+    @work(exclusive=True)
+    async def action_lint(self) -> None:
+        lint = await self.ask("GET", "/box/v1/lint", None, Lint)
+        if lint is not None:
+            await self.app.push_screen(LintDialog(lint))
 
     def _show_detail(self) -> None:
         row = self.query_one(Table).row

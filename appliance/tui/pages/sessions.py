@@ -10,14 +10,18 @@ from textual.app import ComposeResult
 from textual.binding import Binding
 
 from appliance.api.hint_views import HintAnswer
+from appliance.errors import BoxError
 from appliance.tui import figures, ink
 from appliance.tui.chart import sparkline
+from appliance.tui.errands import answered
 from appliance.tui.frame import Feed
 from appliance.tui.line import Line, clean, words
 from appliance.tui.models.sessions import TURNS, SessionLine, Sessions, session_tree
 from appliance.tui.moment import Moment
+from appliance.tui.pages.hint_fields import FIELDS, chosen
 from appliance.tui.pages.steering import SteeringPage
 from appliance.tui.widgets.cells import by_share, share_of, short_of, warn_if_any
+from appliance.tui.widgets.dialogs import Form
 from appliance.tui.widgets.drawing import Drawing
 from appliance.tui.widgets.grid import Column, Row
 from appliance.tui.widgets.table import Table
@@ -43,14 +47,14 @@ class Hint(NamedTuple):
 
 
 HINTS: Final = (
-    Hint("p", "pin", "keep its blocks for an hour"),
-    Hint("x", "release", "let its blocks go first, for an hour"),
-    Hint("t", "ttl", "keep its blocks for ten minutes after each use, for an hour"),
-    Hint("i", "priority", "its requests go before ordinary ones, for an hour"),
+    Hint("p", "pin", "keep its blocks for a time"),
+    Hint("x", "release", "let its blocks go first for a time"),
+    Hint("t", "ttl", "keep its blocks for a time after each use"),
+    Hint("i", "priority", "how important its requests are"),
     Hint("f", "prefetch", "read its last prompt into a cache"),
     Hint("d", "turn_finished", "nothing more will come of it"),
 )
-EXTRAS: Final[dict[str, dict[str, Any]]] = {"ttl": {"ttl_seconds": 600.0}, "priority": {"priority": 1}}
+ESTIMATE: Final = "/box/v1/hints?dry_run=true"
 
 
 class SessionsPage(SteeringPage):
@@ -58,7 +62,8 @@ class SessionsPage(SteeringPage):
     host: how much of it is there by who used a block last; lacking: what is in neither and has to be computed when it
     comes back. Last and turns: the share of its last prompts that was read. Sorting gives up the tree.
 
-    A hint says what is to become of a session's blocks. Before it is given you see what it comes to."""
+    A hint says what is to become of a session's blocks. You say for how long and how much; before it is given you see
+    what that comes to."""
 
     title = "Sessions"
     feeds = frozenset({Feed.SESSIONS, Feed.CACHE, Feed.HINTS, Feed.REQUESTS})
@@ -90,13 +95,37 @@ class SessionsPage(SteeringPage):
         row = self.query_one(Table).row
         if row is None or not self.may_change():
             return
-        asked = {"verb": verb, "session": row.key, "by": "console"} | EXTRAS.get(verb, {})
-        estimate = await self.ask("POST", "/box/v1/hints?dry_run=true", asked, HintAnswer)
-        if estimate is None or not await self.confirmed(f"{verb.replace('_', ' ')} {row.key}?", _impact(estimate)):
+        question = clean(f"{verb.replace('_', ' ')} {row.key}?")
+        weighed = await self._weighed(question, {"verb": verb, "session": row.key, "by": "console"})
+        if weighed is None:
+            return
+        asked, estimate = weighed
+        if not await self.confirmed(question, _impact(estimate)):
             return
         given = await self.ask("POST", "/box/v1/hints", asked, HintAnswer)
         if given is not None:
             self.tell(given.effect or "done")
+
+    async def _weighed(self, question: str, asked: dict[str, Any]) -> tuple[dict[str, Any], HintAnswer] | None:
+        """The hint with what the user chose of it, and what it comes to. What is wrong with the choice is said where it
+        is made, as often as it takes; `None` when they give up."""
+        fields = FIELDS[asked["verb"]]
+        if not fields:
+            estimate = await self.ask("POST", ESTIMATE, asked, HintAnswer)
+            return None if estimate is None else (asked, estimate)
+        texts: list[str] | None = [field.default for field in fields]
+        error = None
+        while texts is not None:
+            lines = [(field.label, text, field.optional or "") for field, text in zip(fields, texts, strict=True)]
+            texts = await self.app.push_screen_wait(Form(question, lines, error))
+            if texts is None:
+                break
+            try:
+                whole = asked | chosen(fields, texts)
+                return whole, await answered(self.console_app.errands, "POST", ESTIMATE, whole, HintAnswer)
+            except BoxError as wrong:
+                error = wrong.message
+        return None
 
 
 def _impact(answer: HintAnswer) -> str:

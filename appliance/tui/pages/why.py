@@ -3,49 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, ClassVar
-
-from textual.app import ComposeResult
-from textual.containers import VerticalScroll
-from textual.screen import ModalScreen
 
 from appliance.api.request_views import DivergenceView, Why
 from appliance.tui import figures, ink
 from appliance.tui.line import Line, beside, clean, heading, words, wrapped
 from appliance.tui.models.requests import request_line
 from appliance.tui.pages.ranges import legend, prompt_bar
-from appliance.tui.widgets.drawing import Drawing
+from appliance.tui.widgets.told import Told
 
 
-class WhyDialog(ModalScreen[None]):
-    CSS = """
-    WhyDialog { align: center middle; }
-    WhyDialog > VerticalScroll { width: 94%; height: 90%; border: round ansi_cyan; padding: 0 1; }
-    """
-    BINDINGS: ClassVar[list[Any]] = [("escape,q,enter", "dismiss", "close")]
-
+class WhyDialog(Told):
     def __init__(self, why: Why) -> None:
-        super().__init__()
+        super().__init__(why.request.id)
         self._why = why
 
-    def compose(self) -> ComposeResult:
-        with VerticalScroll() as box:
-            box.border_title = clean(self._why.request.id)
-            box.border_subtitle = "esc"
-            yield Drawing(id="why")
-
-    def on_mount(self) -> None:
-        self._draw()
-
-    def on_resize(self) -> None:
-        self._draw()
-
-    def _draw(self) -> None:
-        width = max(self.size.width * 94 // 100 - 6, 20)
-        lines = list(why_lines(self._why, width))
-        drawing = self.query_one(Drawing)
-        drawing.styles.height = len(lines)
-        drawing.draw(lambda _width, _height: lines)
+    def lines(self, width: int) -> Iterator[Line]:
+        return why_lines(self._why, width)
 
 
 def why_lines(why: Why, width: int) -> Iterator[Line]:

@@ -1,4 +1,4 @@
-"""What stands over a screen for a moment: help, and a question before something is changed."""
+"""What stands over a screen for a moment: help, a few lines to fill in, and a question before something is changed."""
 
 from __future__ import annotations
 
@@ -76,6 +76,42 @@ class Ask(ModalScreen[str]):
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         self.dismiss(event.value)
+
+
+class Form(ModalScreen[list[str] | None]):
+    """Lines of text to fill in, each with its label; `error` says what was wrong with them. Ends with the texts, or
+    `None`."""
+
+    CSS = _CSS.format(name="Form", width=60) + "Form .error { color: ansi_red; }"
+    BINDINGS: ClassVar[list[Any]] = [
+        ("escape", "dismiss(None)", "close"),
+        Binding("down", "app.focus_next", "next", show=False),
+        Binding("up", "app.focus_previous", "previous", show=False),
+    ]
+
+    def __init__(self, question: str, lines: Sequence[tuple[str, str, str]], error: str | None = None) -> None:
+        """`lines`: label, text, and what an empty one means."""
+        super().__init__()
+        self._question = question
+        self._lines = lines
+        self._error = error
+
+    def compose(self) -> ComposeResult:
+        with VerticalScroll(can_focus=False) as box:
+            box.border_title = self._question
+            box.border_subtitle = "enter · esc" if len(self._lines) == 1 else "tab · enter · esc"
+            for label, text, empty in self._lines:
+                yield Static(label, markup=False)
+                yield Input(text, placeholder=empty, compact=True)
+            if self._error is not None:
+                yield Static(self._error, markup=False, classes="error")
+
+    def on_mount(self) -> None:
+        self.query(Input).first().focus()
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        event.stop()
+        self.dismiss([one.value for one in self.query(Input)])
 
 
 class Confirm(ModalScreen[bool]):

@@ -11,6 +11,7 @@ from appliance.api.block_views import BlockMapView, Prefixes, PrefixView
 from appliance.api.cache_views import CacheView, SessionCache, SessionCaches, TierView
 from appliance.api.eviction_page import EvictedBlock
 from appliance.api.hint_views import HintView
+from appliance.api.lint_views import BusterView, Lint
 from appliance.api.policy_views import PolicyBody, PolicyPrediction, PolicyVersionView
 from appliance.api.request_views import BlameView, DivergenceView, Finding, RangeView, RequestView, Why
 from appliance.api.routing_views import (
@@ -384,6 +385,16 @@ def why(place: int = 2) -> Why:
         Finding(6_720, 24_000, "recomputed", "diverged", "differ from the last prompt.", "Turn countdown on.", 1.1),
     ]
     return Why(requests()[place], "pi-0002 asked 31,002 tokens.", findings)
+
+
+def lint() -> Lint:
+    """A countdown that a rule is for, and a client whose text is not kept."""
+    advice = "Turn it on: stabiliser.dates = true."
+    dated = ("claude-code/2.1", "system", "Today:", "dates", False, 8, 9, 53_760, 8.8, "Nov 23", "Nov 24", "msg_01")
+    return Lint(3_600.0, 24, [BusterView(*dated, advice), BusterView(*OPAQUE)])
+
+
+OPAQUE: Any = (None, None, None, None, False, 1, 4, 900, 0.2, None, None, None, "Turn state.record_text on.")
 
 
 def frame(second: int = 0, **changes: Any) -> Frame:

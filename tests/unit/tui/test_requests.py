@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 
+from appliance.api.lint_views import Lint
 from appliance.api.request_views import RequestView
 from appliance.tui.frame import Frame
 from appliance.tui.line import text_of, width_of
 from appliance.tui.link import Refused
 from appliance.tui.models.requests import request_lines, turn_rates
+from appliance.tui.pages.changing import LintDialog, lint_lines
 from appliance.tui.pages.ranges import LOOKS, legend, prompt_bar
 from appliance.tui.pages.why import WhyDialog, why_lines
 from tests.unit.tui import example_box
@@ -70,6 +72,39 @@ async def test_enter_asks_why_and_esc_goes_back() -> None:
         shown = text(app)
         assert "6,720 tokens" in shown
         assert "Turn countdown on." in shown
+        await pilot.press("escape")
+        await pilot.pause()
+        assert "arrived" in text(app)
+
+
+def test_what_clients_change_is_told_with_its_cost_its_texts_and_the_rule_for_it() -> None:
+    told = list(lint_lines(example_box.lint(), 80))
+    lines = [text_of(line) for line in told]
+    assert lines[0] == "24 requests in the last 1h00m"
+    whole = " ".join(" ".join(lines).split())
+    assert (
+        "something changed in system, behind 'Today:' in 8 of 9 requests; computing that anew took about 8.8 s" in whole
+    )
+    assert any("Nov 23" in line and "Nov 24" in line for line in lines)
+    assert "rule dates, which is off → Turn it on: stabiliser.dates = true." in whole
+    assert "something changed in 1 of 4 requests" in whole
+    assert all(width_of(line) <= 80 for line in told)
+
+
+def test_clients_that_change_nothing_are_said_to() -> None:
+    lines = [text_of(line) for line in lint_lines(Lint(60.0, 3, []), 80)]
+    assert lines[1] == "none of them had changed anything that could have been read from cache"
+
+
+async def test_c_asks_what_clients_change() -> None:
+    errands = ScriptedErrands({"GET /box/v1/lint": example_box.lint()})
+    async with console(errands=errands) as (app, pilot):
+        await pilot.press("3")
+        await pilot.pause()
+        await pilot.press("c")
+        await pilot.pause()
+        assert isinstance(app.screen, LintDialog)
+        assert "stabiliser.dates = true" in text(app)
         await pilot.press("escape")
         await pilot.pause()
         assert "arrived" in text(app)

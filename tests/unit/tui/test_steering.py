@@ -6,13 +6,14 @@ import dataclasses
 from typing import Any
 
 import pytest
+from textual.widgets import Input
 
 from appliance.api.hint_views import HintAnswer, HintImpact
 from appliance.api.policy_views import PolicyCheck, PolicyDiff, PolicyProblem, WorthChange
 from appliance.api.whatif_views import WhatIfJob, WhatIfMeasured, WhatIfOutcome
 from appliance.tui.link import LinkLost, Refused
 from appliance.tui.models.policies import active_policy, diff_lines, problem_text
-from appliance.tui.widgets.dialogs import Confirm
+from appliance.tui.widgets.dialogs import Confirm, Form
 from tests.unit.tui import example_box
 from tests.unit.tui.screens import ScriptedErrands, console, text
 
@@ -31,10 +32,10 @@ CHANGES = PolicyDiff(
 @pytest.mark.parametrize(
     ("key", "body"),
     [
-        ("p", {"verb": "pin"}),
-        ("x", {"verb": "release"}),
-        ("t", {"verb": "ttl", "ttl_seconds": 600.0}),
-        ("i", {"verb": "priority", "priority": 1}),
+        ("p", {"verb": "pin", "expires_in": 3600.0, "priority": 100}),
+        ("x", {"verb": "release", "expires_in": 3600.0}),
+        ("t", {"verb": "ttl", "ttl_seconds": 600.0, "expires_in": 3600.0}),
+        ("i", {"verb": "priority", "priority": 1, "expires_in": 3600.0}),
         ("f", {"verb": "prefetch"}),
         ("d", {"verb": "turn_finished"}),
     ],
@@ -46,6 +47,10 @@ async def test_a_hint_is_given_after_its_impact_was_seen_and_agreed_to(key: str,
         await pilot.pause()
         await pilot.press(key)
         await pilot.pause()
+        if key != "d":
+            assert isinstance(app.screen, Form)
+            await pilot.press("enter")
+            await pilot.pause()
         shown = text(app)
         assert isinstance(app.screen, Confirm)
         assert "keeps 84,200 tokens; 41,000 go sooner" in shown
@@ -64,6 +69,8 @@ async def test_who_says_no_gives_no_hint() -> None:
         await pilot.pause()
         await pilot.press("p")
         await pilot.pause()
+        await pilot.press("enter")
+        await pilot.pause()
         await pilot.press("escape")
         await pilot.pause()
         assert [route for route, _ in errands.sent] == [DRY_RUN]
@@ -75,9 +82,61 @@ async def test_what_the_box_refuses_is_told_in_its_words(error: Exception) -> No
     async with console(errands=ScriptedErrands({DRY_RUN: error})) as (app, pilot):
         await pilot.press("2")
         await pilot.pause()
-        await pilot.press("p")
+        await pilot.press("d")
         await pilot.pause()
         assert [one.message for one in app._notifications] == [str(error)]
+
+
+async def test_a_hint_is_what_was_chosen_and_its_impact_is_of_that() -> None:
+    errands = ScriptedErrands({DRY_RUN: ESTIMATE, GIVE: GIVEN})
+    async with console(errands=errands) as (app, pilot):
+        await pilot.press("2")
+        await pilot.pause()
+        await pilot.press("t")
+        await pilot.pause()
+        assert [one.value for one in app.screen.query(Input)] == ["10min", "1h"]
+        await pilot.press("ctrl+u", *"90s", "tab", "ctrl+u", *"2h", "enter")
+        await pilot.pause()
+        await pilot.press("y")
+        await pilot.pause()
+        asked = {"verb": "ttl", "session": "claude-7f3a", "by": "console", "ttl_seconds": 90.0, "expires_in": 7200.0}
+        assert errands.sent == [(DRY_RUN, asked), (GIVE, asked)]
+
+
+async def test_a_wrong_choice_is_told_where_it_was_made_and_can_be_mended() -> None:
+    errands = ScriptedErrands({DRY_RUN: [Refused(400, "priority: must be from 0 to 100"), ESTIMATE]})
+    async with console(errands=errands) as (app, pilot):
+        await pilot.press("2")
+        await pilot.pause()
+        await pilot.press("p")
+        await pilot.pause()
+        await pilot.press("ctrl+u", *"soon", "enter")
+        await pilot.pause()
+        assert "for: 'soon' is not a duration such as" in text(app)
+        assert errands.sent == []
+        await pilot.press("ctrl+u", *"5min", "tab", *"1000", "enter")
+        await pilot.pause()
+        assert "priority: must be from 0 to 100" in text(app)
+        assert [one.value for one in app.screen.query(Input)] == ["5min", "1000"]
+        await pilot.press("tab", *"100", "enter")
+        await pilot.pause()
+        assert isinstance(app.screen, Confirm)
+        sent = [(body["expires_in"], body["priority"]) for _, body in errands.sent]
+        assert sent == [(300.0, 1000), (300.0, 100)]
+
+
+async def test_who_gives_up_choosing_asks_the_box_nothing() -> None:
+    errands = ScriptedErrands({})
+    async with console(errands=errands) as (app, pilot):
+        await pilot.press("2")
+        await pilot.pause()
+        await pilot.press("f")
+        await pilot.pause()
+        assert "the best one" in text(app)
+        await pilot.press("escape")
+        await pilot.pause()
+        assert not isinstance(app.screen, Form)
+        assert errands.sent == []
 
 
 async def test_a_console_that_only_looks_changes_nothing() -> None:

@@ -1,0 +1,50 @@
+"""What clients change from turn to turn, what it costs, and which rule is for it: the box's answer over the screen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from appliance.api.lint_views import BusterView, Lint
+from appliance.tui import figures, ink
+from appliance.tui.line import Line, beside, clean, heading, words, wrapped
+from appliance.tui.widgets.told import Told
+
+
+class LintDialog(Told):
+    def __init__(self, lint: Lint) -> None:
+        super().__init__("what clients change from turn to turn")
+        self._lint = lint
+
+    def lines(self, width: int) -> Iterator[Line]:
+        return lint_lines(self._lint, width)
+
+
+def lint_lines(lint: Lint, width: int) -> Iterator[Line]:
+    """What cost most first."""
+    yield words(f"{figures.plural(lint.requests, 'request')} in the last {figures.seconds(lint.seconds)}")
+    if not lint.busters:
+        yield words("none of them had changed anything that could have been read from cache")
+    for one in lint.busters:
+        yield []
+        yield from _buster(one, width)
+
+
+def _buster(one: BusterView, width: int) -> Iterator[Line]:
+    place = f" in {one.place}" if one.place else ""
+    label = f", behind {one.label!r}" if one.label else ""
+    yield heading(clean(one.client or "a client without a name"), width, f"{one.tokens:,} tokens")
+    what = f"something changed{place}{label} in {one.requests:,} of {one.of:,} requests; "
+    cost = f"computing that anew took about {figures.seconds(one.seconds)}"
+    yield from (words(part) for part in wrapped(clean(what + cost), width))
+    if one.before is not None and one.now is not None:
+        half = (width - 3) // 2
+        yield from beside(_side("before", one.before, half), _side("now", one.now, half), width)
+    if one.last is not None:
+        yield words((f"as in {clean(one.last)}", ink.QUIET))
+    if one.rule is not None:
+        yield words("rule ", (clean(one.rule), ink.NAME), ", which is ", "on" if one.is_on else "off")
+    yield from (words(("→ " + part, ink.NAME)) for part in wrapped(clean(one.advice), width - 2))
+
+
+def _side(name: str, text: str, width: int) -> list[Line]:
+    return [words((name, ink.QUIET)), *(words(part) for part in wrapped(clean(text), width))]
