@@ -64,6 +64,17 @@ def sessions(client: httpx.Client) -> list[dict[str, Any]]:
     return found
 
 
+def replayed(client: httpx.Client) -> dict[str, Any]:
+    """What the box really did of what it replays."""
+    job: dict[str, Any] = client.post("/box/v1/whatif", json={"policy": "lru", "last": 3600}).json()
+    while job["state"] not in ("done", "failed", "cancelled"):
+        time.sleep(0.2)
+        job = client.get(f"/box/v1/whatif/{job['id']}").json()
+    assert job["state"] == "done", job
+    measured: dict[str, Any] = job["measured"]
+    return measured
+
+
 def test_a_box_that_was_killed_goes_on_where_it_was(tmp_path: Path) -> None:
     with box(tmp_path) as (process, client):
         first = answer(client, input="My name is Bo.")
@@ -86,6 +97,7 @@ def test_a_box_that_was_killed_goes_on_where_it_was(tmp_path: Path) -> None:
         turn(client)
         (again,) = (one for one in sessions(client) if one["session"] == "a-session")
         assert again["turns"] == 3
+        assert replayed(client)["requests"] > 2, "also those from before the box was started again"
         snapshot = client.get("/box/v1/snapshot", params={"at": told_at + 1.25}).json()
         assert told_at < snapshot["at"] <= told_at + 1.25
         assert snapshot["status"]["requests"]["finished"] == 3
