@@ -175,7 +175,7 @@ class RunningBox:
         pipeline, fleet = self._opened(), self._fleet
         if fleet is None:
             raise NotReady("The box is starting.")
-        return BlockDesk(pipeline, fleet)
+        return BlockDesk(pipeline, fleet, self._arena)
 
     def whatif(self) -> WhatIfDesk:
         self._care()

@@ -15,6 +15,7 @@ from appliance.arena_size import ArenaSize
 from appliance.cache.arena.index import ArenaIndex, ArenaStats
 from appliance.cache.arena.kernels import MISS
 from appliance.cache.arena.place import ArenaPlace
+from appliance.cache.arena.row_map import RowMap
 from appliance.cache.arena.tables import Keys, mapped, short_hashes
 from appliance.errors import StartError
 from appliance.router.shared_tier import SharedTier
@@ -128,6 +129,15 @@ class HostArena:
     def blocks_of(self, sessions: Iterable[str]) -> dict[str, int]:
         """How many blocks each of these sessions was the last to use, if any."""
         return self._index.blocks_of(sessions) if self._index is not None else {}
+
+    def row_map(self, cells: int, sessions: Iterable[str]) -> RowMap:
+        """In a way of its own into the arena, since it takes time linear in its rows: for a thread. Raises `CacheError`
+        where there is no arena yet, or no more."""
+        index = ArenaIndex.open(self.place)
+        try:
+            return index.row_map(cells, sessions)
+        finally:
+            index.close()
 
     def flush(self) -> int:
         """Drop every block that nobody holds. How many."""

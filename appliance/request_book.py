@@ -50,8 +50,7 @@ class RequestBook:
     """The newest `most` records; each goes to the `recorder` too. A request is explained a moment after it has ended:
     when the engines have told what they have evicted meanwhile (`heard`), where they do (`hears_evictions`).
 
-    `on_ended` is called with each entry in the loop, before it is explained. `clock` tells seconds since 1970, and may
-    jump; `monotonic` never does.
+    `clock` tells seconds since 1970, and may jump; `monotonic` never does.
     """
 
     def __init__(
@@ -68,7 +67,6 @@ class RequestBook:
         self.sessions = SessionTurns()
         self.num_failed = 0
         """Requests that could not be explained."""
-        self.on_ended: list[Callable[[Entry, Ending], None]] = []
         self.explainer = explainer
         self._recorder = recorder or NoRecorder()
         self._hears_evictions = hears_evictions
@@ -117,8 +115,6 @@ class RequestBook:
         entry.answer, entry.hashes = ending.answer[:-1], ending.hashes
         if ending.hashes is not None:
             self.explainer.computed(ending.hashes, entry.number)
-        for observe in self.on_ended:
-            observe(entry, ending)
         session = self.sessions.record(entry, ending, self._clock())
         if session is not None:
             self._recorder.record(session)

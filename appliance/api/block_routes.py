@@ -7,13 +7,14 @@ from typing import Any
 from fastapi import FastAPI, Request
 from starlette.responses import Response
 
-from appliance.api.block_views import DEFAULT_CELLS, DEFAULT_PROMPTS, MAX_CELLS, MAX_PROMPTS
+from appliance.api.block_views import DEFAULT_CELLS, DEFAULT_PROMPTS, MAP_TIERS, MAX_CELLS, MAX_PROMPTS
 from appliance.api.box import Box
 from appliance.api.fields import INT64_MAX, Fields
 from appliance.api.item_pages import number_in
 from appliance.api.json_route import answered
 from appliance.api.local import refuse_strangers
 from appliance.api.problems import openai_problem
+from appliance.errors import InvalidRequest
 
 
 def add_block_routes(app: FastAPI, box: Box) -> None:
@@ -22,9 +23,14 @@ def add_block_routes(app: FastAPI, box: Box) -> None:
         async def shown() -> Any:
             refuse_strangers(request.scope, "blocks can be seen")
             query = request.query_params
-            Fields(query).choice("tier", ("gpu",))
+            tier = Fields(query).choice("tier", MAP_TIERS)
             cells = number_in(query, "cells", 1, MAX_CELLS) or DEFAULT_CELLS
-            return await box.blocks().blocks(number_in(query, "worker", 0, INT64_MAX) or 0, cells)
+            worker = number_in(query, "worker", 0, INT64_MAX)
+            if tier != "host":
+                return await box.blocks().blocks(worker or 0, cells)
+            if worker is not None:
+                raise InvalidRequest("the host tier is all workers': ask for it without a worker", param="worker")
+            return await box.blocks().host_blocks(cells)
 
         return await answered(request, openai_problem, shown)
 

@@ -119,10 +119,14 @@ class PolicyDesk(Protocol):
 
 
 class BlockDesk(Protocol):
-    """What is in the workers' caches."""
+    """What is in the workers' caches and the host tier."""
 
     async def blocks(self, worker: int, cells: int) -> BlockMapView:
         """One worker's in at most so many cells. Raises a `RequestError`."""
+        ...
+
+    async def host_blocks(self, cells: int) -> BlockMapView:
+        """The host tier's. Raises a `RequestError`."""
         ...
 
     async def prefixes(self, limit: int) -> Prefixes:

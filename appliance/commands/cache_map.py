@@ -1,4 +1,4 @@
-"""A worker's cache as a picture, and the prompts of sessions as a tree."""
+"""A worker's cache or the host tier as a picture, and the prompts of sessions as a tree."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ SHOWN_NAMES: Final = 3
 
 
 def show_map(control: Control, options: argparse.Namespace) -> int:
-    told = control.get(f"/box/v1/blocks?tier=gpu&worker={options.worker}&cells={options.cells}")
+    worker = "" if options.worker is None else f"&worker={options.worker}"
+    told = control.get(f"/box/v1/blocks?tier={options.tier}{worker}&cells={options.cells}")
     print(json.dumps(told, indent=2) if options.json else "\n".join(_map_lines(told)))
     return 0
 
@@ -39,7 +40,8 @@ def _map_lines(told: dict[str, Any]) -> Iterator[str]:
     ]
     filled, held, blocks = sum(told["filled"]), sum(told["held"]), told["blocks"]
     counted = f"{blocks:,} blocks, {filled:,} filled, {held:,} held"
-    yield f"worker {told['worker']}: {counted}; {told['blocks_per_cell']:,} a sign"
+    whose = "host" if told["worker"] is None else f"worker {told['worker']}"
+    yield f"{whose}: {counted}; {told['blocks_per_cell']:,} a sign"
     for start in range(0, len(signs), WIDTH):
         yield "".join(signs[start : start + WIDTH])
     for owner, letter in letters.items():

@@ -40,6 +40,10 @@ class SharedTier:
         """Blocks of the tier that the router knows."""
         return len(self._own)
 
+    def own_hash(self, engine_hash: int) -> int | None:
+        """The router's hash of a block of the tier that it knows. From any thread."""
+        return self._own.get(engine_hash)
+
     def follow(self, stored: Iterable[tuple[int, bool]]) -> None:
         """Engine hashes in the order of what became of them: stored, or gone."""
         arrived: dict[int, None] = {}

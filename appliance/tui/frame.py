@@ -26,8 +26,8 @@ class Wanted(NamedTuple):
 
     feeds: frozenset[Feed]
     at: float | None = None
-    worker: int = 0
-    """Whose blocks, and in how many `cells`."""
+    worker: int | None = 0
+    """Whose blocks, and in how many `cells`; `None` is the host tier."""
     cells: int = 1024
 
 

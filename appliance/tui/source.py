@@ -48,7 +48,7 @@ DOCUMENTS: Final = {
     Feed.POLICY: Document("/box/v1/policy", PolicyBody),
     Feed.VERSIONS: Document("/box/v1/policy/history", PolicyHistory, "versions"),
     Feed.REQUESTS: Document(f"/box/v1/requests?limit={LISTED_REQUESTS}", RequestList, "requests"),
-    Feed.BLOCKS: Document("/box/v1/blocks?tier=gpu&worker={worker}&cells={cells}", BlockMapView),
+    Feed.BLOCKS: Document("/box/v1/blocks?{whose}&cells={cells}", BlockMapView),
     Feed.PREFIXES: Document(f"/box/v1/prefixes?limit={LISTED_PROMPTS}", Prefixes),
     Feed.HINTS: Document("/box/v1/hints", Hints, "hints"),
 }
@@ -137,7 +137,8 @@ class BoxSource:
         if feed is Feed.EVENTS:
             return self._events.newer()
         route, kind, listed = DOCUMENTS[feed]
-        route = route.format(worker=wanted.worker, cells=wanted.cells)
+        whose = "tier=host" if wanted.worker is None else f"tier=gpu&worker={wanted.worker}"
+        route = route.format(whose=whose, cells=wanted.cells)
         document = msgspec.json.decode(self._link.get(route), type=kind)
         return document if listed is None else tuple(getattr(document, listed))
 

@@ -1,14 +1,23 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from appliance.block_desk import BlockDesk
+from appliance.cache.arena.place import ArenaPlace
+from appliance.cache.arena.tables import short_hashes
 from appliance.cache.region import Region
 from appliance.cache.region_map import REGIONS
 from appliance.conversation import Identity
 from appliance.engine.retention.block_map import BlockMap
 from appliance.errors import InvalidRequest, NotReady
+from appliance.host_arena import HostArena
+from appliance.router.index import Tier
+from appliance.router.shared_tier import SharedTier
+from tests.unit.cache.arena.arenas import keys, opened, store
+from tests.unit.router.test_mirror import apply, stored
 from tests.unit.scripted_worker import BLOCK_TOKENS, ScriptedBox, ScriptedWorker, conversation, steps_of, until
 
 HELLO = steps_of(["Hi"], cached_tokens=2)
@@ -73,6 +82,49 @@ async def test_a_worker_that_is_not_there_is_dead_or_keeps_no_map_is_told() -> N
         with pytest.raises(NotReady, match="worker 0 is not alive"):
             await desk.blocks(0, 3)
         worker.alive = True
+
+
+def arena_of(box: ScriptedBox, folder: Path) -> HostArena:
+    mirrors = [member.mirror for member in box.fleet.members.values()]
+    return HostArena(ArenaPlace(folder / "memory", folder / "locks"), SharedTier(box.index, Tier.HOST, mirrors))
+
+
+async def test_the_host_tiers_rows_tell_owner_worth_age_and_the_region_of_what_is_in_a_last_prompt(
+    tmp_path: Path,
+) -> None:
+    async with ScriptedBox(ScriptedWorker(0, HELLO)) as box:
+        await ask(box, "a", "hello")
+        arena, engine = arena_of(box, tmp_path), opened(tmp_path)
+        tokens = box.pipeline.last_prompts.get("a")
+        assert tokens is not None
+        known = short_hashes(keys(1, 2)).tolist()
+        apply(box.fleet.members[0].mirror, stored(known, tokens.tokens[: 2 * BLOCK_TOKENS].tolist()))
+        rows = [*store(engine, 1, 2, 3, session="a", priority=60), *store(engine, 4, session="forgotten")]
+        arena.open()
+        arena.tell()
+        found = await BlockDesk(box.pipeline, box.fleet, arena).host_blocks(64)
+        await arena.stop()
+        engine.close()
+    assert (found.tier, found.worker, found.blocks, found.blocks_per_cell) == ("host", None, 8, 1)
+    assert [cell for cell, filled in enumerate(found.filled) if filled] == sorted(rows)
+    assert found.owners == ["a"]
+    assert [found.owner[row] for row in rows] == [0, 0, 0, None]
+    # The third is in no prompt that is known: what it is part of nobody knows.
+    user = REGIONS.index(Region.USER)
+    assert [found.region[row] for row in rows] == [user, user, None, None]
+    assert [found.priority[row] for row in rows] == [60, 60, 60, 35]
+    ages = [found.age_seconds[row] for row in rows]
+    assert all(age is not None and 0 <= age < 60 for age in ages)
+    assert found.reuse == [None] * 8
+    assert {found.priority[row] for row in range(8) if row not in rows} == {None}
+
+
+async def test_without_a_host_tier_or_before_it_is_made_that_is_told(tmp_path: Path) -> None:
+    async with ScriptedBox(ScriptedWorker(0)) as box:
+        with pytest.raises(InvalidRequest, match=r"cache\.host\.bytes is 0"):
+            await BlockDesk(box.pipeline, box.fleet).host_blocks(3)
+        with pytest.raises(NotReady, match="there is no arena"):
+            await BlockDesk(box.pipeline, box.fleet, arena_of(box, tmp_path)).host_blocks(3)
 
 
 async def test_sessions_share_what_their_last_prompts_have_in_common() -> None:

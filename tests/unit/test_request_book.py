@@ -251,16 +251,6 @@ async def test_what_a_worker_had_before_it_ended_is_gone_with_it() -> None:
         assert (again.reason, again.blame) == (Reason.EVICTED, None)
 
 
-async def test_those_who_watch_are_told_before_anything_is_explained() -> None:
-    seen = []
-    async with booked(answer()) as held:
-        held.book.on_ended.append(
-            lambda entry, ending: seen.append((entry.name, ending.outcome, held.book.num_pending))
-        )
-        await held.ask("hello")
-    assert seen == [("r0", Outcome.FINISHED, 0)]
-
-
 def _fails(entry: Entry) -> tuple[TokenRange, ...]:
     raise ZeroDivisionError(entry.name)
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from appliance.api.anthropic_problems import AnthropicError
-from appliance.api.block_views import MAX_CELLS, MAX_PROMPTS, BlockMapView, Prefixes
+from appliance.api.block_views import MAP_TIERS, MAX_CELLS, MAX_PROMPTS, BlockMapView, Prefixes
 from appliance.api.cache_views import MAX_LISTED as MAX_CACHES
 from appliance.api.cache_views import (
     CacheView,
@@ -285,10 +285,10 @@ BOX_OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
     ),
     ("GET", "/box/v1/blocks"): Operation(
         Group.BOX,
-        "A worker's cache in cells: state, owner, region, age, reuse",
+        "A worker's cache or the host tier in cells: state, owner, region, worth, age, reuse",
         BlockMapView,
         parameters=(
-            Parameter("tier", {"const": "gpu"}),
+            Parameter("tier", {"enum": list(MAP_TIERS)}),
             Parameter("worker", {"type": "integer", "minimum": 0}),
             Parameter("cells", {"type": "integer", "minimum": 1, "maximum": MAX_CELLS}),
         ),

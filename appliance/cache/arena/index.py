@@ -25,6 +25,7 @@ from appliance.cache.arena.kernels import MISS
 from appliance.cache.arena.lock import ArenaLock
 from appliance.cache.arena.owners import Owners
 from appliance.cache.arena.place import ArenaPlace
+from appliance.cache.arena.row_map import RowMap, row_map
 from appliance.cache.arena.tables import (
     BARRED,
     BUSY,
@@ -253,6 +254,15 @@ class ArenaIndex:
             slots = {session: self._find_slot(session) for session in sessions}
         counted = {session: int(owned[slot]) for session, slot in slots.items() if slot is not None}
         return {session: blocks for session, blocks in counted.items() if blocks}
+
+    def row_map(self, cells: int, sessions: Iterable[str]) -> RowMap:
+        """The rows in use in at most so many cells; of these sessions the names are told. Takes time linear in the
+        rows, for which nobody waits: rows may change meanwhile."""
+        with self._change():
+            now_ms = _now_ms()
+            self._core.expire(now_ms)
+        named = {int(_name_of(session)): session for session in sessions}
+        return row_map(self._tables, self._core.columns(), named, cells, now_ms)
 
     def finish(self, sessions: Iterable[str]) -> None:
         """Nothing is expected of them any more: what they claim is worth nothing. Those not known are left out."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from appliance.cache.cells import Cells
 from appliance.cache.layout import NO_SESSION
 
 # The process that computes imports this too, through `calls.py`: with numba there vLLM 0.32.0 does not start, since it
@@ -49,23 +50,19 @@ def unpacked(told: list[Any]) -> BlockMap:
 def block_map(table: BlockTable, sessions: SessionSlots, cells: int) -> BlockMap:
     """At most so many cells."""
     facts = table.core.columns()
-    num_blocks = len(table)
-    per_cell = -(-num_blocks // cells)
-    starts = np.arange(0, num_blocks, per_cell)
+    in_cells = Cells(len(table), cells)
     filled = facts["has_content"] != 0
-    # Which of a cell's blocks was used last: the largest use number, which no two blocks share.
-    uses = np.where(filled, facts["use"], -1)
-    shown = _last_used(uses, starts)
+    shown = in_cells.last_used(filled, facts["use"])
     is_filled = filled[shown]
     slots = np.where(is_filled, facts["owner"][shown], NO_SESSION)
     names, owners = _named(slots, sessions)
     return BlockMap(
-        num_blocks,
-        per_cell,
+        len(table),
+        in_cells.per_cell,
         names,
-        filled=_counted(filled, starts),
-        held=_counted(facts["holders"] > 0, starts),
-        awaited=_counted(facts["waiters"] > 0, starts),
+        filled=in_cells.counted(filled),
+        held=in_cells.counted(facts["holders"] > 0),
+        awaited=in_cells.counted(facts["waiters"] > 0),
         owners=owners,
         first_tokens=_told(table.first_tokens[shown], is_filled),
         priorities=_told(facts["effective"][shown], is_filled),
@@ -74,19 +71,8 @@ def block_map(table: BlockTable, sessions: SessionSlots, cells: int) -> BlockMap
     )
 
 
-def _counted(is_so: NDArray[np.bool_], starts: NDArray[np.int64]) -> NDArray[np.int32]:
-    return np.add.reduceat(is_so.astype(np.int32), starts)
-
-
 def _told(values: NDArray[Any], is_filled: NDArray[np.bool_]) -> NDArray[np.int32]:
     return np.where(is_filled, values, 0).clip(0, 2**31 - 1).astype(np.int32)
-
-
-def _last_used(uses: NDArray[np.int64], starts: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Of each cell the block with the largest number; the first of several."""
-    most = np.repeat(np.maximum.reduceat(uses, starts), np.diff(np.append(starts, len(uses))))
-    places = np.flatnonzero(uses == most)
-    return places[np.searchsorted(places, starts)]
 
 
 def _named(slots: NDArray[np.int64], sessions: SessionSlots) -> tuple[list[str], NDArray[np.int32]]:

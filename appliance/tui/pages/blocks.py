@@ -1,4 +1,4 @@
-"""4 Blocks: a worker's cache, cell by cell."""
+"""4 Blocks: a worker's cache or the host tier, cell by cell."""
 
 from __future__ import annotations
 
@@ -26,14 +26,15 @@ MAX_CELLS: Final = 8192
 class BlocksPage(SteeringPage):
     """A worker's cache: one sign for so many neighbouring blocks, read line by line. `m` shows them under another lens:
     state, owner, region, age of the last use, how often they were found again, what they are worth. `n` goes to the
-    next worker. What has just lost blocks is shown reversed. `enter` goes to the prefixes of the cell's owner."""
+    next worker, and from the last one to the host tier where there is one. What has just lost blocks is shown reversed.
+    `enter` goes to the prefixes of the cell's owner."""
 
     title = "Blocks"
     feeds = frozenset({Feed.BLOCKS})
     BINDINGS: ClassVar[list[Any]] = [
         Binding("m", "lens(1)", "the next lens", id="blocks.lens"),
         Binding("M", "lens(-1)", "the lens before", id="blocks.lens-back"),
-        Binding("n", "worker", "the next worker", id="blocks.worker"),
+        Binding("n", "worker", "the next worker, or the host tier", id="blocks.worker"),
     ]
     DEFAULT_CSS = """
     BlocksPage #head { height: 1; }
@@ -44,8 +45,9 @@ class BlocksPage(SteeringPage):
     def __init__(self, *, id: str | None = None) -> None:  # noqa: A002 – textual calls it so
         super().__init__(id=id)
         self.lens = Lens.STATE
-        self.worker = 0
-        self._workers: list[int] = [0]
+        self.worker: int | None = 0
+        """`None` is the host tier."""
+        self._workers: list[int | None] = [0]
         self._view: BlockMapView | None = None
         self._gone: frozenset[int] = frozenset()
 
@@ -70,7 +72,8 @@ class BlocksPage(SteeringPage):
     def show(self, moment: Moment) -> None:
         status, view = moment.frame.status, moment.frame.blocks
         if status is not None:
-            self._workers = [worker.id for worker in status.workers]
+            host: list[int | None] = [] if status.host is None else [None]
+            self._workers = [*(worker.id for worker in status.workers), *host]
         if view is None:
             return
         gone = _gone(self._view, view)
@@ -131,7 +134,7 @@ def _head(view: BlockMapView, lens: Lens, _width: int, _height: int) -> list[Lin
     filled, held = sum(view.filled), sum(view.held)
     per_cell = "1 block" if view.blocks_per_cell == 1 else f"{view.blocks_per_cell:,} blocks"
     parts = words(
-        (f"worker {view.worker}", ink.STRONG),
+        ("host" if view.worker is None else f"worker {view.worker}", ink.STRONG),
         (f"  by {lens.value}", ink.NAME),
         f"  {view.blocks:,} blocks of {view.block_tokens} tokens  {filled:,} filled  {held:,} held  ",
         (f"one sign: {per_cell}", ink.QUIET),

@@ -210,10 +210,10 @@ JOB = WhatIfJob("w1", "running", "chat", "mine", "me", 5.0, 60.0, 0.5, 1.0, None
 
 
 class ScriptedBlocks:
-    """`asked` are the workers and cells that were asked for."""
+    """`asked` are the workers (`None`: the host tier) and cells that were asked for."""
 
     def __init__(self) -> None:
-        self.asked: list[tuple[int, int]] = []
+        self.asked: list[tuple[int | None, int]] = []
 
     async def blocks(self, worker: int, cells: int) -> BlockMapView:
         self.asked.append((worker, cells))
@@ -221,6 +221,10 @@ class ScriptedBlocks:
         return BlockMapView(
             "gpu", worker, 16, 128, 64, ["s"], ["user"], [9, 0], [0, 0], [0, 0], owner, region, priority, age, reuse
         )
+
+    async def host_blocks(self, cells: int) -> BlockMapView:
+        self.asked.append((None, cells))
+        return BlockMapView("host", None, 16, 9, 9, [], [], [0], [0], [0], [None], [None], [None], [None], [None])
 
     async def prefixes(self, limit: int) -> Prefixes:
         node = PrefixView(0, None, 0, 64, 2, ["s", "t"], "user", {"0": 64})

@@ -22,12 +22,22 @@ async def test_a_map_of_a_worker_is_shown_in_as_many_cells_as_asked_for() -> Non
     assert box.block_desk.asked == [(1, 64), (0, 1024)]
 
 
+async def test_a_map_of_the_host_tier_is_of_no_worker() -> None:
+    box = ScriptedBox()
+    found = (await get(box, "blocks?tier=host&cells=64")).json()
+    assert (found["tier"], found["worker"], found["reuse"]) == ("host", None, [None])
+    assert box.block_desk.asked == [(None, 64)]
+    refused = (await get(box, "blocks?tier=host&worker=0")).json()["error"]
+    assert refused["param"] == "worker"
+    assert "without a worker" in refused["message"]
+
+
 async def test_prefixes_are_shown() -> None:
     found = (await get(ScriptedBox(), "prefixes?limit=5")).json()
     assert [(node["names"], node["end_token"]) for node in found["nodes"]] == [(["s", "t"], 64)]
 
 
-@pytest.mark.parametrize("route", ["blocks?tier=host", "blocks?cells=0", "blocks?worker=x", "prefixes?limit=9999"])
+@pytest.mark.parametrize("route", ["blocks?tier=disk", "blocks?cells=0", "blocks?worker=x", "prefixes?limit=9999"])
 async def test_what_is_wrong_is_told(route: str) -> None:
     assert (await get(ScriptedBox(), route)).status_code == 400
 

@@ -90,7 +90,22 @@ async def test_the_lens_and_the_worker_are_changed_by_keys_and_the_frame_asks_fo
         wanted = page.wanted(None)
         assert wanted.worker == 1
         assert wanted.cells == app.query_one(BlockMap).room
+
+
+async def test_behind_the_last_worker_is_the_host_tier_where_there_is_one() -> None:
+    async with console() as (app, pilot):
+        await pilot.press("4")
+        await pilot.pause()
+        page = app.query_one(BlocksPage)
+        await pilot.press("n", "n")
+        assert page.wanted(None).worker is None
+        app.take(changed(tier="host", worker=None, reuse=[None] * len(VIEW.reuse)))
+        await pilot.pause()
+        assert "host  by state" in text(app)
         await pilot.press("n")
+        assert page.worker == 0
+        app.take(dataclasses.replace(changed(), status=example_box.status(host=None)))
+        await pilot.press("n", "n")
         assert page.worker == 0
 
 

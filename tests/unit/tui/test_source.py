@@ -39,6 +39,7 @@ def documents() -> dict[str, Any]:
         "/box/v1/routing?limit=200": msgspec.json.encode(example_box.routing()),
         "/box/v1/requests?limit=200": msgspec.json.encode({"requests": example_box.requests()}),
         "/box/v1/blocks?tier=gpu&worker=0&cells=1024": msgspec.json.encode(example_box.blocks()),
+        "/box/v1/blocks?tier=host&cells=64": msgspec.json.encode(example_box.blocks(number=64)),
         "/box/v1/prefixes?limit=128": msgspec.json.encode(example_box.prefixes()),
         "/box/v1/policy/history": msgspec.json.encode({"versions": example_box.versions()}),
         "/box/v1/hints": msgspec.json.encode({"hints": example_box.hints()}),
@@ -71,6 +72,13 @@ def test_every_feed_can_be_had(tmp_path: Path) -> None:
     assert frame.policy == example_box.policy()
     assert frame.events == example_box.events()
     assert frame.evictions == example_box.evictions()
+
+
+def test_without_a_worker_the_blocks_are_the_host_tiers(tmp_path: Path) -> None:
+    with answering(tmp_path / "s", documents()):
+        frame = source_of(tmp_path / "s").frame(Wanted(frozenset({Feed.BLOCKS}), worker=None, cells=64))
+    assert frame.problems == {}
+    assert frame.blocks == example_box.blocks(number=64)
 
 
 def test_evictions_are_asked_for_from_where_they_were_left_and_gaps_are_counted(tmp_path: Path) -> None:

@@ -1,0 +1,29 @@
+"""A pool of blocks in a few cells, each so many blocks with neighbouring numbers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+# Every engine process imports this: no numba here (see `engine/retention/block_map.py`).
+
+
+class Cells:
+    """`num_blocks` in at most `cells` of `per_cell` blocks each, the last for what is left."""
+
+    def __init__(self, num_blocks: int, cells: int) -> None:
+        self.per_cell = max(-(-num_blocks // cells), 1)
+        self._starts = np.arange(0, num_blocks, self.per_cell)
+
+    def counted(self, is_so: NDArray[np.bool_]) -> NDArray[np.int32]:
+        """By cell, how many of its blocks are so."""
+        return np.add.reduceat(is_so.astype(np.int32), self._starts)
+
+    def last_used(self, filled: NDArray[np.bool_], uses: NDArray[Any]) -> NDArray[np.int64]:
+        """Of each cell the filled block with the largest use number, which no two share; any where none is filled."""
+        uses = np.where(filled, uses, -1)
+        most = np.repeat(np.maximum.reduceat(uses, self._starts), np.diff(np.append(self._starts, len(uses))))
+        places = np.flatnonzero(uses == most)
+        return places[np.searchsorted(places, self._starts)]
