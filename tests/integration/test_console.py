@@ -153,6 +153,8 @@ def test_a_user_sees_the_cache_work_and_steers_it(box: Box, screen: Screen) -> N
     screen.press("2")
     screen.until("other-11")
     screen.press("p")
+    screen.until("pin first?", "level, 0 to 100", "enter")
+    screen.press("Enter")
     screen.until("pin first?", "y yes")
     screen.press("y")
     screen.until("pin 59m")

@@ -20,6 +20,7 @@ class Told(ModalScreen[None]):
     Told { align: center middle; }
     Told > VerticalScroll { width: 94%; height: 90%; border: round ansi_cyan; padding: 0 1; }
     """
+    SCOPED_CSS = False  # else it would hold for none of those that inherit it
     BINDINGS: ClassVar[list[Any]] = [("escape,q,enter", "dismiss", "close")]
 
     def __init__(self, title: str) -> None:
