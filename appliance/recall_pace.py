@@ -13,10 +13,11 @@ TRY_EVERY: Final = 16
 
 
 class RecallPace:
-    """Seconds a block. `skipped` counts recalls that would not have paid."""
+    """Seconds a block. `skipped` counts prompts for which nothing was recalled, since it would not have paid."""
 
     def __init__(self) -> None:
         self.skipped = 0
+        self._unpaid = 0
         self._blocks = self._seconds = 0.0
 
     @property
@@ -29,8 +30,10 @@ class RecallPace:
         known = self.seconds_per_block
         if known is None or known <= computing_seconds_per_block:
             return True
-        self.skipped += 1
-        return self.skipped % TRY_EVERY == 0
+        self._unpaid += 1
+        is_trial = self._unpaid % TRY_EVERY == 0
+        self.skipped += not is_trial
+        return is_trial
 
     def learn(self, blocks: int, seconds: float) -> None:
         """So many came up in that time."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import Final
 
 _BRAILLE: Final = 0x2800
@@ -36,16 +35,3 @@ def sparkline(values: Sequence[float | None], width: int, high: float = 1.0) -> 
     top = len(_BARS) - 1
     bars = [" " if one is None else _BARS[min(max(round(one / high * top), 0), top)] for one in newest]
     return "".join(bars).rjust(width)
-
-
-def bucketed(values: Sequence[float | None], buckets: int) -> list[float | None]:
-    """As many values as `buckets`, each the mean of those known in its part."""
-    if len(values) <= buckets:
-        return list(values)
-    edges = [len(values) * number // buckets for number in range(buckets + 1)]
-    return [_mean(values[low:high]) for low, high in pairwise(edges)]
-
-
-def _mean(values: Sequence[float | None]) -> float | None:
-    known = [one for one in values if one is not None]
-    return sum(known) / len(known) if known else None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -16,36 +15,15 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.integration.wording import words
+
 pytestmark = pytest.mark.engine
 
 MODEL = "smollm2-135m-instruct"
 CACHE_BYTES = 57 * 2**20
 """Of the demo model in float32: 1,248 tokens a worker."""
-WORDS = [
-    "time",
-    "year",
-    "people",
-    "way",
-    "day",
-    "man",
-    "thing",
-    "woman",
-    "life",
-    "child",
-    "world",
-    "school",
-    "state",
-    "family",
-    "student",
-    "group",
-    "country",
-]
 
 Messages = list[dict[str, Any]]
-
-
-def words(seed: str, count: int) -> str:
-    return " ".join(random.Random(seed).choices(WORDS, k=count))  # noqa: S311 – the same words each time
 
 
 def opening(system: str, question: str) -> Messages:

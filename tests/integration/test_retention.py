@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -19,6 +18,8 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.integration.wording import words
+
 pytestmark = pytest.mark.engine
 
 MODEL = "smollm2-135m-instruct"
@@ -26,25 +27,6 @@ BLOCK_TOKENS = 32
 CACHE_BYTES = 57 * 2**20
 NUM_BLOCKS = 40
 """Of the demo model in float32; vLLM keeps one of them for itself: 1,248 tokens."""
-WORDS = [
-    "time",
-    "year",
-    "people",
-    "way",
-    "day",
-    "man",
-    "thing",
-    "woman",
-    "life",
-    "child",
-    "world",
-    "school",
-    "state",
-    "family",
-    "student",
-    "group",
-    "country",
-]
 
 TEMPLATE = """\
 {%- set last = namespace(question=0) %}
@@ -83,10 +65,6 @@ LOOK = {"type": "function", "function": {"name": "look"}}
 CALL: dict[str, Any] = {"tools": TOOLS, "tool_choice": LOOK, "max_tokens": 60}
 
 Messages = list[dict[str, Any]]
-
-
-def words(seed: str, count: int) -> str:
-    return " ".join(random.Random(seed).choices(WORDS, k=count))  # noqa: S311 – the same words each time
 
 
 def question(seed: str, count: int) -> Messages:

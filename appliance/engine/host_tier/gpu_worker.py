@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any, Final
 
 import torch
+from vllm.platforms import current_platform
+from vllm.triton_utils import HAS_TRITON
 from vllm.v1.kv_offload.base import CanonicalKVCaches
 from vllm.v1.kv_offload.cpu.gpu_worker import CPUOffloadingWorker
 from vllm.v1.kv_offload.cpu.swap_blocks_triton import _swap_blocks_kernel
@@ -31,7 +33,8 @@ class GpuWorker(CPUOffloadingWorker):  # type: ignore[misc]  # vllm is not typed
             mmap_region=region,
         )
         pages = [tensor.page_size_bytes for tensor in kv_caches.tensors]
-        if region.is_pinned and all(page % WORD_BYTES == 0 for page in pages):
+        reads_host = current_platform.is_cuda() and HAS_TRITON  # on others a kernel cannot follow a host address
+        if reads_host and region.is_pinned and all(page % WORD_BYTES == 0 for page in pages):
             self._load_handler._swap_blocks_batch = copy_by_kernel  # noqa: SLF001 – vLLM's choice, by size of page only
 
 

@@ -9,7 +9,7 @@ from rich.segment import Segment
 from textual.color import Color
 
 from appliance.tui import bars, ink
-from appliance.tui.chart import area, bucketed, sparkline
+from appliance.tui.chart import area, sparkline
 from appliance.tui.line import beside, cell, clean, cut, fit, heading, text_of, width_of, words, wrapped
 from appliance.tui.picture import picture
 from appliance.tui.plain_screen import AsciiFilter, to_ascii
@@ -69,12 +69,6 @@ def test_a_curve_has_its_size_whatever_it_shows(values: list[float | None], widt
 
 def test_a_sparkline_leaves_unknown_blank() -> None:
     assert sparkline([None, 0.0, 1.0], 4) == "  ▁█"
-
-
-def test_buckets_are_means_of_what_is_known() -> None:
-    assert bucketed([1.0, None, 3.0, 5.0], 2) == [1.0, 4.0]
-    assert bucketed([1.0], 5) == [1.0]
-    assert bucketed([None, None], 1) == [None]
 
 
 @given(AMOUNTS, st.integers(1, 60))
