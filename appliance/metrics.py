@@ -246,7 +246,43 @@ def _worker_metrics(workers: list[WorkerView]) -> Iterator[Metric]:
     yield _per_worker(workers, "restarts", "Restarts since the box started.", lambda w: w.restarts)
     yield _per_worker(workers, "event_gaps", "Gaps in the stream of cache events.", lambda w: w.event_gaps)
     yield _per_worker(workers, "event_resets", "Times the index lost step.", lambda w: w.event_resets)
+    yield from _steps_metrics(workers)
     yield from _leads_metrics(workers)
+
+
+def _steps_metrics(workers: list[WorkerView]) -> Iterator[Metric]:
+    known = [(str(worker.id), worker.steps) for worker in workers if worker.steps is not None]
+    waiting = GaugeMetricFamily(
+        "dynamo_box_worker_waiting_requests", "In the engine, and not in its batch.", labels=["worker"]
+    )
+    for worker, steps in known:
+        waiting.add_metric([worker], steps.waiting)
+    yield waiting
+    for name, help_text, field in (
+        ("steps", "Steps of the engine.", "steps"),
+        ("prefill_tokens", "Tokens of prompts that it computed.", "prefill_tokens"),
+        ("decode_tokens", "Tokens that it decoded.", "decode_tokens"),
+        ("preemptions", "Requests whose blocks it took for others; they are computed again.", "preemptions"),
+    ):
+        family = CounterMetricFamily(f"dynamo_box_worker_{name}", help_text, labels=["worker"])
+        for worker, steps in known:
+            family.add_metric([worker], getattr(steps, field))
+        yield family
+    for name, help_text, p50, longest in (
+        ("step", "Steps of the last minute; 1 is the longest.", "step_p50_ms", "step_max_ms"),
+        ("scheduler", "The part of them without the model.", "scheduler_p50_ms", "scheduler_max_ms"),
+    ):
+        gauge = GaugeMetricFamily(f"dynamo_box_worker_{name}_seconds", help_text, labels=["worker", "quantile"])
+        for worker, steps in known:
+            for quantile, value in (("0.5", getattr(steps, p50)), ("1", getattr(steps, longest))):
+                if value is not None:
+                    gauge.add_metric([worker, quantile], value / 1000)
+        yield gauge
+    yield _per_worker(workers, "silent_seconds", "How long it has owed its watchdog an answer.", _silent)
+
+
+def _silent(worker: WorkerView) -> float | None:
+    return None if worker.watchdog is None else worker.watchdog.silent_seconds
 
 
 def _leads_metrics(workers: list[WorkerView]) -> Iterator[Metric]:

@@ -39,11 +39,47 @@ class LeadsView(View):
     in_vain: int
 
 
+class StepsView(View):
+    """What one engine's scheduler does. `waiting`: requests in the engine that are not in its batch.
+
+    `batch_…` is what the step that ended last computed, 0 while there is no work. `steps`, `preemptions` and the
+    tokens are counted since the box started, tokens a second over the last ten. Times are those of the last minute's
+    steps, `None` without any; `scheduler_…` is the part of a step in which the engine did not wait for its model.
+    """
+
+    waiting: int
+    batch_requests: int
+    batch_prefill_tokens: int
+    batch_decode_tokens: int
+    steps: int
+    prefill_tokens: int
+    decode_tokens: int
+    preemptions: int
+    prefill_tokens_per_second: float
+    decode_tokens_per_second: float
+    step_p50_ms: float | None
+    step_max_ms: float | None
+    scheduler_p50_ms: float | None
+    scheduler_max_ms: float | None
+
+
+class WatchdogView(View):
+    """An engine that owes an answer for `limit_seconds` is killed and started again. `silent_seconds`: how long it has
+    owed one, 0 when it owes none; `answer_ms`: how long its last answer took. `stalled_seconds`: since its last step,
+    `None` while it has no work. The first two are `None` before it was asked.
+    """
+
+    limit_seconds: float
+    silent_seconds: float | None
+    answer_ms: float | None
+    stalled_seconds: float | None
+
+
 class WorkerView(View):
     """One vLLM engine. `kv_usage` is the share of its KV blocks that running requests hold, 0 … 1.
 
     `index_in_step` says whether the router's view of its cache has missed no event. `leads` is `None` while its engine
-    has told nothing of them.
+    has told nothing of them, `steps` and `watchdog` while there is no engine.
     """
 
     id: int
@@ -62,6 +98,8 @@ class WorkerView(View):
     event_resets: int
     last_error: str | None
     leads: LeadsView | None = None
+    steps: StepsView | None = None
+    watchdog: WatchdogView | None = None
 
 
 class RateView(View):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from appliance.api.views import (
@@ -17,9 +18,11 @@ from appliance.api.views import (
     RemoteTierView,
     RequestsView,
     StateView,
+    WatchdogView,
     WorkerView,
 )
 from appliance.metrics import Metrics
+from tests.unit.tui import example_box
 
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
@@ -119,6 +122,29 @@ def test_each_worker_has_its_own_figures() -> None:
         "restarts": (2, 2),
         "event_gaps": (5, 5),
         "event_resets": (6, 6),
+    }
+
+
+def test_an_engine_that_runs_tells_of_its_steps() -> None:
+    watchdog = WatchdogView(limit_seconds=60.0, silent_seconds=2.5, answer_ms=3.0, stalled_seconds=None)
+    told = example_box.steps(step_max_ms=None)
+    samples = scrape(box_status(worker(0), worker(1, steps=told, watchdog=watchdog)))
+    values = {
+        name.removeprefix("dynamo_box_worker_"): value
+        for (name, labels), value in samples.items()
+        if labels == (("worker", "1"),)
+    }
+    assert values["waiting_requests"] == told.waiting
+    assert values["steps_total"] == told.steps
+    assert values["prefill_tokens_total"] == told.prefill_tokens
+    assert values["decode_tokens_total"] == told.decode_tokens
+    assert values["preemptions_total"] == told.preemptions
+    assert values["silent_seconds"] == 2.5
+    times = {(name, *dict(labels).values()): value for (name, labels), value in samples.items() if len(labels) == 2}
+    assert {key: value for key, value in times.items() if "step_seconds" in key[0] or "scheduler" in key[0]} == {
+        ("dynamo_box_worker_step_seconds", "0.5", "1"): pytest.approx(0.0238),
+        ("dynamo_box_worker_scheduler_seconds", "0.5", "1"): pytest.approx(0.0017),
+        ("dynamo_box_worker_scheduler_seconds", "1", "1"): pytest.approx(0.0095),
     }
 
 

@@ -37,6 +37,8 @@ from appliance.api.views import (
     RateView,
     RegretView,
     RequestsView,
+    StepsView,
+    WatchdogView,
     WorkerView,
 )
 from appliance.tui.event_feed import ToldEvent
@@ -65,8 +67,30 @@ def worker(number: int, **changes: Any) -> WorkerView:
         "event_resets": 0,
         "last_error": None,
         "leads": LeadsView(spared=2, held_back=31, in_vain=1),
+        "steps": steps(),
+        "watchdog": WatchdogView(limit_seconds=60, silent_seconds=0.0, answer_ms=3.0, stalled_seconds=0.024),
     }
     return WorkerView(**(base | changes))
+
+
+def steps(**changes: Any) -> StepsView:
+    base: dict[str, Any] = {
+        "waiting": 2,
+        "batch_requests": 4,
+        "batch_prefill_tokens": 2_048,
+        "batch_decode_tokens": 3,
+        "steps": 184_220,
+        "prefill_tokens": 4_710_000,
+        "decode_tokens": 512_400,
+        "preemptions": 6,
+        "prefill_tokens_per_second": 5_310.0,
+        "decode_tokens_per_second": 118.0,
+        "step_p50_ms": 23.8,
+        "step_max_ms": 171.0,
+        "scheduler_p50_ms": 1.7,
+        "scheduler_max_ms": 9.5,
+    }
+    return StepsView(**(base | changes))
 
 
 def host(**changes: Any) -> HostTierView:
