@@ -54,6 +54,7 @@ from appliance.status_views import (
     worker_view,
 )
 from appliance.whatif_desk import WhatIfDesk, whatif_of
+from appliance.worker_desk import WorkerDesk
 
 if TYPE_CHECKING:
     from appliance.caretaker import Caretaker
@@ -205,6 +206,12 @@ class RunningBox:
         if self._fleet is None:
             raise NotReady("The box is starting.")
         return HintDesk(pipeline, self._fleet, caretaker, self.audit, self.events.emit, self._clock)
+
+    def workers(self) -> WorkerDesk:
+        pipeline = self._opened()
+        if self._fleet is None:
+            raise NotReady("The box is starting.")
+        return WorkerDesk(self._fleet, pipeline.router, self.audit, self._clock)
 
     def actions(self, limit: int) -> Actions:
         newest = self.audit.newest(limit)

@@ -22,6 +22,7 @@ from appliance.options import (
     requests,
     stabilise,
     whatif,
+    workers,
 )
 from appliance.options.shared import PRECEDENCE, add_command, box_options, common_options
 
@@ -35,6 +36,7 @@ NOUNS = (
     history,
     events,
     whatif,
+    workers,
     backup,
 )
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from appliance.errors import BoxError, EngineStartError, WorkerDied
+from appliance.errors import BoxError, EngineStartError, NotReady, WorkerDied
 from appliance.restarts import RestartBudget
 from appliance.router.hashing import ROOT, Hashes
 from appliance.router.index import Index
@@ -19,7 +19,7 @@ from appliance.router.room import Capacity
 from appliance.router.router import Router
 from appliance.router.subscription import EventSubscription
 from appliance.settings import WorkerSettings
-from appliance.watchdog import Watchdog
+from appliance.watchdog import End, Watchdog
 
 if TYPE_CHECKING:
     from appliance.engine.worker import Worker
@@ -149,8 +149,23 @@ class Fleet:
             await self.stop()
             raise
         for member in self.members.values():
-            member.watcher = asyncio.create_task(self._watch(member), name=f"watcher of worker {member.id}")
-            member.watcher.add_done_callback(_report_end)
+            self._guard(member)
+
+    def restart(self, worker_id: int, reason: str) -> None:
+        """End its engine, or what is left of one, and start another, at once and beside what its restarts allow.
+
+        Raises `NotReady` for one that is being started or stopped.
+        """
+        member = self.members[worker_id]
+        match member.phase:
+            case WorkerPhase.RUNNING:
+                member.watchdog.end(reason)
+            case WorkerPhase.FAILED:
+                member.last_error = reason
+                self._set_phase(member, WorkerPhase.RESTARTING)
+                self._guard(member, End(reason, is_asked=True))
+            case phase:
+                raise NotReady(f"worker {worker_id} is {phase.value}: it cannot be restarted now")
 
     async def stop(self) -> None:
         """End every worker and its event stream. Idempotent."""
@@ -159,6 +174,10 @@ class Fleet:
             watcher.cancel()
         await asyncio.gather(*watchers, return_exceptions=True)
         await asyncio.gather(*(self._stop(member) for member in self.members.values()))
+
+    def _guard(self, member: Member, end: End | None = None) -> None:
+        member.watcher = asyncio.create_task(self._watch(member, end), name=f"watcher of worker {member.id}")
+        member.watcher.add_done_callback(_report_end)
 
     async def _start(self, member: Member) -> None:
         subscription = EventSubscription(member.id, member.worker.plan.events, member.worker.plan.replay, member.mirror)
@@ -181,19 +200,24 @@ class Fleet:
         if member.phase is not WorkerPhase.FAILED:
             self._set_phase(member, WorkerPhase.STOPPED)
 
-    async def _watch(self, member: Member) -> None:
-        """Until the fleet stops or the worker's restarts are used up."""
+    async def _watch(self, member: Member, end: End | None = None) -> None:
+        """Until the fleet stops or the worker's restarts are used up. With `end` it is started again first."""
         while True:
-            reason = await member.watchdog.death()
-            log.warning("worker %d died: %s", member.id, reason)
-            member.last_error = reason
+            end = end or await member.watchdog.death()
+            log.warning("worker %d %s: %s", member.id, "is restarted" if end.is_asked else "died", end.reason)
+            member.last_error = end.reason
             self._set_phase(member, WorkerPhase.RESTARTING)
-            if not await self._restart(member):
+            if end.is_asked:
+                member.budget.beside()
+            if not await self._restart(member, 0.0 if end.is_asked else member.budget.take()):
                 return
+            if end.is_asked and member.last_error == end.reason:
+                member.last_error = None
+            end = None
 
-    async def _restart(self, member: Member) -> bool:
-        """Try until the worker runs again; `False` when its restarts are used up."""
-        while (delay := member.budget.take()) is not None:
+    async def _restart(self, member: Member, delay: float | None) -> bool:
+        """Try until the worker runs again, first after `delay`; `False` when its restarts are used up."""
+        while delay is not None:
             with suppress(BoxError):
                 await self._stop_for_restart(member)
             await asyncio.sleep(delay)
@@ -202,6 +226,7 @@ class Fleet:
             except EngineStartError as error:
                 log.warning("%s", error)
                 member.last_error = str(error)
+                delay = member.budget.take()
                 continue
             log.warning("worker %d runs again", member.id)
             return True

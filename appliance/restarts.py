@@ -30,6 +30,10 @@ class RestartBudget:
         self._restarts: deque[float] = deque(maxlen=max(limit, 1))
         self.total = 0
 
+    def beside(self) -> None:
+        """A restart that somebody asked for: it is in `total` and in nothing else."""
+        self.total += 1
+
     def take(self) -> float | None:
         """Seconds to wait before the next restart, which is counted; `None` when the budget is spent."""
         now = self._clock()

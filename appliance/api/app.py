@@ -43,6 +43,7 @@ from appliance.api.routing_routes import add_routing_routes
 from appliance.api.seal import KEY_BYTES, Seal
 from appliance.api.warm_routes import add_warm_route
 from appliance.api.whatif_routes import add_whatif_routes
+from appliance.api.worker_routes import add_worker_routes
 from appliance.errors import InvalidRequest, nearest
 from appliance.generation import Inference
 
@@ -95,6 +96,7 @@ def create_app(  # noqa: PLR0913 – every part of the whole API that a test may
     add_hint_routes(app, box, service)
     add_whatif_routes(app, box, service)
     add_cache_routes(app, box, service)
+    add_worker_routes(app, box)
     add_request_routes(app, box)
     add_model_routes(app, inference)
     add_warm_route(app, service, {"chat": chat, "responses": responses.codec, "messages": messages})

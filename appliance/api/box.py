@@ -24,6 +24,7 @@ from appliance.api.request_views import RequestList, RequestView, Why
 from appliance.api.routing_views import DecisionView, PlacementView, Routing
 from appliance.api.views import BoxStatus
 from appliance.api.whatif_views import WhatIfJob, WhatIfJobs
+from appliance.api.worker_views import RestartAnswer
 from appliance.cache.policy import Policy
 from appliance.conversation import Conversation
 from appliance.event_bus import EventBus
@@ -166,6 +167,14 @@ class HintDesk(Protocol):
         ...
 
 
+class WorkerDesk(Protocol):
+    """The engines."""
+
+    async def restart(self, worker: int, by: str, *, dry_run: bool) -> RestartAnswer:
+        """Begin it, or only say what it would come to. Raises a `RequestError`."""
+        ...
+
+
 class HistoryDesk(Protocol):
     """What the box remembers over restarts. Each raises `NotReady` while it cannot be read."""
 
@@ -220,6 +229,10 @@ class Box(Protocol):
 
     def hints(self) -> HintDesk:
         """Raises as `policies`."""
+        ...
+
+    def workers(self) -> WorkerDesk:
+        """Raises `NotReady`."""
         ...
 
     def blocks(self) -> BlockDesk:

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 
-from appliance.errors import EngineStartError
+from appliance.errors import EngineStartError, NotReady
 from appliance.fleet import WorkerPhase
 from appliance.router.events import Batch, BlockStored
 from appliance.router.hashing import hash_blocks
@@ -271,3 +271,36 @@ async def test_every_change_of_a_workers_phase_is_told_once() -> None:
     restarting = [phase for phase in told if phase not in (running, stopped)]
     assert set(restarting) == {WorkerPhase.RESTARTING}
     assert all(one is not other for one, other in pairwise(told))
+
+
+async def test_a_restart_that_somebody_asked_for_waits_for_nothing_and_spends_nothing() -> None:
+    worker = ScriptedWorker(0)
+    async with ScriptedBox(worker, restart_limit=1, restart_backoff=60, restart_backoff_max=60) as box:
+        member, gate = box.fleet.members[0], asyncio.Event()
+        for number in (2, 3):
+            worker.starts.append(gate)
+            gate.clear()
+            box.fleet.restart(0, "ana asked for it")
+            await until(lambda number=number: worker.num_starts == number)  # type: ignore[misc]
+            assert (member.phase, member.last_error) == (WorkerPhase.RESTARTING, "ana asked for it")
+            assert accepting(box) == NO_WORKER
+            with pytest.raises(NotReady, match="worker 0 is restarting"):
+                box.fleet.restart(0, "bo asked for it")
+            gate.set()
+            await until(lambda: accepting(box) == (0,) and member.last_error is None)
+        assert (member.budget.total, member.budget.take()) == (2, 60)
+
+
+async def test_a_worker_that_was_given_up_is_tried_again_when_somebody_asks() -> None:
+    worker = ScriptedWorker(0)
+    async with ScriptedBox(worker, restart_limit=0) as box:
+        worker.end()
+        await until(lambda: phases(box) == [WorkerPhase.FAILED])
+        worker.starts.append(refused_start())
+        box.fleet.restart(0, "ana asked for it")
+        with pytest.raises(NotReady):
+            box.fleet.restart(0, "ana asked for it")
+        await until(lambda: phases(box) == [WorkerPhase.FAILED])
+        assert box.fleet.members[0].last_error == "worker 0 did not start: no memory"
+        box.fleet.restart(0, "ana asked for it")
+        await until(lambda: accepting(box) == (0,))

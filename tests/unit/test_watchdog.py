@@ -35,12 +35,29 @@ async def test_how_long_an_engine_owes_an_answer_is_known_until_it_gives_one() -
     await until(lambda: watchdog.answer_seconds is not None)
     assert (watchdog.silent_seconds, watchdog.answer_seconds) == (0.0, 3.0)
     worker.end()
-    assert await watching == "its process ended"
+    assert await watching == ("its process ended", False)
 
 
 async def test_an_engine_that_owes_an_answer_for_too_long_is_killed() -> None:
     worker = ScriptedWorker()
     await worker.start()
     worker.hangs = True
-    assert await Watchdog(cast("Worker", worker), 0.001, 7.0).death() == "it did not answer for 7 s"
+    assert await Watchdog(cast("Worker", worker), 0.001, 7.0).death() == ("it did not answer for 7 s", False)
     assert worker.num_kills == 1
+
+
+async def test_an_engine_that_is_to_end_is_not_waited_for_even_when_it_hangs() -> None:
+    worker = SlowWorker()
+    await worker.start()
+    watchdog = Watchdog(cast("Worker", worker), 0.001, 60.0)
+    watching = asyncio.create_task(watchdog.death())
+    await until(lambda: worker.num_pings == 1)
+    watchdog.end("ana asked for it")
+    watchdog.end("bo asked for it")
+    assert await watching == ("bo asked for it", True)
+    assert watchdog.silent_seconds is None
+    again = asyncio.create_task(watchdog.death())
+    await until(lambda: worker.num_pings == 2)
+    assert not again.done()
+    worker.end()
+    assert await again == ("its process ended", False)

@@ -68,6 +68,7 @@ from appliance.api.routing_views import MAX_LISTED, Freed, PlacementRequest, Pla
 from appliance.api.views import BoxStatus
 from appliance.api.warm_routes import Warmed, WarmRequest
 from appliance.api.whatif_views import WhatIfJob, WhatIfJobs, WhatIfRequest
+from appliance.api.worker_views import RestartAnswer
 from appliance.box_events import EVENT_TYPES, BoxEvent
 
 GENERATING: Final = (400, 404, 413, 429, 500, 503)
@@ -263,6 +264,17 @@ BOX_OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
         "Withdraw a hint before its time is over",
         HintWithdrawn,
         parameters=(*_in_path("hint"), Parameter("by", {"type": "string", "maxLength": MAX_NAME})),
+        errors=(400, 403, 404, 503),
+    ),
+    ("POST", "/box/v1/workers/{worker}/restart"): Operation(
+        Group.BOX,
+        "End a worker's engine and start another; a dry run tells the impact only",
+        RestartAnswer,
+        parameters=(
+            *_in_path("worker"),
+            Parameter("dry_run", {"type": "boolean"}),
+            Parameter("by", {"type": "string", "maxLength": MAX_NAME}),
+        ),
         errors=(400, 403, 404, 503),
     ),
     ("POST", "/box/v1/whatif"): Operation(

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import partial
-from typing import Final
+from typing import Any, ClassVar, Final
 
+from textual import work
 from textual.app import ComposeResult
+from textual.binding import Binding
 
 from appliance.api.views import StepsView, WatchdogView
+from appliance.api.worker_views import RestartAnswer
 from appliance.tui import figures, ink
 from appliance.tui.line import Line, beside, cell, clean, heading, words
 from appliance.tui.machine import GpuLoad
 from appliance.tui.models.engines import EngineLine, engines
 from appliance.tui.moment import Moment
-from appliance.tui.pages.page import Page
+from appliance.tui.pages.steering import SteeringPage
 from appliance.tui.widgets.cells import by_phase, count_of, milliseconds_of, share_of, size_of
 from appliance.tui.widgets.drawing import Drawing
 from appliance.tui.widgets.grid import Column, Row
@@ -44,13 +48,14 @@ COLUMNS = (
 )
 
 
-class EnginePage(Page):
+class EnginePage(SteeringPage):
     """One vLLM engine a row. Batch: the tokens of its last step. Step: how long one took in the last minute, half of
     them less. KV held: the share of its blocks that running requests hold. Mirror: has the router missed no event of
     its cache. A worker that does not answer its watchdog is killed and started again, and its requests go on at
-    another."""
+    another. `R` starts the one under the cursor anew, after it has said what that comes to."""
 
     title = "Engine"
+    BINDINGS: ClassVar[list[Any]] = [Binding("R", "restart", "end this engine and start another", id="engine.restart")]
 
     def compose(self) -> ComposeResult:
         yield Table(COLUMNS, empty="no worker yet")
@@ -69,6 +74,23 @@ class EnginePage(Page):
 
     def on_table_moved(self) -> None:
         self._show_detail()
+
+    def own_keys(self) -> Iterator[tuple[str, str]]:
+        if self.query_one(Table).row is not None and not self.console_app.stance.is_read_only:
+            yield "R", "restart"
+
+    @work(exclusive=True)
+    async def action_restart(self) -> None:
+        row = self.query_one(Table).row
+        if row is None or not self.may_change():
+            return
+        route = f"/box/v1/workers/{row.key}/restart"
+        weighed = await self.ask("POST", f"{route}?dry_run=true", {}, RestartAnswer)
+        if weighed is None or not await self.confirmed(f"restart worker {row.key}?", clean(weighed.impact.text)):
+            return
+        done = await self.ask("POST", f"{route}?by=console", {}, RestartAnswer)
+        if done is not None:
+            self.tell(done.effect or "done")
 
     def _show_detail(self) -> None:
         row = self.query_one(Table).row

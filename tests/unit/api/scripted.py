@@ -64,6 +64,7 @@ from appliance.api.views import (
     WorkerView,
 )
 from appliance.api.whatif_views import WhatIfJob, WhatIfJobs
+from appliance.api.worker_views import RestartAnswer, RestartImpact
 from appliance.audit import Audit
 from appliance.cache.policy import Policy
 from appliance.conversation import Conversation
@@ -352,6 +353,20 @@ class ScriptedHints:
         return HintWithdrawn(self.held.pop(hint_id), f"withdrawn by {by}")
 
 
+class ScriptedWorkers:
+    """One worker, 0."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[int, str, bool]] = []
+
+    async def restart(self, worker: int, by: str, *, dry_run: bool) -> RestartAnswer:
+        self.asked.append((worker, by, dry_run))
+        if worker:
+            raise NothingOfThisName(f"no worker {worker} is in this box; there are 0", code="no_worker")
+        impact = RestartImpact(1, 64, 2, 0.5, "1 request goes on")
+        return RestartAnswer(worker, dry_run, impact, None if dry_run else "restarted")
+
+
 class ScriptedHistory:
     """Two sessions, one eviction, and a snapshot of every second from 100 on."""
 
@@ -384,6 +399,7 @@ class ScriptedBox:
         self.cache_desk = ScriptedCache()
         self.request_desk = ScriptedRequests()
         self.hint_desk = ScriptedHints()
+        self.worker_desk = ScriptedWorkers()
         self.replays = ScriptedWhatIf()
         self.block_desk = ScriptedBlocks()
         self.history_desk = ScriptedHistory()
@@ -432,6 +448,9 @@ class ScriptedBox:
 
     def hints(self) -> ScriptedHints:
         return self.hint_desk
+
+    def workers(self) -> ScriptedWorkers:
+        return self.worker_desk
 
     def blocks(self) -> ScriptedBlocks:
         return self.block_desk

@@ -1,0 +1,34 @@
+"""Workers, for those who run the box."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import FastAPI, Request
+from starlette.responses import Response
+
+from appliance.api.box import Box
+from appliance.api.fields import Fields
+from appliance.api.hint_views import MAX_NAME
+from appliance.api.json_route import answered
+from appliance.api.local import refuse_strangers
+from appliance.api.problems import NothingOfThisName, openai_problem
+
+
+def add_worker_routes(app: FastAPI, box: Box) -> None:
+    @app.post("/box/v1/workers/{worker}/restart")
+    async def restart(worker: str, request: Request) -> Response:
+        async def restarted() -> Any:
+            refuse_strangers(request.scope, "workers can be restarted")
+            fields = Fields(request.query_params)
+            dry_run = fields.choice("dry_run", ("true", "false")) == "true"
+            by = fields.short_string("by", MAX_NAME) or "operator"
+            return await box.workers().restart(_number(worker), by, dry_run=dry_run)
+
+        return await answered(request, openai_problem, restarted)
+
+
+def _number(worker: str) -> int:
+    if not (worker.isascii() and worker.isdigit() and len(worker) < 10):
+        raise NothingOfThisName(f"no worker is called {worker!r}: they are numbers", code="no_worker")
+    return int(worker)
