@@ -76,6 +76,11 @@ def _box_metrics(status: BoxStatus) -> Iterator[Metric]:
         if value is not None:
             ttft.add_metric([quantile], value / 1000)
     yield ttft
+    itl = GaugeMetricFamily("dynamo_box_itl_seconds", "Time between the last tokens of answers.", labels=["quantile"])
+    for quantile, value in (("0.5", status.latency.itl_p50_ms), ("0.99", status.latency.itl_p99_ms)):
+        if value is not None:
+            itl.add_metric([quantile], value / 1000)
+    yield itl
     lag = GaugeMetricFamily(
         "dynamo_box_loop_lag_seconds", "Waits for the loop in the last minute; 1 is the longest.", labels=["quantile"]
     )

@@ -89,12 +89,15 @@ class RequestsView(View):
 
 
 class LatencyView(View):
-    """`loop_lag` is how long others had to wait for the loop that serves everything, in the last minute."""
+    """`ttft` is the time to the first token, `itl` that between the tokens of an answer, both of those seen last.
+    `loop_lag` is how long others had to wait for the loop that serves everything, in the last minute."""
 
     ttft_p50_ms: float | None
     ttft_p99_ms: float | None
     loop_lag_p99_ms: float | None = None
     loop_lag_max_ms: float | None = None
+    itl_p50_ms: float | None = None
+    itl_p99_ms: float | None = None
 
 
 class ModelView(View):
@@ -264,9 +267,8 @@ class BoxStatus(View):
     """The whole box at one moment. `started_at` is in seconds since 1970; `activity` says what a start is busy with.
 
     `stabilised` counts, for each rule of the stabiliser, what it changed, `speculations` what became of prompts that
-    were prepared before anybody asked for them; `host` is `None` without a host tier, `state` where
-    nothing is kept. `regrets` has each reason
-    for which a worker was chosen.
+    were prepared before anybody asked for them; `cache_last_request` is of the prompt that was read last. `host` is
+    `None` without a host tier, `state` where nothing is kept. `regrets` has each reason for which a worker was chosen.
     """
 
     version: str
@@ -293,3 +295,4 @@ class BoxStatus(View):
     speculations: dict[str, int] = {}
     regrets: list[RegretView] = []
     misses: MissesView = MissesView()
+    cache_last_request: RateView | None = None

@@ -68,6 +68,8 @@ def box_status(*workers: WorkerView, ttft_p50_ms: float | None = 40.0, ttft_p99_
             ttft_p99_ms=ttft_p99_ms,
             loop_lag_p99_ms=None if ttft_p99_ms is None else 3.0,
             loop_lag_max_ms=None if ttft_p99_ms is None else 9.0,
+            itl_p50_ms=None if ttft_p99_ms is None else 20.0,
+            itl_p99_ms=None if ttft_p99_ms is None else 75.0,
         ),
     )
 
@@ -98,6 +100,8 @@ def test_times_are_in_seconds() -> None:
     samples = scrape(box_status())
     assert samples["dynamo_box_ttft_seconds", (("quantile", "0.5"),)] == 0.04
     assert samples["dynamo_box_ttft_seconds", (("quantile", "0.99"),)] == 0.25
+    assert samples["dynamo_box_itl_seconds", (("quantile", "0.5"),)] == 0.02
+    assert samples["dynamo_box_itl_seconds", (("quantile", "0.99"),)] == 0.075
     assert samples["dynamo_box_loop_lag_seconds", (("quantile", "0.99"),)] == 0.003
     assert samples["dynamo_box_loop_lag_seconds", (("quantile", "1"),)] == 0.009
 
