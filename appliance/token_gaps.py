@@ -48,5 +48,5 @@ class TokenGaps:
         for bucket, count in enumerate(self._counts):
             left -= count
             if left <= 0:
-                return LEAST_SECONDS * GROWTH ** (bucket - 0.5)
+                return LEAST_SECONDS * math.pow(GROWTH, bucket - 0.5)
         raise AssertionError("the counts add up to the total")

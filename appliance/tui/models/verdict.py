@@ -83,8 +83,8 @@ def _pressure(status: BoxStatus) -> Iterator[Verdict]:
 def _how_it_serves(status: BoxStatus) -> Verdict:
     rate = status.cache_last_minute
     if rate.hit_rate is not None:
-        of = f"the last minute's {figures.short(rate.prompt_tokens)} prompt tokens"
-        read = f"{figures.share(rate.hit_rate)} of {of} were read from cache"
+        share, of = figures.share(rate.hit_rate), f"its {figures.short(rate.prompt_tokens)} prompt tokens"
+        read = f"the last minute read {share} of {of} from cache"
         return Verdict(Level.GOOD, f"all is well: {read}" if rate.hit_rate >= LOW_SHARE else read)
     if status.requests.active:
         return Verdict(Level.GOOD, f"all is well: {figures.plural(status.requests.active, 'request')} at work")

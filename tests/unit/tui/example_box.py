@@ -41,7 +41,7 @@ from appliance.api.views import (
 )
 from appliance.tui.event_feed import ToldEvent
 from appliance.tui.frame import Frame
-from appliance.tui.machine import Load
+from appliance.tui.machine import GpuLoad, Load
 
 NOW = 1_790_000_000.0
 STARTED_AT = NOW - 8_000
@@ -67,6 +67,10 @@ def worker(number: int, **changes: Any) -> WorkerView:
         "leads": LeadsView(spared=2, held_back=31, in_vain=1),
     }
     return WorkerView(**(base | changes))
+
+
+def gpu(number: int) -> GpuLoad:
+    return GpuLoad(number, 0.93 - number / 8, (71 - 3 * number) * 2**30, 80 * 2**30, 612.0 - 40 * number)
 
 
 def host(**changes: Any) -> HostTierView:
@@ -109,9 +113,19 @@ def status(second: int = 0, **changes: Any) -> BoxStatus:
         "cache_last_minute": RateView(
             prompt_tokens=240_000, cached_tokens=223_500, hit_rate=0.93125, host_tokens=24_800, disk_tokens=5_580
         ),
+        "cache_last_request": RateView(
+            prompt_tokens=84_200, cached_tokens=81_920, hit_rate=81_920 / 84_200, host_tokens=18_000
+        ),
         "completion_tokens": round(180 * uptime + 600 * math.sin(second / 7)),
         "stabilised": {"attribution": 40},
-        "latency": LatencyView(ttft_p50_ms=180.0, ttft_p99_ms=1_430.0, loop_lag_p99_ms=2.1, loop_lag_max_ms=9.0),
+        "latency": LatencyView(
+            ttft_p50_ms=180.0,
+            ttft_p99_ms=1_430.0,
+            loop_lag_p99_ms=2.1,
+            loop_lag_max_ms=9.0,
+            itl_p50_ms=14.2,
+            itl_p99_ms=61.0,
+        ),
         "evictions": EvictionsView(
             by_kind=[
                 EvictionView(cause="other_session", rule="coding-agent.toml:12", region="tail", blocks=900),
@@ -415,6 +429,6 @@ def frame(second: int = 0, **changes: Any) -> Frame:
         requests=requests(),
         blocks=blocks(),
         prefixes=prefixes(),
-        loads={0: Load(0.42, 5 * 2**30), 1: Load(0.38, 5 * 2**30)},
+        loads={place: Load(0.42 - place / 25, 5 * 2**30, [gpu(place)]) for place in range(2)},
     )
     return dataclasses.replace(whole, **changes)

@@ -39,7 +39,11 @@ def of_status(**changes: Any) -> Frame:
 @pytest.mark.parametrize(
     ("frame", "level", "words"),
     [
-        (example_box.frame(), Level.GOOD, "all is well: 93.1% of the last minute's 240K prompt tokens were read"),
+        (
+            example_box.frame(),
+            Level.GOOD,
+            "all is well: the last minute read 93.1% of its 240K prompt tokens from cache",
+        ),
         (Frame(at=NOW), Level.IDLE, "no answer yet"),
         (dataclasses.replace(example_box.frame(), lost="gone"), Level.BAD, "gone"),
         (of_status(phase="startup", activity="loading"), Level.WATCH, "the box is in startup: loading"),
@@ -145,7 +149,7 @@ def test_a_span_without_a_prompt_has_no_hit_rate() -> None:
 def test_the_overview_splits_what_was_read_by_tier_and_its_parts_are_the_whole() -> None:
     model = overview(example_box.frame(), trail(700).until(NOW))
     assert model is not None
-    assert [one.window for one in model.reads] == ["10 s", "1 m", "10 m", "since start"]
+    assert [one.window for one in model.reads] == ["last request", "10 s", "1 m", "10 m", "since start"]
     for rate in model.reads:
         parts = (rate.gpu_tokens, rate.host_tokens, rate.disk_tokens, rate.remote_tokens, rate.computed_tokens)
         assert sum(part or 0 for part in parts) == rate.prompt_tokens
@@ -157,8 +161,11 @@ def test_the_overview_knows_no_more_than_the_box_said() -> None:
     assert overview(Frame(at=NOW), []) is None
     model = overview(dataclasses.replace(example_box.frame(), cache=None), [])
     assert model is not None
-    assert model.reads[0].prompt_tokens is None
-    assert model.reads[0].share is None
+    assert [one.prompt_tokens is None for one in model.reads] == [False, True, False, True, False]
+    assert model.reads[1].share is None
+    new = overview(of_status(cache_last_request=None), [])
+    assert new is not None
+    assert new.reads[0].prompt_tokens is None
     assert model.tokens_per_second is None
     assert [(tier.tier, tier.worker) for tier in model.tiers] == [
         ("gpu", 0), ("gpu", 1), ("host", None), ("disk", None),
