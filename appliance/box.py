@@ -190,7 +190,16 @@ class RunningBox:
         pipeline, fleet = self._opened(), self._fleet
         if fleet is None:
             raise NotReady("The box is starting.")
-        desk = CacheDesk(fleet, pipeline.router.block_tokens, pipeline.retention, self._arena, self._disk)
+        router = pipeline.router
+        desk = CacheDesk(
+            fleet,
+            router.block_tokens,
+            pipeline.retention,
+            self._arena,
+            self._disk,
+            turns=pipeline.book.sessions.turns,
+            prefill_seconds=router.paces.prefill_seconds,
+        )
         desk.on_flush = lambda worker: pipeline.book.emptied(worker, Emptied.FLUSHED)
         return desk
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any
+from typing import Any, Literal
 
 from appliance import __version__
 from appliance.api.block_views import BlockMapView, Prefixes, PrefixView
@@ -45,6 +45,8 @@ from appliance.tui.machine import GpuLoad, Load
 
 NOW = 1_790_000_000.0
 STARTED_AT = NOW - 8_000
+
+SessionState = Literal["running", "tool_wait", "idle", "finished"]
 
 
 def worker(number: int, **changes: Any) -> WorkerView:
@@ -162,16 +164,24 @@ def cache() -> CacheView:
 
 def sessions(number: int = 12) -> SessionCaches:
     """A lead with two subagents, then others."""
+    claude = "claude-cli/2.1 (external, cli)"
     listed = [
-        SessionCache("claude-7f3a", None, "tool_wait", 84_200, {"0": 81_920}, 84_000),
-        SessionCache("claude-7f3a/explore", "claude-7f3a", "running", 21_300, {"0": 18_000, "1": 2_400}, 20_000),
-        SessionCache("claude-7f3a/review", "claude-7f3a", "finished", 12_800, {}, 12_000),
+        SessionCache("claude-7f3a", None, "tool_wait", 84_200, {"0": 81_920}, 84_000, 41, claude, 0.06, 287.0),
+        SessionCache(
+            "claude-7f3a/explore", "claude-7f3a", "running", 21_300, {"0": 18_000, "1": 2_400}, 20_000, 6, claude, 0.31
+        ),
+        SessionCache("claude-7f3a/review", "claude-7f3a", "finished", 12_800, {}, 12_000, 3, claude, 0.2),
     ]
-    states = ("idle", "running", "tool_wait", "finished")
+    states: tuple[SessionState, ...] = ("idle", "running", "tool_wait", "finished")
     for place in range(3, number):
-        tokens = 3_000 + 1_700 * place
+        tokens, state = 3_000 + 1_700 * place, states[place % 4]
         on_gpu = {str(place % 2): tokens if place % 3 else tokens // 2}
-        listed.append(SessionCache(f"pi-{place:04}", None, states[place % 4], tokens, on_gpu, tokens // 4))  # type: ignore[arg-type]
+        left = None if state == "finished" else 310.0 - 21 * place
+        seconds = 0.0 if place % 3 else tokens / 8_400
+        told = SessionCache(
+            f"pi-{place:04}", None, state, tokens, on_gpu, tokens // 4, 2 + place, "pi/0.9", seconds, left
+        )
+        listed.append(told)
     return SessionCaches(listed[:number], number)
 
 
