@@ -219,6 +219,7 @@ def _miss_metrics(misses: MissesView) -> Iterator[Metric]:
         tokens.add_metric([reason], count)
     yield tokens
     yield _counter("unexplained_tokens", "Of the evicted ones, those nobody has told of.", misses.unexplained)
+    yield _counter("thrashed_tokens", "Evicted less than a minute before they were asked for.", misses.thrashed)
     yield GaugeMetricFamily("dynamo_box_unexplained_requests", "Requests about to be explained.", misses.pending)
     yield _counter("explanations_failed", "Requests that could not be explained.", misses.failed)
     forgotten = CounterMetricFamily("dynamo_box_forgotten", "What is too old to explain with.", labels=["what"])

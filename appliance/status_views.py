@@ -79,6 +79,7 @@ def misses_view(book: RequestBook) -> MissesView:
     return MissesView(
         tokens={reason.value: book.misses.tokens[reason] for reason in Reason if book.misses.tokens[reason]},
         unexplained=book.misses.unexplained,
+        thrashed=book.misses.thrashed,
         pending=book.num_pending,
         failed=book.num_failed,
         forgotten=book.forgotten(),

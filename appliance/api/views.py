@@ -251,12 +251,14 @@ class RegretView(View):
 
 class MissesView(View):
     """Prompt tokens that were computed, by reason, of requests that have ended and been explained. `unexplained` are
-    those called evicted of whose eviction nobody has told; `pending` requests are about to be explained, `failed` could
+    those called evicted of whose eviction nobody has told, `thrashed` those that had to make room less than a minute
+    before they were asked for again; `pending` requests are about to be explained, `failed` could
     not be. `forgotten` counts what is too old to explain anything with, by what it is; `unnamed` are evictions of
     blocks that the router had no name for."""
 
     tokens: dict[str, int] = {}
     unexplained: int = 0
+    thrashed: int = 0
     pending: int = 0
     failed: int = 0
     forgotten: dict[str, int] = {}

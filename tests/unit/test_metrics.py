@@ -139,7 +139,13 @@ def test_regret_is_told_by_reason_with_all_that_are_settled() -> None:
 
 def test_misses_are_told_by_reason() -> None:
     misses = MissesView(
-        tokens={"evicted": 96, "diverged": 32}, unexplained=16, pending=2, failed=1, forgotten={"prompts": 3}, unnamed=4
+        tokens={"evicted": 96, "diverged": 32},
+        unexplained=16,
+        pending=2,
+        failed=1,
+        forgotten={"prompts": 3},
+        unnamed=4,
+        thrashed=8,
     )
     samples = scrape(box_status().model_copy(update={"misses": misses}))
     assert samples["dynamo_box_missed_tokens_total", (("reason", "evicted"),)] == 96
@@ -147,11 +153,12 @@ def test_misses_are_told_by_reason() -> None:
     assert samples["dynamo_box_forgotten_total", (("what", "prompts"),)] == 3
     figures = (
         "unexplained_tokens_total",
+        "thrashed_tokens_total",
         "unexplained_requests",
         "explanations_failed_total",
         "unnamed_evictions_total",
     )
-    assert [samples[f"dynamo_box_{name}", ()] for name in figures] == [16, 2, 1, 4]
+    assert [samples[f"dynamo_box_{name}", ()] for name in figures] == [16, 8, 2, 1, 4]
 
 
 def test_what_engines_say_of_leads_is_told_of_those_that_said_it() -> None:

@@ -107,7 +107,7 @@ def overview(frame: Frame, samples: list[Sample]) -> Overview | None:
     computed = whole.prompt_tokens - whole.cached_tokens
     return Overview(
         at=frame.at,
-        verdict=verdict(frame),
+        verdict=verdict(frame, samples),
         reads=[
             _read_rate("last request", status.cache_last_request),
             *(_of_window(samples, status, *one) for one in WINDOWS),

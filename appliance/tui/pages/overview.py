@@ -12,7 +12,7 @@ from appliance.tui.line import Line, beside, cell, clean, columns, heading, widt
 from appliance.tui.machine import Load
 from appliance.tui.models.events import EventLine
 from appliance.tui.models.overview import Overview, ReadRate, TierFill, WorkerLine, overview
-from appliance.tui.models.verdict import Level
+from appliance.tui.models.verdict import Level, Verdict
 from appliance.tui.moment import Moment
 from appliance.tui.pages.curves import curve
 from appliance.tui.pages.page import DrawnPage
@@ -20,6 +20,8 @@ from appliance.tui.trail import Sample, at_steps, growths, hit_rates
 
 WIDE: Final = 110
 VERY_WIDE: Final = 160
+HIGH: Final = 30
+OTHERS: Final = 2
 NAMES: Final = 13
 LEAST_BAR: Final = 12
 HIGHEST_CURVE: Final = 18
@@ -48,7 +50,8 @@ def overview_lines(
     model: Overview, samples: list[Sample], width: int, height: int, step_seconds: float = 2.0
 ) -> list[Line]:
     """As high as there is room: curves grow, and go first."""
-    head = [verdict_line(model), []] if height >= 20 else [verdict_line(model)]
+    said = _verdict(model, height)
+    head = [*said, []] if height >= 20 else said
     workers = _workers(model.workers, width)
     tiers = _tiers(model.tiers, width)
     if width >= WIDE:
@@ -56,7 +59,7 @@ def overview_lines(
         upper = [*beside(_reads(model, half), _pace(model, half), width), *tiers]
     else:
         upper = [*_reads(model, width), *_pace(model, width), *tiers]
-    if height >= 30:
+    if height >= HIGH:
         upper.append(_misses(model.misses))
     left = height - len(head) - len(upper) - len(workers) - 1
     curves = _curves(samples, step_seconds, width, min(left, HIGHEST_CURVE)) if left >= 3 else []
@@ -64,9 +67,16 @@ def overview_lines(
     return [*head, *upper, *([[]] if left >= 1 else []), *curves, *workers, *happened]
 
 
-def verdict_line(model: Overview) -> Line:
-    sign, style = _SIGNS[model.verdict.level]
-    return words((f"{sign} ", style), (model.verdict.words, style))
+def _verdict(model: Overview, height: int) -> list[Line]:
+    """The worst, and below it two more where there is room; those that are not said are counted."""
+    shown = model.verdict.others[:OTHERS] if height >= HIGH else []
+    hidden = len(model.verdict.others) - len(shown)
+    return [_said(model.verdict, f" (and {hidden} more)" if hidden else ""), *map(_said, shown)]
+
+
+def _said(verdict: Verdict, more: str = "") -> Line:
+    sign, style = _SIGNS[verdict.level]
+    return words((f"{sign} {verdict.words}{more}", style))
 
 
 def _reads(model: Overview, width: int) -> list[Line]:
