@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any
+from typing import Any, Literal
 
 from appliance import __version__
 from appliance.api.block_views import BlockMapView, Prefixes, PrefixView
@@ -43,10 +43,12 @@ from appliance.api.views import (
 )
 from appliance.tui.event_feed import ToldEvent
 from appliance.tui.frame import Frame
-from appliance.tui.machine import Load
+from appliance.tui.machine import GpuLoad, Load
 
 NOW = 1_790_000_000.0
 STARTED_AT = NOW - 8_000
+
+SessionState = Literal["running", "tool_wait", "idle", "finished"]
 
 
 def worker(number: int, **changes: Any) -> WorkerView:
@@ -91,6 +93,8 @@ def steps(**changes: Any) -> StepsView:
         "scheduler_max_ms": 9.5,
     }
     return StepsView(**(base | changes))
+def gpu(number: int) -> GpuLoad:
+    return GpuLoad(number, 0.93 - number / 8, (71 - 3 * number) * 2**30, 80 * 2**30, 612.0 - 40 * number)
 
 
 def host(**changes: Any) -> HostTierView:
@@ -133,9 +137,19 @@ def status(second: int = 0, **changes: Any) -> BoxStatus:
         "cache_last_minute": RateView(
             prompt_tokens=240_000, cached_tokens=223_500, hit_rate=0.93125, host_tokens=24_800, disk_tokens=5_580
         ),
+        "cache_last_request": RateView(
+            prompt_tokens=84_200, cached_tokens=81_920, hit_rate=81_920 / 84_200, host_tokens=18_000
+        ),
         "completion_tokens": round(180 * uptime + 600 * math.sin(second / 7)),
         "stabilised": {"attribution": 40},
-        "latency": LatencyView(ttft_p50_ms=180.0, ttft_p99_ms=1_430.0, loop_lag_p99_ms=2.1, loop_lag_max_ms=9.0),
+        "latency": LatencyView(
+            ttft_p50_ms=180.0,
+            ttft_p99_ms=1_430.0,
+            loop_lag_p99_ms=2.1,
+            loop_lag_max_ms=9.0,
+            itl_p50_ms=14.2,
+            itl_p99_ms=61.0,
+        ),
         "evictions": EvictionsView(
             by_kind=[
                 EvictionView(cause="other_session", rule="coding-agent.toml:12", region="tail", blocks=900),
@@ -172,16 +186,24 @@ def cache() -> CacheView:
 
 def sessions(number: int = 12) -> SessionCaches:
     """A lead with two subagents, then others."""
+    claude = "claude-cli/2.1 (external, cli)"
     listed = [
-        SessionCache("claude-7f3a", None, "tool_wait", 84_200, {"0": 81_920}, 84_000),
-        SessionCache("claude-7f3a/explore", "claude-7f3a", "running", 21_300, {"0": 18_000, "1": 2_400}, 20_000),
-        SessionCache("claude-7f3a/review", "claude-7f3a", "finished", 12_800, {}, 12_000),
+        SessionCache("claude-7f3a", None, "tool_wait", 84_200, {"0": 81_920}, 84_000, 41, claude, 0.06, 287.0),
+        SessionCache(
+            "claude-7f3a/explore", "claude-7f3a", "running", 21_300, {"0": 18_000, "1": 2_400}, 20_000, 6, claude, 0.31
+        ),
+        SessionCache("claude-7f3a/review", "claude-7f3a", "finished", 12_800, {}, 12_000, 3, claude, 0.2),
     ]
-    states = ("idle", "running", "tool_wait", "finished")
+    states: tuple[SessionState, ...] = ("idle", "running", "tool_wait", "finished")
     for place in range(3, number):
-        tokens = 3_000 + 1_700 * place
+        tokens, state = 3_000 + 1_700 * place, states[place % 4]
         on_gpu = {str(place % 2): tokens if place % 3 else tokens // 2}
-        listed.append(SessionCache(f"pi-{place:04}", None, states[place % 4], tokens, on_gpu, tokens // 4))  # type: ignore[arg-type]
+        left = None if state == "finished" else 310.0 - 21 * place
+        seconds = 0.0 if place % 3 else tokens / 8_400
+        told = SessionCache(
+            f"pi-{place:04}", None, state, tokens, on_gpu, tokens // 4, 2 + place, "pi/0.9", seconds, left
+        )
+        listed.append(told)
     return SessionCaches(listed[:number], number)
 
 
@@ -439,6 +461,6 @@ def frame(second: int = 0, **changes: Any) -> Frame:
         requests=requests(),
         blocks=blocks(),
         prefixes=prefixes(),
-        loads={0: Load(0.42, 5 * 2**30), 1: Load(0.38, 5 * 2**30)},
+        loads={place: Load(0.42 - place / 25, 5 * 2**30, [gpu(place)]) for place in range(2)},
     )
     return dataclasses.replace(whole, **changes)
