@@ -31,6 +31,7 @@ from appliance.router.hashing import Hashes
 from appliance.router.places import Choose, Errand, Place
 from appliance.router.queue import Importance
 from appliance.speculation import Ended
+from appliance.under_way import Progress, RequestPhase
 
 if TYPE_CHECKING:
     from appliance.engine.prompt import Prompt
@@ -69,6 +70,8 @@ class PreparedRequest:
         """What was read of the prompt, by tier."""
         self._finish: FinishReason | None = None
         self._worker: int | None = None
+        self._seat: Place | None = None
+        self._waits_since: float | None = None
         self._hashes: Hashes | None = None
         self._answer = AnswerText() if _is_followed_up(conversation) else None
         self._num_attempts = 0
@@ -82,9 +85,24 @@ class PreparedRequest:
         """Where it would go now; nothing is sent, and nothing changes. Raises `NoWorker`."""
         return self._chooser(self._prompt)(self._pipeline.workers.dead())
 
+    def progress(self) -> Progress:
+        seat, phase = self._seat, RequestPhase.WAITING
+        if seat is not None and not seat.is_closed:
+            phase = RequestPhase.PREFILL if seat.is_reading else RequestPhase.DECODE
+        now = self._pipeline.clock()
+        return Progress(
+            self._entry,
+            phase,
+            self._worker,
+            self._cached_tokens,
+            self._parser.completion_tokens,
+            self._entry.queued_seconds + (0.0 if self._waits_since is None else now - self._waits_since),
+            now - self._arrived,
+        )
+
     async def events(self) -> AsyncGenerator[Event]:
         outcomes = self._pipeline.accounts.outcomes
-        self._pipeline.begin()
+        self._pipeline.begin(self._entry.number, self)
         finished = aborted = False
         fault: str | None = None
         self._pipeline.book.began(self._entry)
@@ -117,7 +135,7 @@ class PreparedRequest:
             outcome = Outcome.FINISHED if finished else Outcome.ABORTED if aborted else Outcome.FAILED
             self._pipeline.book.ended(self._entry, self._ending(outcome, fault))
             self._tell_end(outcome)
-            self._pipeline.end()
+            self._pipeline.end(self._entry.number)
             if finished and self._answer is not None and self._worker is not None:
                 self._pipeline.speculation.after(Ended(self._conversation, self._answer.message(), self._worker))
 
@@ -216,7 +234,7 @@ class PreparedRequest:
     async def _place(self, prompt: Prompt, avoid: frozenset[int]) -> Place:
         """On a live worker, one of `avoid` only when there is no other. Waits when none has room, or none lives."""
         errand, clock = self._errand(prompt, avoid), self._pipeline.clock
-        began = clock()
+        began = self._waits_since = clock()
         try:
             for _ in range(2):
                 with suppress(NoWorker):
@@ -226,6 +244,7 @@ class PreparedRequest:
             raise NotReady("No worker is alive.")
         finally:
             self._entry.queued_seconds += clock() - began
+            self._waits_since = None
 
     def _errand(self, prompt: Prompt, avoid: frozenset[int]) -> Errand:
         hints, name = self._conversation.hints, f"{self._entry.name}.{self._num_attempts}"
@@ -260,7 +279,7 @@ class PreparedRequest:
 
     async def _attempt(self, prompt: Prompt, place: Place) -> AsyncGenerator[Event]:
         pipeline = self._pipeline
-        self._worker = place.worker
+        self._worker, self._seat = place.worker, place
         if self._hashes is None:
             self._hashes = place.decision.hashes
         self._num_attempts += 1

@@ -1,22 +1,31 @@
-"""Requests that have ended for those who ask about them."""
+"""Requests for those who ask about them: those under way, and those that have ended."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, cast
 
 import msgspec
 
 from appliance.api.lint_views import BusterView, Lint
-from appliance.api.request_views import Finding, ReasonName, RequestList, RequestView, Why
+from appliance.api.request_views import (
+    ActiveRequestView,
+    Finding,
+    ProtocolName,
+    ReasonName,
+    RequestList,
+    RequestView,
+    Why,
+)
 from appliance.errors import NotReady
 from appliance.lint import Buster, lint
 from appliance.records import RequestRecord
 from appliance.request_book import LAST
 from appliance.router.decision import why
+from appliance.under_way import Progress
 from appliance.why import Circumstances, Said, asked, findings
 
 if TYPE_CHECKING:
@@ -25,6 +34,13 @@ if TYPE_CHECKING:
 
 MOST_LINTED: Final = 20_000
 """Requests looked at, the newest."""
+PROTOCOLS: Final[Mapping[str, ProtocolName]] = {
+    "chatcmpl-": "chat",
+    "cmpl-": "completions",
+    "msg_": "messages",
+    "resp_": "responses",
+}
+"""By the beginning of an answer's id."""
 
 
 class RequestDesk:
@@ -42,12 +58,14 @@ class RequestDesk:
         self._rules = rules
         self._database = database
         self._router = pipeline.router
+        self._under_way = pipeline.under_way
         self._book = pipeline.book
         self._circumstances = Circumstances(rules, has_host_tier, self._routed)
         self._clock = clock
 
     async def newest(self, limit: int, session: str | None, since: float | None) -> RequestList:
-        return RequestList([*map(request_view, await self._newest(limit, session, since))])
+        ended = [*map(request_view, await self._newest(limit, session, since))]
+        return RequestList(ended, self._active(session)[:limit])
 
     async def find(self, name: str) -> RequestView | None:
         record = await self._find(name)
@@ -65,6 +83,10 @@ class RequestDesk:
         # Thousands of records take tens of milliseconds.
         found = await asyncio.to_thread(lint, records, self._rules, self._prefill_seconds)
         return Lint(seconds, len(records), [_buster_view(one, self._rules) for one in found])
+
+    def _active(self, session: str | None) -> list[ActiveRequestView]:
+        told = [request.progress() for request in self._under_way]
+        return [active_view(one) for one in reversed(told) if session in (None, one.entry.identity.session_id)]
 
     async def _find(self, name: str) -> RequestRecord | None:
         record = await self._book.find(name)
@@ -116,6 +138,26 @@ class RequestDesk:
 def request_view(record: RequestRecord) -> RequestView:
     """The same, field for field."""
     return msgspec.convert(record, RequestView, from_attributes=True, strict=False)
+
+
+def active_view(progress: Progress) -> ActiveRequestView:
+    entry = progress.entry
+    return ActiveRequestView(
+        id=entry.name,
+        session=entry.identity.session_id,
+        turn=entry.turn,
+        client=entry.identity.client,
+        protocol=next((name for start, name in PROTOCOLS.items() if entry.name.startswith(start)), None),
+        arrived_at=entry.arrived_at,
+        phase=progress.phase.value,
+        worker=progress.worker,
+        queued_seconds=progress.queued_seconds,
+        first_token_seconds=entry.first_token_seconds,
+        total_seconds=progress.seconds,
+        prompt_tokens=entry.prompt_tokens,
+        cached_tokens=progress.cached_tokens,
+        completion_tokens=progress.completion_tokens,
+    )
 
 
 def _buster_view(buster: Buster, rules: Collection[str]) -> BusterView:

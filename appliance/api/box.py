@@ -71,10 +71,11 @@ class CacheDesk(Protocol):
 
 
 class RequestDesk(Protocol):
-    """Requests that have ended. `name` is an answer's id, or `last`; one that ended a moment ago is waited for."""
+    """`name` is an answer's id, or `last`; one that ended a moment ago is waited for."""
 
     async def newest(self, limit: int, session: str | None, since: float | None) -> RequestList:
-        """At most so many, the last to end first; `since` (seconds since 1970) is the earliest arrival."""
+        """Of those that have ended and of those under way at most so many each, the last first; `since` (seconds since
+        1970) is the earliest arrival of those that have ended."""
         ...
 
     async def find(self, name: str) -> RequestView | None:

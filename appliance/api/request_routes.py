@@ -1,5 +1,5 @@
-"""Requests that have ended, and why their tokens were computed: for those on the box's own machine, since they name
-sessions and quote prompts."""
+"""Requests, and why their tokens were computed: for those on the box's own machine, since they name sessions and quote
+prompts."""
 
 from __future__ import annotations
 

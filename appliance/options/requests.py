@@ -8,9 +8,12 @@ from appliance.options.shared import Commands, add_command
 
 
 def add(commands: Commands, common: argparse.ArgumentParser) -> None:
-    requests = add_command(commands, "requests", "the requests that ended last, and what was read from cache", [common])
+    requests = add_command(
+        commands, "requests", "the requests that ended last, or those under way, and what was read from cache", [common]
+    )
     requests.add_argument("--session", metavar="NAME", help="only those of this session")
     requests.add_argument("--limit", metavar="N", type=int, default=20, help="at most so many (default 20)")
+    requests.add_argument("--active", action="store_true", help="those under way instead, and how far they are")
     requests.add_argument("--watch", action="store_true", help="go on with each that ends; Ctrl-C ends it")
     lint = add_command(commands, "lint", "what clients change from turn to turn, and what it costs", [common])
     lint.add_argument("--last", metavar="TIME", default="1h", help="how far to look back (default 1h)")

@@ -217,7 +217,7 @@ BOX_OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
     ),
     ("GET", "/box/v1/requests"): Operation(
         Group.BOX,
-        "The requests that ended last, and what of them was read from which tier; for the box's own machine",
+        "Requests under way, and those that ended last: what was read from which tier; for the box's own machine",
         RequestList,
         parameters=(
             Parameter("limit", {"type": "integer", "minimum": 1, "maximum": MAX_REQUESTS}),

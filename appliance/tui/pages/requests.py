@@ -1,10 +1,10 @@
-"""3 Requests: what of each prompt was read from where, and why the rest was not."""
+"""3 Requests: those under way; what of each prompt was read from where, and why the rest was not."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 from urllib.parse import quote
 
 from textual import work
@@ -27,6 +27,7 @@ from appliance.tui.widgets.drawing import Drawing
 from appliance.tui.widgets.grid import Column, Row
 from appliance.tui.widgets.table import Table
 
+OUTCOMES: Final = {"finished": ink.PLAIN, "waiting": ink.WARN, "prefill": ink.GOOD, "decode": ink.GOOD}
 COLUMNS = (
     Column("arrived", 8, clock_of),
     Column("session", 0, least=10),
@@ -40,17 +41,17 @@ COLUMNS = (
     Column("first", 7, seconds_of, right=True, rank=1),
     Column("total", 7, seconds_of, right=True, rank=2),
     Column("worker", 6, right=True, rank=4),
-    Column("outcome", 8, style=lambda value: ink.PLAIN if value == "finished" else ink.BAD, rank=3),
+    Column("outcome", 8, style=lambda value: OUTCOMES.get(str(value), ink.BAD)),
     Column("client", 14, rank=5),
     Column("request", 22, rank=6),
 )
 
 
 class RequestsPage(SteeringPage):
-    """Requests that have ended, the newest first. Missed: tokens that could have been read and were computed; why: the
-    reason of most of them. Below, the prompt under the cursor as a bar, in order. `enter` asks the box why: what was
-    read from where, what was not and who is to blame, what can be done, and where its text left the one before. `c`
-    asks what clients change from turn to turn, what that costs, and which rule is for it."""
+    """Requests under way, then those that have ended, the newest first. Missed: tokens that could have been read
+    and were computed; why: the reason of most of them. Below, the prompt under the cursor as a bar, in order. `enter`
+    asks the box why: what was read from where, what was not and who is to blame, what can be done, and where its text
+    left the one before. `c` asks what clients change from turn to turn, what that costs, and which rule is for it."""
 
     title = "Requests"
     feeds = frozenset({Feed.REQUESTS})
@@ -58,7 +59,7 @@ class RequestsPage(SteeringPage):
     BINDINGS: ClassVar[list[Any]] = [Binding("c", "lint", "what clients change each turn", id="requests.lint")]
 
     def compose(self) -> ComposeResult:
-        yield Table(COLUMNS, empty="no request has ended yet")
+        yield Table(COLUMNS, empty="no request yet")
         yield Drawing(id="detail")
 
     def on_mount(self) -> None:
@@ -82,7 +83,11 @@ class RequestsPage(SteeringPage):
         self._show_detail()
 
     def on_table_opened(self, event: Table.Opened) -> None:
-        self._explain(event.row.key)
+        request = self._requests.get(event.row.key)
+        if request is not None and request.is_active:
+            self.notify("it is under way: why is known once it has ended", markup=False)
+        else:
+            self._explain(event.row.key)
 
     @work(exclusive=True)
     async def _explain(self, request: str) -> None:
@@ -132,6 +137,8 @@ def _detail(request: RequestLine | None, width: int, height: int) -> list[Line]:
     head = heading(clean(request.id), width, f"{request.prompt_tokens:,} tokens")
     if request.error is not None:
         return [head, words((clean(request.error), ink.BAD))]
+    if request.is_active:
+        return [head, *map(words, _so_far(request))]
     if not request.ranges:
         return [head, words((f"{request.outcome}: no engine has read it", ink.QUIET))]
     times = words(
@@ -142,3 +149,16 @@ def _detail(request: RequestLine | None, width: int, height: int) -> list[Line]:
     room = max(height - 4, 0)
     biggest = sorted(sorted(request.ranges, key=lambda one: -one.tokens)[:room], key=lambda one: one.start)
     return [head, prompt_bar(request.ranges, width), legend(request.ranges), *map(range_line, biggest), times]
+
+
+def _so_far(request: RequestLine) -> list[str]:
+    where = "no worker yet" if request.worker is None else f"worker {request.worker}"
+    read = "not read yet" if request.cached_tokens is None else f"{request.cached_tokens:,} read from cache"
+    waited = f"queued {figures.seconds(request.queued_seconds)}"
+    first = (
+        "" if request.first_token_seconds is None else f", first token {figures.seconds(request.first_token_seconds)}"
+    )
+    return [
+        f"{request.outcome}, {where}, {figures.seconds(request.total_seconds)} old; {waited}{first}",
+        f"prompt: {read}; {request.completion_tokens:,} tokens generated so far",
+    ]

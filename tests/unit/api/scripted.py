@@ -41,7 +41,15 @@ from appliance.api.hint_views import (
 from appliance.api.history_views import EvictionHistory, PastEviction, SessionEntry, SessionList, Snapshot
 from appliance.api.lint_views import BusterView, Lint
 from appliance.api.problems import NothingOfThisName
-from appliance.api.request_views import BlameView, Finding, RangeView, RequestList, RequestView, Why
+from appliance.api.request_views import (
+    ActiveRequestView,
+    BlameView,
+    Finding,
+    RangeView,
+    RequestList,
+    RequestView,
+    Why,
+)
 from appliance.api.routing_views import (
     CandidateView,
     CostView,
@@ -279,6 +287,22 @@ REQUEST = RequestView(
         RangeView(36, 40, "recomputed", "below_block_boundary", None, None, None),
     ],
 )
+ACTIVE = ActiveRequestView(
+    id="msg_t2",
+    session="s",
+    turn=3,
+    client="c",
+    protocol="messages",
+    arrived_at=100.0,
+    phase="decode",
+    worker=1,
+    queued_seconds=0.1,
+    first_token_seconds=0.4,
+    total_seconds=2.5,
+    prompt_tokens=64,
+    cached_tokens=48,
+    completion_tokens=1200,
+)
 WHY = Why(REQUEST, "session s asked", [Finding(20, 16, "recomputed", "evicted", "for sub", "more memory", 0.4)])
 
 
@@ -295,7 +319,7 @@ class ScriptedRequests:
 
     async def newest(self, limit: int, session: str | None, since: float | None) -> RequestList:
         self.asked.append((limit, session, since))
-        return RequestList([REQUEST])
+        return RequestList([REQUEST], [ACTIVE])
 
     async def find(self, name: str) -> RequestView | None:
         return REQUEST if name in ("last", REQUEST.id) else None

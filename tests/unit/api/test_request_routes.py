@@ -16,7 +16,9 @@ async def ask(box: ScriptedBox, path: str, client: str = "127.0.0.1") -> httpx.R
 
 async def test_the_newest_are_listed_of_all_sessions_or_of_one_and_since_a_time() -> None:
     box = ScriptedBox()
-    (listed,) = (await ask(box, "")).json()["requests"]
+    told = (await ask(box, "")).json()
+    ((listed,), (active,)) = told["requests"], told["active"]
+    assert (active["id"], active["phase"], active["cached_tokens"]) == ("msg_t2", "decode", 48)
     assert (listed["id"], listed["ranges"][1]["blame"]["session"]) == ("chatcmpl-t1", "sub")
     await ask(box, "?limit=3&session=a%20b&since=1.5")
     assert box.request_desk.asked == [(50, None, None), (3, "a b", 1.5)]

@@ -3,11 +3,11 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from tests.unit.api.scripted import BUSTER, REQUEST, WHY
+from tests.unit.api.scripted import ACTIVE, BUSTER, REQUEST, WHY
 from tests.unit.commands.answering_box import documents, running_box
 from tests.unit.commands.conftest import Place
 
-LISTED = {"requests": [msgspec.to_builtins(REQUEST)]}
+LISTED = {"requests": [msgspec.to_builtins(REQUEST)], "active": [msgspec.to_builtins(ACTIVE)]}
 TOLD = msgspec.to_builtins(WHY)
 
 
@@ -17,6 +17,16 @@ def test_requests_are_listed_with_what_was_read_and_why_the_rest_was_not(place: 
         assert words[1:8] == ["chatcmpl-t1", "s", "2", "0", "40", "16", "(40%)"]
         assert " ".join(words[8:]) == "0.20 s stop evicted 20, below block boundary 4"
         assert place.command("requests", "--json").json == LISTED
+
+
+def test_those_under_way_are_listed_with_how_far_they_are(place: Place) -> None:
+    with running_box(place.runtime, documents() | {"/box/v1/requests?limit=20": LISTED}):
+        words = place.command("requests", "--active").out.splitlines()[1].split()
+        assert words[1:8] == ["msg_t2", "s", "3", "1", "64", "48", "(75%)"]
+        assert " ".join(words[8:]) == "1,200 decode 2.5 s messages"
+        assert place.command("requests", "--active", "--json").json == {"active": LISTED["active"]}
+        refused = place.command("requests", "--active", "--watch")
+        assert (refused.code, "--active" in refused.err) == (2, True)
 
 
 def test_requests_of_one_session_are_asked_for_by_name(place: Place) -> None:
