@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Final, cast
 import msgspec
 
 from appliance.api.lint_views import BusterView, Lint
+from appliance.api.problems import NothingOfThisName
 from appliance.api.request_views import (
     ActiveRequestView,
+    Cancelled,
     Finding,
     ProtocolName,
     ReasonName,
@@ -20,12 +22,14 @@ from appliance.api.request_views import (
     RequestView,
     Why,
 )
-from appliance.errors import NotReady
+from appliance.audit import Audit
+from appliance.box_events import RequestCancelled
+from appliance.errors import CancelledByOperator, NotReady, nearest
 from appliance.lint import Buster, lint
-from appliance.records import RequestRecord
+from appliance.records import ActionRecord, RequestRecord
 from appliance.request_book import LAST
 from appliance.router.decision import why
-from appliance.under_way import Progress
+from appliance.under_way import Progress, RequestPhase
 from appliance.why import Circumstances, Said, asked, findings
 
 if TYPE_CHECKING:
@@ -52,10 +56,13 @@ class RequestDesk:
         rules: Collection[str],
         *,
         has_host_tier: bool,
+        audit: Audit | None = None,
         database: Database | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._rules = rules
+        self._audit = audit or Audit()
+        self._emit = pipeline.events.emit
         self._database = database
         self._router = pipeline.router
         self._under_way = pipeline.under_way
@@ -83,6 +90,49 @@ class RequestDesk:
         # Thousands of records take tens of milliseconds.
         found = await asyncio.to_thread(lint, records, self._rules, self._prefill_seconds)
         return Lint(seconds, len(records), [_buster_view(one, self._rules) for one in found])
+
+    async def cancel(self, name: str, by: str, *, dry_run: bool) -> Cancelled:
+        """Raises `NothingOfThisName` for one that is not under way."""
+        request = self._under_way.find(name)
+        if request is None:
+            raise await self._not_under_way(name)
+        progress = request.progress()
+        kept, impact = self._kept(progress), self._impact(progress)
+        if dry_run:
+            return Cancelled(True, active_view(progress), kept, impact, None)
+        request.cancel(CancelledByOperator(by))
+        effect = f"cancelled by {by} after {_tokens(progress.completion_tokens)}"
+        session = progress.entry.identity.session_id
+        self._emit(
+            RequestCancelled(name, session, progress.worker, by, progress.phase.value, progress.completion_tokens)
+        )
+        details = {"session": session, "phase": progress.phase.value, "impact": impact}
+        self._audit.tell(ActionRecord(self._clock(), by, "request cancel", name, details, effect))
+        return Cancelled(False, active_view(progress), kept, impact, effect)
+
+    async def _not_under_way(self, name: str) -> NothingOfThisName:
+        if self._book.has_ended(name) or (self._database is not None and await self._find(name) is not None):
+            hint = f"GET /box/v1/requests/{name} tells how."
+            return NothingOfThisName(f"request {name!r} has ended", code="request_ended", hint=hint)
+        near = nearest(name, [one.progress().entry.name for one in self._under_way])
+        hint = f"Did you mean {near}?" if near else "GET /box/v1/requests lists those that are, under active."
+        return NothingOfThisName(f"no request {name!r} is under way", code="no_request", hint=hint)
+
+    def _kept(self, progress: Progress) -> int | None:
+        """Only full blocks are cached."""
+        block_tokens = self._router.block_tokens
+        return None if progress.computed_tokens is None else progress.computed_tokens // block_tokens * block_tokens
+
+    def _impact(self, progress: Progress) -> str:
+        whose = progress.entry.identity.session_id
+        of = "" if whose is None else f" of {whose}"
+        if progress.computed_tokens is not None:
+            made, kept = _tokens(progress.completion_tokens), f"{self._kept(progress):,} tokens of prompt and answer"
+            return f"ends an answer{of} after {made}; {kept} stay in the cache of worker {progress.worker}"
+        if progress.phase is RequestPhase.PREFILL:
+            read = f"a prompt{of} of {progress.entry.prompt_tokens:,} tokens is being read"
+            return f"{read}: what was computed of it stays in the cache of worker {progress.worker}"
+        return f"a request{of} with {progress.entry.prompt_tokens:,} tokens still waits: nothing was computed for it"
 
     def _active(self, session: str | None) -> list[ActiveRequestView]:
         told = [request.progress() for request in self._under_way]
@@ -158,6 +208,10 @@ def active_view(progress: Progress) -> ActiveRequestView:
         cached_tokens=progress.cached_tokens,
         completion_tokens=progress.completion_tokens,
     )
+
+
+def _tokens(count: int) -> str:
+    return f"{count:,} token{'' if count == 1 else 's'}"
 
 
 def _buster_view(buster: Buster, rules: Collection[str]) -> BusterView:

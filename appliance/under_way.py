@@ -5,6 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from appliance.errors import CancelledByOperator
 from appliance.request_entry import Entry
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ class Progress(NamedTuple):
     worker: int | None
     cached_tokens: int | None
     completion_tokens: int
+    computed_tokens: int | None
+    """Of its prompt and first answer; `None` until the prompt was read."""
     queued_seconds: float
     seconds: float
 
@@ -36,6 +39,10 @@ class Running(Protocol):
     """One of them."""
 
     def progress(self) -> Progress: ...
+
+    def cancel(self, error: CancelledByOperator) -> None:
+        """End it with this, whatever it is at: nothing more is generated, and no event but the error comes."""
+        ...
 
 
 class UnderWay:
@@ -50,6 +57,9 @@ class UnderWay:
     def __iter__(self) -> Iterator[Running]:
         """In the order in which they began."""
         return iter(tuple(self._requests.values()))
+
+    def find(self, name: str) -> Running | None:
+        return next((one for one in self._requests.values() if one.progress().entry.name == name), None)
 
     def add(self, number: int, request: Running) -> None:
         self._requests[number] = request

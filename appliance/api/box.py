@@ -20,7 +20,7 @@ from appliance.api.policy_views import (
     PolicyRollback,
     PolicyText,
 )
-from appliance.api.request_views import RequestList, RequestView, Why
+from appliance.api.request_views import Cancelled, RequestList, RequestView, Why
 from appliance.api.routing_views import DecisionView, PlacementView, Routing
 from appliance.api.views import BoxStatus
 from appliance.api.whatif_views import WhatIfJob, WhatIfJobs
@@ -84,6 +84,10 @@ class RequestDesk(Protocol):
 
     async def why(self, name: str) -> Why | None:
         """As `find`."""
+        ...
+
+    async def cancel(self, name: str, by: str, *, dry_run: bool) -> Cancelled:
+        """End one that is under way, or only say what that would come to. Raises a `RequestError` for any other."""
         ...
 
     async def lint(self, seconds: float) -> Lint:

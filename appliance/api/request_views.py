@@ -117,6 +117,18 @@ class RequestList(Struct, frozen=True):
     active: list[ActiveRequestView] = []
 
 
+class Cancelled(Struct, frozen=True):
+    """A request under way that is ended, or would be. Of its prompt and answer `kept_tokens` stay in the cache of its
+    worker, `null` where that is not known; `impact` says in words what it comes to, and `effect` what was done, `null`
+    for a dry run."""
+
+    dry_run: bool
+    request: ActiveRequestView
+    kept_tokens: int | None
+    impact: str
+    effect: str | None
+
+
 class Finding(Struct, frozen=True):
     """One thing to be said of `tokens` of the prompt, from `start` on. `advice`: what can be done about it; computing
     them took `seconds`, by the pace of the worker."""

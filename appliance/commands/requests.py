@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 from urllib.parse import urlencode
 
+from appliance.commands import request_cancel
 from appliance.commands.columns import columns
 from appliance.commands.context import read_context
 from appliance.control import Control
@@ -40,11 +41,13 @@ ACTIVE_HEADINGS: Final = (
     "generated",
     "phase",
     "for",
-    "by",
+    "protocol",
 )
 
 
 def run(options: argparse.Namespace) -> int:
+    if options.action == "cancel":
+        return request_cancel.run(options)
     context = read_context(options)
     context.running()
     asked: dict[str, Any] = {"limit": options.limit} | ({} if options.session is None else {"session": options.session})

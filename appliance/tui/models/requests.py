@@ -137,3 +137,12 @@ def turn_rates(frame: Frame) -> dict[str, list[float | None]]:
         if line.session is not None:
             rates.setdefault(line.session, []).append(line.share)
     return rates
+
+
+def running(frame: Frame) -> dict[str, list[str]]:
+    """By session: its requests that are under way."""
+    found: dict[str, list[str]] = {}
+    for one in frame.active or ():
+        if one.session is not None:
+            found.setdefault(one.session, []).append(one.id)
+    return found

@@ -18,6 +18,7 @@ from appliance.tui.frame import Feed
 from appliance.tui.line import Line, clean, heading, words
 from appliance.tui.models.requests import RequestLine, request_lines
 from appliance.tui.moment import Moment
+from appliance.tui.pages.cancelling import cancel
 from appliance.tui.pages.changing import LintDialog
 from appliance.tui.pages.ranges import legend, prompt_bar, range_line
 from appliance.tui.pages.steering import SteeringPage
@@ -51,12 +52,16 @@ class RequestsPage(SteeringPage):
     """Requests under way, then those that have ended, the newest first. Missed: tokens that could have been read
     and were computed; why: the reason of most of them. Below, the prompt under the cursor as a bar, in order. `enter`
     asks the box why: what was read from where, what was not and who is to blame, what can be done, and where its text
-    left the one before. `c` asks what clients change from turn to turn, what that costs, and which rule is for it."""
+    left the one before. `c` asks what clients change from turn to turn, what that costs, and which rule is for it.
+    `K` ends a request that is under way, after you saw what that comes to; its client is told so."""
 
     title = "Requests"
     feeds = frozenset({Feed.REQUESTS})
 
-    BINDINGS: ClassVar[list[Any]] = [Binding("c", "lint", "what clients change each turn", id="requests.lint")]
+    BINDINGS: ClassVar[list[Any]] = [
+        Binding("c", "lint", "what clients change each turn", id="requests.lint"),
+        Binding("K", "cancel", "cancel one that is under way", id="requests.cancel"),
+    ]
 
     def compose(self) -> ComposeResult:
         yield Table(COLUMNS, empty="no request yet")
@@ -78,12 +83,15 @@ class RequestsPage(SteeringPage):
         if self._requests:
             yield "enter", "why"
             yield "c", "changing"
+        request = self._chosen()
+        if request is not None and request.is_active and not self.console_app.stance.is_read_only:
+            yield "K", "cancel"
 
     def on_table_moved(self) -> None:
         self._show_detail()
 
     def on_table_opened(self, event: Table.Opened) -> None:
-        request = self._requests.get(event.row.key)
+        request = self._chosen()
         if request is not None and request.is_active:
             self.notify("it is under way: why is known once it has ended", markup=False)
         else:
@@ -101,10 +109,22 @@ class RequestsPage(SteeringPage):
         if lint is not None:
             await self.app.push_screen(LintDialog(lint))
 
-    def _show_detail(self) -> None:
+    @work(exclusive=True)
+    async def action_cancel(self) -> None:
+        request = self._chosen()
+        if request is None or not self.may_change():
+            return
+        if not request.is_active:
+            self.notify("it has ended already", markup=False)
+            return
+        await cancel(self, [request.id], clean(f"cancel {request.id}?"))
+
+    def _chosen(self) -> RequestLine | None:
         row = self.query_one(Table).row
-        request = None if row is None else self._requests.get(row.key)
-        self.query_one(Drawing).draw(partial(_detail, request))
+        return None if row is None else self._requests.get(row.key)
+
+    def _show_detail(self) -> None:
+        self.query_one(Drawing).draw(partial(_detail, self._chosen()))
 
 
 def rows(lines: list[RequestLine]) -> list[Row]:

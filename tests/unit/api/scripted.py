@@ -44,6 +44,7 @@ from appliance.api.problems import NothingOfThisName
 from appliance.api.request_views import (
     ActiveRequestView,
     BlameView,
+    Cancelled,
     Finding,
     RangeView,
     RequestList,
@@ -326,6 +327,11 @@ class ScriptedRequests:
 
     async def why(self, name: str) -> Why | None:
         return WHY if await self.find(name) else None
+
+    async def cancel(self, name: str, by: str, *, dry_run: bool) -> Cancelled:
+        if name != ACTIVE.id:
+            raise NothingOfThisName(f"no request {name!r} is under way", code="no_request")
+        return Cancelled(dry_run, ACTIVE, 1248, "ends an answer", None if dry_run else f"cancelled by {by}")
 
     async def lint(self, seconds: float) -> Lint:
         return Lint(seconds, 3, [BUSTER])

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 
+import msgspec
+import pytest
+
 from appliance.api.lint_views import Lint
-from appliance.api.request_views import RequestView
+from appliance.api.request_views import Cancelled, RequestView
 from appliance.tui.frame import Frame
 from appliance.tui.line import text_of, width_of
 from appliance.tui.link import Refused
@@ -13,6 +16,7 @@ from appliance.tui.models.requests import RequestLine, request_lines, turn_rates
 from appliance.tui.pages.changing import LintDialog, lint_lines
 from appliance.tui.pages.ranges import LOOKS, legend, prompt_bar
 from appliance.tui.pages.why import WhyDialog, why_lines
+from appliance.tui.widgets.dialogs import Confirm
 from tests.unit.tui import example_box
 from tests.unit.tui.screens import ScriptedErrands, console, text
 
@@ -48,6 +52,48 @@ async def test_one_under_way_is_told_so_far_and_enter_says_when_why_is_known() -
         await pilot.press("enter")
         await pilot.pause()
         assert [one.message for one in app._notifications] == ["it is under way: why is known once it has ended"]
+
+
+WEIGHED = Cancelled(True, example_box.active()[-1], 21_600, "ends an answer after 312 tokens", None)
+DONE = msgspec.structs.replace(WEIGHED, dry_run=False, effect="cancelled by console")
+CANCEL = "POST /box/v1/requests/msg_a001/cancel?by=console"
+
+
+@pytest.mark.parametrize("keys", ["3jjK", "2jK"])
+async def test_one_under_way_is_cancelled_after_its_impact_was_seen(keys: str) -> None:
+    errands = ScriptedErrands({f"{CANCEL}&dry_run=true": WEIGHED, CANCEL: DONE})
+    async with console((120, 36), errands=errands) as (app, pilot):
+        for key in keys:
+            await pilot.press(key)
+            await pilot.pause()
+        assert isinstance(app.screen, Confirm)
+        assert "ends an answer after 312 tokens" in text(app)
+        await pilot.press("y")
+        await pilot.pause()
+        assert [route for route, _ in errands.sent] == [f"{CANCEL}&dry_run=true", CANCEL]
+        assert [one.message for one in app._notifications] == ["msg_a001 cancelled by console"]
+
+
+async def test_who_says_no_cancels_nothing() -> None:
+    errands = ScriptedErrands({f"{CANCEL}&dry_run=true": WEIGHED})
+    async with console(errands=errands) as (app, pilot):
+        await pilot.press("3", "j", "j", "K")
+        await pilot.pause()
+        await pilot.press("escape")
+        await pilot.pause()
+        assert [route for route, _ in errands.sent] == [f"{CANCEL}&dry_run=true"]
+        assert len(app._notifications) == 0
+
+
+@pytest.mark.parametrize(
+    ("keys", "words"), [("3jjjK", "it has ended already"), ("2jjK", "claude-7f3a/review has no request under way")]
+)
+async def test_what_does_not_run_cannot_be_cancelled(keys: str, words: str) -> None:
+    async with console(errands=ScriptedErrands({})) as (app, pilot):
+        for key in keys:
+            await pilot.press(key)
+            await pilot.pause()
+        assert [one.message for one in app._notifications] == [words]
 
 
 def test_the_reason_of_most_missed_tokens_is_told_and_what_is_new_is_no_miss() -> None:
@@ -170,6 +216,4 @@ async def test_requests_that_ended_without_an_error_and_unread_say_so() -> None:
 
 
 def dataclass_of(view: RequestView) -> RequestView:
-    import msgspec
-
     return msgspec.structs.replace(view, outcome="aborted", error=None, ranges=[])
