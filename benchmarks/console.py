@@ -23,6 +23,7 @@ import sys
 import tempfile
 import termios
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,7 @@ WIDTH, HEIGHT = 200, 50
 SESSIONS = 500
 BLOCKS = 1_000_000
 CELLS = 8_000
+MOST_AT_ONCE = 20_000
 
 
 async def frames(rounds: int) -> dict[str, tuple[float, float]]:
@@ -68,27 +70,34 @@ async def _frame(app: Console, pilot: Any, second: int) -> float:
     return (time.process_time() - began) * 1000
 
 
-async def soak(seconds: float) -> list[tuple[float, float]]:
-    """Events told so far and MiB that the process holds, ten times in all. Each frame has 5,000 new events, as two a
-    second would have of 10,000; they follow one another without a pause."""
-    resident: list[tuple[float, float]] = []
-    seen = 0
-    process, began = psutil.Process(), time.monotonic()
-    async with console((WIDTH, HEIGHT)) as (app, pilot):
-        await pilot.press("7")
-        while (passed := time.monotonic() - began) < seconds:
-            events = tuple(_event(number) for number in range(seen, seen + 5_000))
-            seen += len(events)
-            app.take(dataclasses.replace(example_box.frame(seen // 10_000), events=events, evictions=None))
-            await pilot.pause()
-            if len(resident) < 10 * passed / seconds:
-                resident.append((seen, process.memory_info().rss / 2**20))
-    return resident
+def soak(seconds: float, lines: int) -> Iterator[tuple[float, int, float, float]]:
+    """Of a console on a terminal that is told 10,000 events a second, two frames a second, on a screen that changes
+    each minute: seconds so far, events told, MiB held by the process, share of a core it took since the last line."""
+    with tempfile.TemporaryDirectory() as folder:
+        box = ChattyBox()
+        with running_box(Path(folder) / "run", box):
+            terminal = Terminal(Path(folder) / "run")
+            try:
+                terminal.seconds_until(b"prompt tokens read")
+                yield from _soaked(terminal, box, seconds, lines)
+            finally:
+                terminal.close()
 
 
-def _event(number: int) -> ToldEvent:
-    told = {"type": "request_started", "request": f"r{number}", "session": f"s{number % 500}", "worker": 0}
-    return ToldEvent(number, example_box.NOW + number / 10_000, told | {"prompt_tokens": 31_000, "cached_tokens": 0})
+def _soaked(
+    terminal: Terminal, box: ChattyBox, seconds: float, lines: int
+) -> Iterator[tuple[float, int, float, float]]:
+    process, began = psutil.Process(terminal.process.pid), time.monotonic()
+    for line in range(lines):
+        before, since = sum(process.cpu_times()[:2]), time.monotonic()
+        while (passed := time.monotonic() - began) < seconds * (line + 1) / lines:
+            # Every other minute the events, which take all of them; between, each screen in turn.
+            minute = int(passed / 60)
+            terminal.type(b"7" if minute % 2 == 0 else list(PAGES)[minute // 2 % len(PAGES)].encode())
+            terminal.watch(min(60.0, seconds / lines))
+            terminal.seen = b""
+        share = (sum(process.cpu_times()[:2]) - before) / (time.monotonic() - since)
+        yield passed, box.told, process.memory_info().rss / 2**20, share
 
 
 class Terminal:
@@ -148,10 +157,11 @@ def main() -> None:
     parser.add_argument("--starts", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=15.0)
     parser.add_argument("--soak", type=float, metavar="SECONDS", help="only this: memory under 10,000 events a second")
+    parser.add_argument("--lines", type=int, default=12, help="of a soak")
     options = parser.parse_args()
     if options.soak:
-        for seen, mebibytes in asyncio.run(soak(options.soak)):
-            print(f"{seen:>12,} events  {mebibytes:.1f} MiB")
+        for passed, told, mebibytes, share in soak(options.soak, options.lines):
+            print(f"{passed:8.0f} s  {told:>12,} events  {mebibytes:.1f} MiB  {share:.1%} of a core", flush=True)
         return
     for title, (median, worst) in asyncio.run(frames(options.rounds)).items():
         print(f"frame, {title:<10} {median:6.1f} ms   19 of 20 below {worst:6.1f} ms")
@@ -183,17 +193,51 @@ class BusyBox(dict[str, Any]):
     def __init__(self) -> None:
         super().__init__(documents())
         self._began = time.monotonic()
+        self._evictions = msgspec.to_builtins(example_box.evictions())
+        self._evicted = 0
         self._blocks = msgspec.json.encode(example_box.blocks(CELLS, BLOCKS // CELLS))
         self["/box/v1/cache/sessions?limit=500"] = msgspec.json.encode(example_box.sessions(SESSIONS))
 
     def __getitem__(self, route: str) -> Any:
         if route.startswith("/box/v1/blocks"):
             return self._blocks
+        if route.startswith("/box/v1/evictions?"):
+            return self._newer_evictions()
         if route != "/box/v1/status":
             return super().__getitem__(route)
+        return self._status()
+
+    def _newer_evictions(self) -> dict[str, Any]:
+        """40 at each ask, as a box has that evicts 80 blocks a second."""
+        self._evicted += len(self._evictions)
+        return {"evictions": self._evictions, "next": self._evicted, "missed": 0}
+
+    def _status(self) -> bytes:
         workers = [example_box.worker(number, pid=os.getpid()) for number in range(2)]
         second = int((time.monotonic() - self._began) * 2)
         return example_box.status(second, workers=workers).model_dump_json().encode()
+
+
+class ChattyBox(BusyBox):
+    """It tells as many events as its age in seconds times 10,000, each once: a box that forgets none."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told = 0
+
+    def __getitem__(self, route: str) -> Any:
+        if not route.startswith("/box/v1/events"):
+            return super().__getitem__(route)
+        first, self.told = self.told, int((time.monotonic() - self._began) * 10_000)
+        first = max(first, self.told - MOST_AT_ONCE)  # nobody listened: a box would have forgotten them
+        return b"".join(map(_event, range(first, self.told)))
+
+
+def _event(number: int) -> bytes:
+    """As `event_routes` writes it."""
+    told = {"type": "request_started", "request": f"r{number}", "session": f"s{number % 500}", "worker": 0}
+    event = ToldEvent(number, example_box.NOW + number / 10_000, told | {"prompt_tokens": 31_000, "cached_tokens": 0})
+    return b"id: 1-%d\nevent: request_started\ndata: %b\n\n" % (number, msgspec.json.encode(event))
 
 
 if __name__ == "__main__":
