@@ -207,7 +207,9 @@ class RunningBox:
         pipeline = self._opened()
         database = None if self.chronicle is None else self.chronicle.database
         rules, has_host_tier = pipeline.stabiliser.rules, self._arena is not None
-        return RequestDesk(pipeline, rules, has_host_tier=has_host_tier, database=database)
+        return RequestDesk(
+            pipeline, rules, has_host_tier=has_host_tier, audit=self.audit, database=database, clock=self._clock
+        )
 
     def hints(self) -> HintDesk:
         pipeline, caretaker = self._opened(), self._care()

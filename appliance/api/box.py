@@ -20,7 +20,7 @@ from appliance.api.policy_views import (
     PolicyRollback,
     PolicyText,
 )
-from appliance.api.request_views import RequestList, RequestView, Why
+from appliance.api.request_views import Cancelled, RequestList, RequestView, Why
 from appliance.api.routing_views import DecisionView, PlacementView, Routing
 from appliance.api.views import BoxStatus
 from appliance.api.whatif_views import WhatIfJob, WhatIfJobs
@@ -71,10 +71,11 @@ class CacheDesk(Protocol):
 
 
 class RequestDesk(Protocol):
-    """Requests that have ended. `name` is an answer's id, or `last`; one that ended a moment ago is waited for."""
+    """`name` is an answer's id, or `last`; one that ended a moment ago is waited for."""
 
     async def newest(self, limit: int, session: str | None, since: float | None) -> RequestList:
-        """At most so many, the last to end first; `since` (seconds since 1970) is the earliest arrival."""
+        """Of those that have ended and of those under way at most so many each, the last first; `since` (seconds since
+        1970) is the earliest arrival of those that have ended."""
         ...
 
     async def find(self, name: str) -> RequestView | None:
@@ -83,6 +84,10 @@ class RequestDesk(Protocol):
 
     async def why(self, name: str) -> Why | None:
         """As `find`."""
+        ...
+
+    async def cancel(self, name: str, by: str, *, dry_run: bool) -> Cancelled:
+        """End one that is under way, or only say what that would come to. Raises a `RequestError` for any other."""
         ...
 
     async def lint(self, seconds: float) -> Lint:

@@ -17,8 +17,10 @@ from appliance.tui.chart import sparkline
 from appliance.tui.errands import answered
 from appliance.tui.frame import Feed
 from appliance.tui.line import Line, clean, words
+from appliance.tui.models.requests import running
 from appliance.tui.models.sessions import TURNS, SessionLine, Sessions, session_tree
 from appliance.tui.moment import Moment
+from appliance.tui.pages.cancelling import cancel
 from appliance.tui.pages.hint_fields import FIELDS, chosen
 from appliance.tui.pages.steering import SteeringPage
 from appliance.tui.widgets.cells import by_share, seconds_of, share_of, short_of, warn_if_any
@@ -68,13 +70,14 @@ class SessionsPage(SteeringPage):
     hold, else how long until the next of the policy's claims on its blocks ends. Sorting gives up the tree.
 
     A hint says what is to become of a session's blocks. You say for how long and how much; before it is given you see
-    what that comes to."""
+    what that comes to. `K` ends its requests that are under way."""
 
     title = "Sessions"
     feeds = frozenset({Feed.SESSIONS, Feed.CACHE, Feed.HINTS, Feed.REQUESTS})
 
     BINDINGS: ClassVar[list[Any]] = [
-        Binding(hint.key, f"hint('{hint.verb}')", hint.words, id=f"sessions.{hint.verb}") for hint in HINTS
+        *(Binding(hint.key, f"hint('{hint.verb}')", hint.words, id=f"sessions.{hint.verb}") for hint in HINTS),
+        Binding("K", "cancel", "cancel its requests that are under way", id="sessions.cancel"),
     ]
 
     def compose(self) -> ComposeResult:
@@ -83,11 +86,13 @@ class SessionsPage(SteeringPage):
 
     def on_mount(self) -> None:
         self.query_one("#totals").styles.height = 1
+        self._active: dict[str, list[str]] = {}
 
     def show(self, moment: Moment) -> None:
         model = session_tree(moment.frame)
         if model is None:
             return
+        self._active = running(moment.frame)
         self.query_one("#totals", Drawing).draw(lambda _width, _height: [_totals(model)])
         self.query_one(Table).show(rows(model))
 
@@ -110,6 +115,17 @@ class SessionsPage(SteeringPage):
         given = await self.ask("POST", "/box/v1/hints", asked, HintAnswer)
         if given is not None:
             self.tell(given.effect or "done")
+
+    @work(exclusive=True)
+    async def action_cancel(self) -> None:
+        row = self.query_one(Table).row
+        if row is None or not self.may_change():
+            return
+        requests = self._active.get(row.key)
+        if not requests:
+            self.notify(clean(f"{row.key} has no request under way"), markup=False)
+            return
+        await cancel(self, requests, clean(f"cancel {figures.plural(len(requests), 'request')} of {row.key}?"))
 
     async def _weighed(self, question: str, asked: dict[str, Any]) -> tuple[dict[str, Any], HintAnswer] | None:
         """The hint with what the user chose of it, and what it comes to. What is wrong with the choice is said where it

@@ -41,7 +41,16 @@ from appliance.api.hint_views import (
 from appliance.api.history_views import EvictionHistory, PastEviction, SessionEntry, SessionList, Snapshot
 from appliance.api.lint_views import BusterView, Lint
 from appliance.api.problems import NothingOfThisName
-from appliance.api.request_views import BlameView, Finding, RangeView, RequestList, RequestView, Why
+from appliance.api.request_views import (
+    ActiveRequestView,
+    BlameView,
+    Cancelled,
+    Finding,
+    RangeView,
+    RequestList,
+    RequestView,
+    Why,
+)
 from appliance.api.routing_views import (
     CandidateView,
     CostView,
@@ -279,6 +288,22 @@ REQUEST = RequestView(
         RangeView(36, 40, "recomputed", "below_block_boundary", None, None, None),
     ],
 )
+ACTIVE = ActiveRequestView(
+    id="msg_t2",
+    session="s",
+    turn=3,
+    client="c",
+    protocol="messages",
+    arrived_at=100.0,
+    phase="decode",
+    worker=1,
+    queued_seconds=0.1,
+    first_token_seconds=0.4,
+    total_seconds=2.5,
+    prompt_tokens=64,
+    cached_tokens=48,
+    completion_tokens=1200,
+)
 WHY = Why(REQUEST, "session s asked", [Finding(20, 16, "recomputed", "evicted", "for sub", "more memory", 0.4)])
 
 
@@ -295,13 +320,18 @@ class ScriptedRequests:
 
     async def newest(self, limit: int, session: str | None, since: float | None) -> RequestList:
         self.asked.append((limit, session, since))
-        return RequestList([REQUEST])
+        return RequestList([REQUEST], [ACTIVE])
 
     async def find(self, name: str) -> RequestView | None:
         return REQUEST if name in ("last", REQUEST.id) else None
 
     async def why(self, name: str) -> Why | None:
         return WHY if await self.find(name) else None
+
+    async def cancel(self, name: str, by: str, *, dry_run: bool) -> Cancelled:
+        if name != ACTIVE.id:
+            raise NothingOfThisName(f"no request {name!r} is under way", code="no_request")
+        return Cancelled(dry_run, ACTIVE, 1248, "ends an answer", None if dry_run else f"cancelled by {by}")
 
     async def lint(self, seconds: float) -> Lint:
         return Lint(seconds, 3, [BUSTER])

@@ -6,6 +6,8 @@ import dataclasses
 import math
 from typing import Any, Literal
 
+from msgspec.structs import replace
+
 from appliance import __version__
 from appliance.api.block_views import BlockMapView, Prefixes, PrefixView
 from appliance.api.cache_views import CacheView, SessionCache, SessionCaches, TierView
@@ -13,7 +15,15 @@ from appliance.api.eviction_page import EvictedBlock
 from appliance.api.hint_views import HintView
 from appliance.api.lint_views import BusterView, Lint
 from appliance.api.policy_views import PolicyBody, PolicyPrediction, PolicyVersionView
-from appliance.api.request_views import BlameView, DivergenceView, Finding, RangeView, RequestView, Why
+from appliance.api.request_views import (
+    ActiveRequestView,
+    BlameView,
+    DivergenceView,
+    Finding,
+    RangeView,
+    RequestView,
+    Why,
+)
 from appliance.api.routing_views import (
     CandidateView,
     CostView,
@@ -93,6 +103,8 @@ def steps(**changes: Any) -> StepsView:
         "scheduler_max_ms": 9.5,
     }
     return StepsView(**(base | changes))
+
+
 def gpu(number: int) -> GpuLoad:
     return GpuLoad(number, 0.93 - number / 8, (71 - 3 * number) * 2**30, 80 * 2**30, 612.0 - 40 * number)
 
@@ -384,6 +396,35 @@ def requests(number: int = 24) -> tuple[RequestView, ...]:
     return tuple(map(_request, range(number)))
 
 
+def active() -> tuple[ActiveRequestView, ...]:
+    """One of each phase, the newest first."""
+    waiting = ActiveRequestView(
+        id="chatcmpl-a003",
+        session="pi-0004",
+        turn=7,
+        client="pi/0.9",
+        protocol="chat",
+        arrived_at=NOW - 1.4,
+        phase="waiting",
+        worker=None,
+        queued_seconds=1.4,
+        first_token_seconds=None,
+        total_seconds=1.4,
+        prompt_tokens=81_000,
+        cached_tokens=None,
+        completion_tokens=0,
+    )
+    begun = {"queued_seconds": 0.02, "client": "claude-code/2.1", "protocol": "messages"}
+    prefill = {"id": "msg_a002", "session": "claude-7f3a", "turn": 41, "phase": "prefill", "worker": 0}
+    decode = {"id": "msg_a001", "session": "claude-7f3a/explore", "turn": 9, "phase": "decode", "worker": 1}
+    read = {"first_token_seconds": 0.4, "prompt_tokens": 21_300, "cached_tokens": 20_400, "completion_tokens": 312}
+    return (
+        waiting,
+        replace(waiting, **begun, **prefill, arrived_at=NOW - 2.1, total_seconds=2.1, prompt_tokens=84_200),
+        replace(waiting, **begun, **decode, **read, arrived_at=NOW - 6.5, total_seconds=6.5),
+    )
+
+
 def _request(place: int) -> RequestView:
     kinds = ("read", "lost", "other", "failed")
     kind, prompt = kinds[place % 4] if place else "lost", 31_000 + place
@@ -459,6 +500,7 @@ def frame(second: int = 0, **changes: Any) -> Frame:
         versions=versions(),
         hints=hints(),
         requests=requests(),
+        active=active(),
         blocks=blocks(),
         prefixes=prefixes(),
         loads={place: Load(0.42 - place / 25, 5 * 2**30, [gpu(place)]) for place in range(2)},
