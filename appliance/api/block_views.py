@@ -11,18 +11,20 @@ MAX_CELLS: Final = 8192
 DEFAULT_PROMPTS: Final = 64
 MAX_PROMPTS: Final = 512
 MOST_NAMES: Final = 16
-MAP_TIERS: Final = ("gpu", "host")
-MapTier = Literal["gpu", "host"]
+MAP_TIERS: Final = ("gpu", "host", "disk")
+MapTier = Literal["gpu", "host", "disk"]
 
 
 class BlockMapView(Struct, frozen=True):
     """A worker's cache in cells, each `blocks_per_cell` blocks with neighbouring numbers, the last for what is left; or
-    the host tier, which is no single worker's (`worker` is `null`).
+    the host tier or the disk, which are no single worker's (`worker` is `null`).
 
     By cell: how many of its blocks are `filled`, `held` by running requests, `awaited` by waiting ones. The rest speaks
-    of the one of them that was used last: `owner` is a place in `owners`, `region` one in `regions`; what it is worth,
-    how long ago it was used, and how often it was found again. `null` where none is filled, or nobody knows: the host
-    tier counts no reuse, and knows the region of what is in its owner's last prompt.
+    of the one of them that was used last: `owner` is a place in `owners`, `region` one in `regions`, `first_token`
+    where in its owner's prompt it begins; what it is worth, how long ago it was used, and how often it was found again.
+    `null` where none is filled, or nobody knows. The host tier counts no reuse, and knows of what is in its owner's
+    last prompt where that is. The disk keeps no owner: it is the session that asked last among those whose last prompt
+    has the block. Its reuse is how often the block was brought back since the keeper began.
     """
 
     tier: MapTier
@@ -36,6 +38,7 @@ class BlockMapView(Struct, frozen=True):
     held: list[int]
     awaited: list[int]
     owner: list[int | None]
+    first_token: list[int | None]
     region: list[int | None]
     priority: list[int | None]
     age_seconds: list[float | None]

@@ -119,7 +119,7 @@ class PolicyDesk(Protocol):
 
 
 class BlockDesk(Protocol):
-    """What is in the workers' caches and the host tier."""
+    """What is in the workers' caches, the host tier and the disk."""
 
     async def blocks(self, worker: int, cells: int) -> BlockMapView:
         """One worker's in at most so many cells. Raises a `RequestError`."""
@@ -127,6 +127,10 @@ class BlockDesk(Protocol):
 
     async def host_blocks(self, cells: int) -> BlockMapView:
         """The host tier's. Raises a `RequestError`."""
+        ...
+
+    async def disk_blocks(self, cells: int) -> BlockMapView:
+        """The disk's. Raises a `RequestError`."""
         ...
 
     async def prefixes(self, limit: int) -> Prefixes:

@@ -285,7 +285,7 @@ BOX_OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
     ),
     ("GET", "/box/v1/blocks"): Operation(
         Group.BOX,
-        "A worker's cache or the host tier in cells: state, owner, region, worth, age, reuse",
+        "A worker's cache, the host tier or the disk in cells: state, owner, region, worth, age, reuse",
         BlockMapView,
         parameters=(
             Parameter("tier", {"enum": list(MAP_TIERS)}),

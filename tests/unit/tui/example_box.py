@@ -311,6 +311,9 @@ def blocks(number: int = 1_200, per_cell: int = 10) -> BlockMapView:
         held=[per_cell - 4 if one == 0 else 0 for one in owner],
         awaited=[2 if place == 45 else 0 for place in places],
         owner=owner,
+        first_token=[
+            None if one is None else place % 40 * 16 * per_cell for place, one in zip(places, owner, strict=True)
+        ],
         region=[None if one is None else place // 10 % 4 for place, one in zip(places, owner, strict=True)],
         priority=[None if one is None else (100, 80, 35, 20, 5)[one] for one in owner],
         age_seconds=[None if one is None else 0.5 * 4.0**one for one in owner],

@@ -88,25 +88,30 @@ async def test_the_lens_and_the_worker_are_changed_by_keys_and_the_frame_asks_fo
         assert page.lens is Lens.WORTH
         await pilot.press("n")
         wanted = page.wanted(None)
-        assert wanted.worker == 1
+        assert wanted.whose == 1
         assert wanted.cells == app.query_one(BlockMap).room
 
 
-async def test_behind_the_last_worker_is_the_host_tier_where_there_is_one() -> None:
+async def test_behind_the_last_worker_are_the_host_tier_and_the_disk_where_there_are_any() -> None:
     async with console() as (app, pilot):
         await pilot.press("4")
         await pilot.pause()
         page = app.query_one(BlocksPage)
         await pilot.press("n", "n")
-        assert page.wanted(None).worker is None
+        assert page.wanted(None).whose == "host"
         app.take(changed(tier="host", worker=None, reuse=[None] * len(VIEW.reuse)))
         await pilot.pause()
         assert "host  by state" in text(app)
         await pilot.press("n")
-        assert page.worker == 0
-        app.take(dataclasses.replace(changed(), status=example_box.status(host=None)))
+        assert page.wanted(None).whose == "disk"
+        app.take(changed(tier="disk", worker=None, owner=[None] * len(VIEW.owner)))
+        await pilot.pause()
+        assert "disk  by state" in text(app)
+        await pilot.press("n")
+        assert page.whose == 0
+        app.take(dataclasses.replace(changed(), status=example_box.status(host=None, disk=None)))
         await pilot.press("n", "n")
-        assert page.worker == 0
+        assert page.whose == 0
 
 
 async def test_the_cursor_goes_over_the_map_and_tells_of_its_cell() -> None:
