@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from appliance.api.block_views import MOST_NAMES, BlockMapView, Prefixes, PrefixView
+from appliance.api.block_views import MOST_NAMES, BlockChain, BlockMapView, Prefixes, PrefixView
+from appliance.block_chain import chain_view
 from appliance.block_places import NOWHERE, places_in, region_code
 from appliance.cache.errors import CacheError
 from appliance.cache.prefix_tree import PrefixNode, prefix_tree
@@ -77,6 +78,18 @@ class BlockDesk:
             raise NotReady("the keeper of the disk tier does not answer: it is opening the disk, or busy")
         # Its blocks are looked for in thousands of prompts.
         return await asyncio.to_thread(self._disk_view, told, self._disk, list(self._pipeline.last_prompts))
+
+    async def chain(self, session: str, token: int) -> BlockChain:
+        """Raises `InvalidRequest` for a session without a last prompt."""
+        prompts = list(self._pipeline.last_prompts)
+        prompt = self._pipeline.last_prompts.get(session)
+        if prompt is None:
+            raise InvalidRequest(f"no prompt of session {session!r} is remembered", param="session")
+        router, blocks = self._pipeline.router, token // self._pipeline.router.block_tokens + 1
+        depths = router.depths(prompt.hashes)
+        return await asyncio.to_thread(
+            chain_view, session, blocks, prompts, depths, sorted(self._fleet.members), router.block_tokens
+        )
 
     async def prefixes(self, limit: int) -> Prefixes:
         """Of the sessions that asked last, at most so many."""

@@ -35,6 +35,18 @@ def add_block_routes(app: FastAPI, box: Box) -> None:
 
         return await answered(request, openai_problem, shown)
 
+    @app.get("/box/v1/blocks/chain")
+    async def chain(request: Request) -> Response:
+        async def shown() -> Any:
+            refuse_strangers(request.scope, "a block's prompt names sessions: it can be seen")
+            query = request.query_params
+            session, token = query.get("session"), number_in(query, "token", 0, INT64_MAX)
+            if not session:
+                raise InvalidRequest("say whose prompt: session=NAME", param="session")
+            return await box.blocks().chain(session, token or 0)
+
+        return await answered(request, openai_problem, shown)
+
     @app.get("/box/v1/prefixes")
     async def prefixes(request: Request) -> Response:
         async def shown() -> Any:

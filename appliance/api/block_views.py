@@ -11,6 +11,7 @@ MAX_CELLS: Final = 8192
 DEFAULT_PROMPTS: Final = 64
 MAX_PROMPTS: Final = 512
 MOST_NAMES: Final = 16
+MAX_PARTS: Final = 512
 MAP_TIERS: Final = ("gpu", "host", "disk")
 MapTier = Literal["gpu", "host", "disk"]
 
@@ -43,6 +44,31 @@ class BlockMapView(Struct, frozen=True):
     priority: list[int | None]
     age_seconds: list[float | None]
     reuse: list[int | None]
+
+
+class ChainPart(Struct, frozen=True):
+    """Tokens `start_token` … `end_token` (exclusive) of a prompt: of one region, shared by the last prompts of the same
+    `sessions` (at most 16 are named), and found by each worker in one place: the fastest tier, `null` where it would be
+    computed, also for what is there behind a gap."""
+
+    start_token: int
+    end_token: int
+    region: str | None
+    sessions: int
+    names: list[str]
+    tiers: dict[str, str | None]
+
+
+class BlockChain(Struct, frozen=True):
+    """A session's last prompt of `prompt_tokens` from its start to the end of a block, `end_token`; to its last full
+    block at most. `parts` lead to `told_tokens`: there are at most 512."""
+
+    session: str
+    block_tokens: int
+    prompt_tokens: int
+    end_token: int
+    told_tokens: int
+    parts: list[ChainPart]
 
 
 class PrefixView(Struct, frozen=True):

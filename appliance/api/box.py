@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from appliance.api.block_views import BlockMapView, Prefixes
+from appliance.api.block_views import BlockChain, BlockMapView, Prefixes
 from appliance.api.cache_views import CacheView, Flushes, Resized, SessionCaches, TierName, Verification
 from appliance.api.eviction_page import EvictionPage
 from appliance.api.hint_views import Actions, HintAnswer, HintRequest, Hints, HintWithdrawn
@@ -131,6 +131,10 @@ class BlockDesk(Protocol):
 
     async def disk_blocks(self, cells: int) -> BlockMapView:
         """The disk's. Raises a `RequestError`."""
+        ...
+
+    async def chain(self, session: str, token: int) -> BlockChain:
+        """The session's last prompt from its start to the block of this token. Raises a `RequestError`."""
         ...
 
     async def prefixes(self, limit: int) -> Prefixes:

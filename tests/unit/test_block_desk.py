@@ -158,6 +158,29 @@ async def test_the_disks_rows_are_found_in_last_prompts_and_tell_what_the_keeper
     assert found.reuse == [0, 1, 2, 3, None]
 
 
+async def test_a_blocks_prompt_is_told_from_its_start_with_who_shares_it_and_where_it_is() -> None:
+    async with ScriptedBox(ScriptedWorker(0, HELLO, HELLO)) as box:
+        await ask(box, "a", "hello you")
+        await ask(box, "b", "hello me")
+        prompt = box.pipeline.last_prompts.get("a")
+        assert prompt is not None
+        box.index.store(0, prompt.hashes[:2])
+        box.index.mark(0, prompt.hashes[:2], Tier.DISK)
+        desk = BlockDesk(box.pipeline, box.fleet)
+        found = await desk.chain("a", 7)
+        with pytest.raises(InvalidRequest, match="no prompt of session 'z' is remembered"):
+            await desk.chain("z", 0)
+    assert (found.end_token, found.told_tokens) == (8, 8)
+    # "hello " is three blocks of two, of which the worker has two.
+    shown = [(part.start_token, part.end_token, sorted(part.names), part.tiers) for part in found.parts]
+    assert shown == [
+        (0, 4, ["a", "b"], {"0": "gpu"}),
+        (4, 6, ["a", "b"], {"0": None}),
+        (6, 8, ["a"], {"0": None}),
+    ]
+    assert {part.region for part in found.parts} == {"user"}
+
+
 class AnsweringDisk:
     has_disk = True
 

@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 from typing import Any, ClassVar, Final
+from urllib.parse import quote
 
 from rich.segment import Segment
+from textual import work
 from textual.app import ComposeResult
 from textual.binding import Binding
 
-from appliance.api.block_views import BlockMapView
+from appliance.api.block_views import BlockChain, BlockMapView
 from appliance.tui import ink
 from appliance.tui.frame import Feed, Wanted
 from appliance.tui.line import Line, clean, heading, width_of, words
 from appliance.tui.models.blocks import Lens, cell_words, cells, legend, owner_of
 from appliance.tui.moment import Moment
+from appliance.tui.pages.chain import ChainDialog
 from appliance.tui.pages.steering import SteeringPage
 from appliance.tui.widgets.block_map import TONES, BlockMap
 from appliance.tui.widgets.drawing import Drawing
@@ -27,13 +30,15 @@ class BlocksPage(SteeringPage):
     """A worker's cache: one sign for so many neighbouring blocks, read line by line. `m` shows them under another lens:
     state, owner, region, age of the last use, how often they were found again, what they are worth. `n` goes to the
     next worker, and from the last one to the host tier and the disk where there are any. What has just lost blocks is
-    shown reversed. `enter` goes to the prefixes of the cell's owner."""
+    shown reversed. `enter` shows the prompt of the cell's block
+    from its start: regions, who shares them, where they are. `p` goes to the prefixes of the cell's owner."""
 
     title = "Blocks"
     feeds = frozenset({Feed.BLOCKS})
     BINDINGS: ClassVar[list[Any]] = [
         Binding("m", "lens(1)", "the next lens", id="blocks.lens"),
         Binding("M", "lens(-1)", "the lens before", id="blocks.lens-back"),
+        Binding("p", "prefixes", "the prefixes of the cell's owner", id="blocks.prefixes"),
         Binding("n", "whose", "the next worker, host, disk", id="blocks.worker"),
     ]
     DEFAULT_CSS = """
@@ -93,9 +98,25 @@ class BlocksPage(SteeringPage):
     def on_block_map_moved(self) -> None:
         self._show_cell()
 
+    @work(exclusive=True)
     async def on_block_map_opened(self) -> None:
-        view = self._view
-        owner = None if view is None else owner_of(view, self.query_one(BlockMap).cursor)
+        view, place = self._view, self.query_one(BlockMap).cursor
+        owner = None if view is None else owner_of(view, place)
+        if view is None or owner is None:
+            self.notify("nobody knows whose this is", severity="warning")
+            return
+        token = view.first_token[place]
+        if token is None:
+            self.notify(f"where it stands in the prompt of {owner} nobody knows", severity="warning", markup=False)
+            return
+        chain = await self.ask(
+            "GET", f"/box/v1/blocks/chain?session={quote(owner, safe='')}&token={token}", None, BlockChain
+        )
+        if chain is not None:
+            await self.app.push_screen(ChainDialog(chain))
+
+    async def action_prefixes(self) -> None:
+        owner = None if self._view is None else owner_of(self._view, self.query_one(BlockMap).cursor)
         if owner is not None:
             await self.console_app.show_filtered("5", owner)
 

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from starlette.types import Message
 
 from appliance.api.app import create_app
-from appliance.api.block_views import BlockMapView, MapTier, Prefixes, PrefixView
+from appliance.api.block_views import BlockChain, BlockMapView, ChainPart, MapTier, Prefixes, PrefixView
 from appliance.api.cache_views import (
     CacheView,
     Flushed,
@@ -251,6 +251,10 @@ class ScriptedBlocks:
     async def disk_blocks(self, cells: int) -> BlockMapView:
         self.asked.append((None, cells))
         return _unowned("disk", [3])
+
+    async def chain(self, session: str, token: int) -> BlockChain:
+        part = ChainPart(0, 32, "user", 1, [session], {"0": "gpu"})
+        return BlockChain(session, 16, 60, token // 16 * 16 + 16, 32, [part])
 
     async def prefixes(self, limit: int) -> Prefixes:
         node = PrefixView(0, None, 0, 64, 2, ["s", "t"], "user", {"0": 64})

@@ -7,7 +7,7 @@ import math
 from typing import Any
 
 from appliance import __version__
-from appliance.api.block_views import BlockMapView, Prefixes, PrefixView
+from appliance.api.block_views import BlockChain, BlockMapView, ChainPart, Prefixes, PrefixView
 from appliance.api.cache_views import CacheView, SessionCache, SessionCaches, TierView
 from appliance.api.eviction_page import EvictedBlock
 from appliance.api.hint_views import HintView
@@ -319,6 +319,15 @@ def blocks(number: int = 1_200, per_cell: int = 10) -> BlockMapView:
         age_seconds=[None if one is None else 0.5 * 4.0**one for one in owner],
         reuse=[None if one is None else 12 - 3 * one for one in owner],
     )
+
+
+def chain() -> BlockChain:
+    parts = [
+        ChainPart(0, 4_096, "system", 9, [f"pi-{place:04}" for place in range(9)], {"0": "gpu", "1": "gpu"}),
+        ChainPart(4_096, 12_288, "tools", 2, ["claude-7f3a", "claude-7f3a/explore"], {"0": "gpu", "1": "disk"}),
+        ChainPart(12_288, 16_000, None, 1, ["claude-7f3a"], {"0": "host", "1": None}),
+    ]
+    return BlockChain("claude-7f3a", 16, 90_000, 16_384, 16_000, parts)
 
 
 def prefixes() -> Prefixes:
