@@ -175,7 +175,7 @@ class RunningBox:
         pipeline, fleet = self._opened(), self._fleet
         if fleet is None:
             raise NotReady("The box is starting.")
-        return BlockDesk(pipeline, fleet, self._arena)
+        return BlockDesk(pipeline, fleet, self._arena, self._disk)
 
     def whatif(self) -> WhatIfDesk:
         self._care()

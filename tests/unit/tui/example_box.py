@@ -9,7 +9,7 @@ from typing import Any, Literal
 from msgspec.structs import replace
 
 from appliance import __version__
-from appliance.api.block_views import BlockMapView, Prefixes, PrefixView
+from appliance.api.block_views import BlockChain, BlockMapView, ChainPart, Prefixes, PrefixView
 from appliance.api.cache_views import CacheView, SessionCache, SessionCaches, TierView
 from appliance.api.eviction_page import EvictedBlock
 from appliance.api.hint_views import HintView
@@ -369,11 +369,23 @@ def blocks(number: int = 1_200, per_cell: int = 10) -> BlockMapView:
         held=[per_cell - 4 if one == 0 else 0 for one in owner],
         awaited=[2 if place == 45 else 0 for place in places],
         owner=owner,
+        first_token=[
+            None if one is None else place % 40 * 16 * per_cell for place, one in zip(places, owner, strict=True)
+        ],
         region=[None if one is None else place // 10 % 4 for place, one in zip(places, owner, strict=True)],
         priority=[None if one is None else (100, 80, 35, 20, 5)[one] for one in owner],
         age_seconds=[None if one is None else 0.5 * 4.0**one for one in owner],
         reuse=[None if one is None else 12 - 3 * one for one in owner],
     )
+
+
+def chain() -> BlockChain:
+    parts = [
+        ChainPart(0, 4_096, "system", 9, [f"pi-{place:04}" for place in range(9)], {"0": "gpu", "1": "gpu"}),
+        ChainPart(4_096, 12_288, "tools", 2, ["claude-7f3a", "claude-7f3a/explore"], {"0": "gpu", "1": "disk"}),
+        ChainPart(12_288, 16_000, None, 1, ["claude-7f3a"], {"0": "host", "1": None}),
+    ]
+    return BlockChain("claude-7f3a", 16, 90_000, 16_384, 16_000, parts)
 
 
 def prefixes() -> Prefixes:
