@@ -76,6 +76,11 @@ def _box_metrics(status: BoxStatus) -> Iterator[Metric]:
         if value is not None:
             ttft.add_metric([quantile], value / 1000)
     yield ttft
+    itl = GaugeMetricFamily("dynamo_box_itl_seconds", "Time between the last tokens of answers.", labels=["quantile"])
+    for quantile, value in (("0.5", status.latency.itl_p50_ms), ("0.99", status.latency.itl_p99_ms)):
+        if value is not None:
+            itl.add_metric([quantile], value / 1000)
+    yield itl
     lag = GaugeMetricFamily(
         "dynamo_box_loop_lag_seconds", "Waits for the loop in the last minute; 1 is the longest.", labels=["quantile"]
     )
@@ -214,6 +219,7 @@ def _miss_metrics(misses: MissesView) -> Iterator[Metric]:
         tokens.add_metric([reason], count)
     yield tokens
     yield _counter("unexplained_tokens", "Of the evicted ones, those nobody has told of.", misses.unexplained)
+    yield _counter("thrashed_tokens", "Evicted less than a minute before they were asked for.", misses.thrashed)
     yield GaugeMetricFamily("dynamo_box_unexplained_requests", "Requests about to be explained.", misses.pending)
     yield _counter("explanations_failed", "Requests that could not be explained.", misses.failed)
     forgotten = CounterMetricFamily("dynamo_box_forgotten", "What is too old to explain with.", labels=["what"])

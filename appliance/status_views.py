@@ -114,6 +114,7 @@ def misses_view(book: RequestBook) -> MissesView:
     return MissesView(
         tokens={reason.value: book.misses.tokens[reason] for reason in Reason if book.misses.tokens[reason]},
         unexplained=book.misses.unexplained,
+        thrashed=book.misses.thrashed,
         pending=book.num_pending,
         failed=book.num_failed,
         forgotten=book.forgotten(),
@@ -210,6 +211,8 @@ def latency_view(accounts: Accounts, loop_lag: LoopLag) -> LatencyView:
         ttft_p99_ms=milliseconds(accounts.ttft_quantile(0.99)),
         loop_lag_p99_ms=milliseconds(lag and lag.p99_seconds),
         loop_lag_max_ms=milliseconds(lag and lag.max_seconds),
+        itl_p50_ms=milliseconds(accounts.token_gaps.quantile(0.5)),
+        itl_p99_ms=milliseconds(accounts.token_gaps.quantile(0.99)),
     )
 
 

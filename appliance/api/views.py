@@ -127,12 +127,15 @@ class RequestsView(View):
 
 
 class LatencyView(View):
-    """`loop_lag` is how long others had to wait for the loop that serves everything, in the last minute."""
+    """`ttft` is the time to the first token, `itl` that between the tokens of an answer, both of those seen last.
+    `loop_lag` is how long others had to wait for the loop that serves everything, in the last minute."""
 
     ttft_p50_ms: float | None
     ttft_p99_ms: float | None
     loop_lag_p99_ms: float | None = None
     loop_lag_max_ms: float | None = None
+    itl_p50_ms: float | None = None
+    itl_p99_ms: float | None = None
 
 
 class ModelView(View):
@@ -286,12 +289,14 @@ class RegretView(View):
 
 class MissesView(View):
     """Prompt tokens that were computed, by reason, of requests that have ended and been explained. `unexplained` are
-    those called evicted of whose eviction nobody has told; `pending` requests are about to be explained, `failed` could
+    those called evicted of whose eviction nobody has told, `thrashed` those that had to make room less than a minute
+    before they were asked for again; `pending` requests are about to be explained, `failed` could
     not be. `forgotten` counts what is too old to explain anything with, by what it is; `unnamed` are evictions of
     blocks that the router had no name for."""
 
     tokens: dict[str, int] = {}
     unexplained: int = 0
+    thrashed: int = 0
     pending: int = 0
     failed: int = 0
     forgotten: dict[str, int] = {}
@@ -302,9 +307,8 @@ class BoxStatus(View):
     """The whole box at one moment. `started_at` is in seconds since 1970; `activity` says what a start is busy with.
 
     `stabilised` counts, for each rule of the stabiliser, what it changed, `speculations` what became of prompts that
-    were prepared before anybody asked for them; `host` is `None` without a host tier, `state` where
-    nothing is kept. `regrets` has each reason
-    for which a worker was chosen.
+    were prepared before anybody asked for them; `cache_last_request` is of the prompt that was read last. `host` is
+    `None` without a host tier, `state` where nothing is kept. `regrets` has each reason for which a worker was chosen.
     """
 
     version: str
@@ -331,3 +335,4 @@ class BoxStatus(View):
     speculations: dict[str, int] = {}
     regrets: list[RegretView] = []
     misses: MissesView = MissesView()
+    cache_last_request: RateView | None = None

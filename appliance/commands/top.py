@@ -11,6 +11,7 @@ import msgspec
 from rich.console import Console
 from rich.text import Text
 
+from appliance.api.views import View
 from appliance.commands.console import box_address, checked_interval
 from appliance.commands.context import read_context
 from appliance.tui.banners import banners
@@ -74,4 +75,4 @@ def _print(lines: list[Line], *, is_again: bool) -> None:
 def _json(frame: Frame, model: Any) -> str:
     """`problems` says what could not be had, and why."""
     document = {"at": frame.at, "lost": frame.lost, "problems": dict(frame.problems), "data": model}
-    return msgspec.json.encode(document).decode()
+    return msgspec.json.encode(document, enc_hook=View.model_dump).decode()

@@ -71,6 +71,8 @@ def box_status(*workers: WorkerView, ttft_p50_ms: float | None = 40.0, ttft_p99_
             ttft_p99_ms=ttft_p99_ms,
             loop_lag_p99_ms=None if ttft_p99_ms is None else 3.0,
             loop_lag_max_ms=None if ttft_p99_ms is None else 9.0,
+            itl_p50_ms=None if ttft_p99_ms is None else 20.0,
+            itl_p99_ms=None if ttft_p99_ms is None else 75.0,
         ),
     )
 
@@ -101,6 +103,8 @@ def test_times_are_in_seconds() -> None:
     samples = scrape(box_status())
     assert samples["dynamo_box_ttft_seconds", (("quantile", "0.5"),)] == 0.04
     assert samples["dynamo_box_ttft_seconds", (("quantile", "0.99"),)] == 0.25
+    assert samples["dynamo_box_itl_seconds", (("quantile", "0.5"),)] == 0.02
+    assert samples["dynamo_box_itl_seconds", (("quantile", "0.99"),)] == 0.075
     assert samples["dynamo_box_loop_lag_seconds", (("quantile", "0.99"),)] == 0.003
     assert samples["dynamo_box_loop_lag_seconds", (("quantile", "1"),)] == 0.009
 
@@ -161,7 +165,13 @@ def test_regret_is_told_by_reason_with_all_that_are_settled() -> None:
 
 def test_misses_are_told_by_reason() -> None:
     misses = MissesView(
-        tokens={"evicted": 96, "diverged": 32}, unexplained=16, pending=2, failed=1, forgotten={"prompts": 3}, unnamed=4
+        tokens={"evicted": 96, "diverged": 32},
+        unexplained=16,
+        pending=2,
+        failed=1,
+        forgotten={"prompts": 3},
+        unnamed=4,
+        thrashed=8,
     )
     samples = scrape(box_status().model_copy(update={"misses": misses}))
     assert samples["dynamo_box_missed_tokens_total", (("reason", "evicted"),)] == 96
@@ -169,11 +179,12 @@ def test_misses_are_told_by_reason() -> None:
     assert samples["dynamo_box_forgotten_total", (("what", "prompts"),)] == 3
     figures = (
         "unexplained_tokens_total",
+        "thrashed_tokens_total",
         "unexplained_requests",
         "explanations_failed_total",
         "unnamed_evictions_total",
     )
-    assert [samples[f"dynamo_box_{name}", ()] for name in figures] == [16, 2, 1, 4]
+    assert [samples[f"dynamo_box_{name}", ()] for name in figures] == [16, 8, 2, 1, 4]
 
 
 def test_what_engines_say_of_leads_is_told_of_those_that_said_it() -> None:
