@@ -86,8 +86,8 @@ class BlocksPage(SteeringPage):
         if view is None:
             return
         self.query_one(BlockMap).show(cells(view, self.lens), self._gone)
-        self.query_one("#head", Drawing).draw(partial(_head, view, self.lens))
-        self.query_one("#legend", Drawing).draw(partial(_legend, view, self.lens))
+        self.query_one("#head", Drawing).draw(partial(head_lines, view, self.lens))
+        self.query_one("#legend", Drawing).draw(partial(legend_lines, view, self.lens))
         self._show_cell()
 
     def on_block_map_moved(self) -> None:
@@ -130,7 +130,7 @@ def _gone(before: BlockMapView | None, now: BlockMapView) -> frozenset[int]:
     )
 
 
-def _head(view: BlockMapView, lens: Lens, _width: int, _height: int) -> list[Line]:
+def head_lines(view: BlockMapView, lens: Lens, _width: int = 0, _height: int = 0) -> list[Line]:
     filled, held = sum(view.filled), sum(view.held)
     per_cell = "1 block" if view.blocks_per_cell == 1 else f"{view.blocks_per_cell:,} blocks"
     parts = words(
@@ -142,7 +142,7 @@ def _head(view: BlockMapView, lens: Lens, _width: int, _height: int) -> list[Lin
     return [parts]
 
 
-def _legend(view: BlockMapView, lens: Lens, width: int, _height: int) -> list[Line]:
+def legend_lines(view: BlockMapView, lens: Lens, width: int, _height: int = 0) -> list[Line]:
     """As many as there is room for."""
     line: Line = []
     for sign, tone, said in legend(view, lens):
