@@ -91,8 +91,8 @@ class BlocksPage(SteeringPage):
         if view is None:
             return
         self.query_one(BlockMap).show(cells(view, self.lens), self._gone)
-        self.query_one("#head", Drawing).draw(partial(_head, view, self.lens))
-        self.query_one("#legend", Drawing).draw(partial(_legend, view, self.lens))
+        self.query_one("#head", Drawing).draw(partial(head_lines, view, self.lens))
+        self.query_one("#legend", Drawing).draw(partial(legend_lines, view, self.lens))
         self._show_cell()
 
     def on_block_map_moved(self) -> None:
@@ -156,7 +156,7 @@ def _form(view: BlockMapView) -> tuple[str, int | None, int, int]:
     return view.tier, view.worker, view.blocks, view.blocks_per_cell
 
 
-def _head(view: BlockMapView, lens: Lens, _width: int, _height: int) -> list[Line]:
+def head_lines(view: BlockMapView, lens: Lens, _width: int = 0, _height: int = 0) -> list[Line]:
     filled, held = sum(view.filled), sum(view.held)
     per_cell = "1 block" if view.blocks_per_cell == 1 else f"{view.blocks_per_cell:,} blocks"
     parts = words(
@@ -168,7 +168,7 @@ def _head(view: BlockMapView, lens: Lens, _width: int, _height: int) -> list[Lin
     return [parts]
 
 
-def _legend(view: BlockMapView, lens: Lens, width: int, _height: int) -> list[Line]:
+def legend_lines(view: BlockMapView, lens: Lens, width: int, _height: int = 0) -> list[Line]:
     """As many as there is room for."""
     line: Line = []
     for sign, tone, said in legend(view, lens):
