@@ -80,10 +80,11 @@ class CacheDesk:
         on_gpu = await asyncio.gather(*map(_sessions_of, self._fleet.members.values()))
         if self._retention is None:
             return SessionCaches([], 0)
-        known = self._retention.facts()
-        newest = known[: -limit - 1 : -1]
+        newest = self._retention.facts(limit)[::-1]
         on_host = self._arena.blocks_of(facts.name for facts in newest) if self._arena is not None else {}
-        return SessionCaches([self._session(facts, dict(on_gpu), on_host) for facts in newest], len(known))
+        return SessionCaches(
+            [self._session(facts, dict(on_gpu), on_host) for facts in newest], self._retention.num_sessions
+        )
 
     async def verify(self) -> Verification:
         """Each tier's own check of all that it holds. An engine stops for that time."""

@@ -128,7 +128,7 @@ class Chronicle:
             if subject is not None:
                 retention.resume(subject, _state(record), max(now - record.last_used_at, 0.0))
         retention.hints.restore(hints_of(self.remembered.actions))
-        return len(retention.sessions())
+        return retention.num_sessions
 
     def item(self, item_id: str, body: bytes | None) -> None:
         """As a `Journal` of the store."""

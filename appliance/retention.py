@@ -6,7 +6,7 @@ import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby
+from itertools import groupby, islice
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -198,8 +198,14 @@ class Retention:
                     self.forecast.forget(name)
                 yield name
 
-    def facts(self) -> list[SessionFacts]:
-        """Of all that are known, the one used longest ago first."""
+    @property
+    def num_sessions(self) -> int:
+        """So many are known."""
+        return len(self._known)
+
+    def facts(self, most: int | None = None) -> list[SessionFacts]:
+        """Of so many that were used last, or of all that are known; the one used longest ago first."""
+        newest = list(islice(reversed(self._known.items()), most))
         return [
             SessionFacts(
                 name,
@@ -209,7 +215,7 @@ class Retention:
                 known.subject.identity.client,
                 known.claim_seconds(),
             )
-            for name, known in self._known.items()
+            for name, known in reversed(newest)
         ]
 
     def region(self, session_id: str | None, token: int) -> Region | None:

@@ -69,6 +69,15 @@ def test_the_next_claim_to_end_is_told_from_the_sessions_last_use_on() -> None:
     assert left == [10.0, 10.0, 6.0, 290.0, 1.0, None]
 
 
+def test_the_facts_of_the_sessions_used_last_are_the_end_of_those_of_all() -> None:
+    retention = new_retention("lru")
+    for name in ("one", "two", "three", "one"):
+        retention.begin(asked_by(name))
+    assert [facts.name for facts in retention.facts()] == ["two", "three", "one"]
+    for most in range(5):
+        assert retention.facts(most) == retention.facts()[retention.num_sessions - min(most, 3) :]
+
+
 def test_a_session_without_a_claim_that_ends_has_none_left() -> None:
     retention = new_retention("lru")
     retention.begin(SUBJECT)
