@@ -9,9 +9,12 @@ from collections.abc import Callable
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Final
 
+from msgspec.structs import replace
+
 from appliance.api.hint_views import (
     DEFAULT_SECONDS,
     HintAnswer,
+    HintEffect,
     HintImpact,
     HintRequest,
     Hints,
@@ -26,7 +29,8 @@ from appliance.conversation import LOWEST_PRIORITY, Conversation, RawPrompt, Sam
 from appliance.conversation import Hints as ClientHints
 from appliance.errors import InvalidRequest, WorkerDied, nearest
 from appliance.generation import Started
-from appliance.hint_book import OperatorHint, TooManyHints, Verb
+from appliance.hint_book import OperatorHint, Served, TooManyHints, Verb
+from appliance.hint_effect import effect_of
 from appliance.hint_impact import Displaced, Holding, displaced_by, seconds_of, sentence
 from appliance.records import ActionRecord
 from appliance.retention import Retention, SessionFacts
@@ -86,15 +90,26 @@ class HintDesk:
 
     async def withdraw(self, hint_id: str, by: str) -> HintWithdrawn:
         """Raises `NothingOfThisName` for one that is not active."""
+        served = self._retention.hints.served(hint_id)
         hint = self._retention.hints.remove(hint_id)
         if hint is None:
             raise NothingOfThisName(f"no hint {hint_id!r} is active; its time may be over", code="no_hint")
-        effect = _told(await self._caretaker.replan(hint.session), self._block_tokens, "are planned without it")
+        came = self._effect(hint, served)
+        planned = _told(await self._caretaker.replan(hint.session), self._block_tokens, "are planned without it")
+        effect = f"{came.text}; {planned}"
         self._emit(HintChanged(hint.id, hint.verb, hint.session, "withdrawn", effect))
         self._audit.tell(
             ActionRecord(self._clock(), by, "hint withdraw", hint.session, {"before": hint.facts()}, effect)
         )
-        return HintWithdrawn(self._view(hint), effect)
+        return HintWithdrawn(replace(self._view(hint), effect=came), effect)
+
+    def expired(self, hint: OperatorHint, served: Served) -> None:
+        """Its time is over, and it is active no more: what came of it is told and remembered."""
+        effect = self._effect(hint, served).text
+        self._emit(HintChanged(hint.id, hint.verb, hint.session, "expired", effect))
+        self._audit.tell(
+            ActionRecord(self._clock(), "box", f"hint {hint.verb} expired", hint.session, {"hint": hint.id}, effect)
+        )
 
     @property
     def _retention(self) -> Retention:
@@ -254,7 +269,16 @@ class HintDesk:
             hint.token_end,
             hint.priority,
             hint.ttl_seconds,
+            self._effect(hint, self._retention.hints.served(hint.id)),
         )
+
+    def _effect(self, hint: OperatorHint, served: Served) -> HintEffect:
+        prompt = self._pipeline.last_prompts.get(hint.session)
+        if prompt is None:
+            return effect_of(hint, served, None)
+        depths = self._pipeline.router.depths(prompt.hashes)
+        blocks = max((int(depths[worker, Tier.GPU]) for worker in self._pipeline.workers.ids()), default=0)
+        return effect_of(hint, served, blocks * self._block_tokens)
 
 
 async def _holding(member: Member) -> Holding | None:

@@ -94,7 +94,7 @@ class Pipeline:
         """Told of requests; a box puts its own here."""
         self.under_way = UnderWay()
         self.last_prompts = LastPrompts()
-        self.on_ended: list[Callable[[EndedRequest], None]] = [self.last_prompts.ended]
+        self.on_ended: list[Callable[[EndedRequest], None]] = [self.last_prompts.ended, self._tell_hints]
         """Told, one after another in turns of the loop, of each request that an engine has read and that has ended."""
         self._refusal: str | None = None
         self._idle = asyncio.Event()
@@ -170,6 +170,11 @@ class Pipeline:
         loop = asyncio.get_running_loop()
         for told in self.on_ended:
             loop.call_soon(told, request)
+
+    def _tell_hints(self, request: EndedRequest) -> None:
+        if self.retention is not None:
+            session, tokens = request.conversation.identity.session_id, len(request.prompt.token_ids)
+            self.retention.hints.turn(session, tokens, request.cached_tokens)
 
     def replan(self, worker_id: int, session_id: str, payload: Payload) -> None:
         """Tell an engine, beside everything else, what a session's blocks are worth now."""

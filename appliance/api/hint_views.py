@@ -37,6 +37,18 @@ class HintRequest(Struct, frozen=True):
     by: str | None = None
 
 
+class HintEffect(Struct, frozen=True):
+    """What came of a hint since it was given, or since the box was started: the session's `turns` that an engine has
+    read, their `prompt_tokens` and the `cached_tokens` among these. Of the tokens it is about `held_tokens` are in the
+    cache of the worker that has most. `text` says it in words."""
+
+    turns: int
+    prompt_tokens: int
+    cached_tokens: int
+    held_tokens: int | None
+    text: str
+
+
 class HintView(Struct, frozen=True):
     """One that is active, and for how much longer. Times are seconds since 1970."""
 
@@ -51,6 +63,7 @@ class HintView(Struct, frozen=True):
     token_end: int | None
     priority: int | None
     ttl_seconds: float | None
+    effect: HintEffect | None = None
 
 
 class Hints(Struct, frozen=True):

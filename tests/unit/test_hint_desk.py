@@ -54,6 +54,7 @@ class Box:
             self.clock,
             lambda: f"h{next(numbers)}",
         )
+        self.caretaker.on_expired = self.desk.expired
 
     def state(self, name: str) -> SessionState | None:
         session = self.retention.session(name)
@@ -91,16 +92,21 @@ async def test_a_pin_reaches_the_engines_at_once_and_is_listed_until_it_expires(
         assert answer.hint is not None
         assert (answer.hint.id, answer.hint.remaining_seconds, answer.hint.by) == ("h1", 60.0, "me")
         assert box.desk.active().hints == [answer.hint]
+        await box.ask("a", "hello again")
+        await until(lambda: box.retention.hints.served("h1").turns == 1)
         box.clock.seconds += 60
         worker.replans.clear()
         box.caretaker.tick()
         await box.caretaker.settled()
         assert box.desk.active().hints == []
-        assert worker.replans[0][1]["directives"][0]["rule"] != "pin"
-    assert [(each.change, each.session) for each in box.told if isinstance(each, HintChanged)] == [
-        ("given", "a"),
-        ("expired", "a"),
+        assert worker.replans[-1][1]["directives"][0]["rule"] != "pin"
+    came = "0 tokens kept, 1 turn read 2 of 11 tokens from cache"
+    assert [(each.change, each.session, each.effect) for each in box.told if isinstance(each, HintChanged)] == [
+        ("given", "a", answer.effect),
+        ("expired", "a", came),
     ]
+    last = box.audit.newest(1)[0]
+    assert (last.who, last.verb, last.target, last.effect) == ("box", "hint pin expired", "a", came)
 
 
 async def test_the_next_prompts_of_a_pinned_session_are_pinned_too() -> None:
@@ -221,7 +227,7 @@ async def test_what_was_done_and_taken_back_is_audited() -> None:
         await box.ask("a", "hello")
         await box.desk.ask(HintRequest("pin", "a", by="me"), dry_run=False)
         withdrawn = await box.desk.withdraw("h1", "you")
-        assert withdrawn.effect == "8 tokens on worker 0 are planned without it"
+        assert withdrawn.effect == "0 tokens kept, no turn since; 8 tokens on worker 0 are planned without it"
         last, first = box.audit.newest(9)
     assert (first.who, first.verb, first.target) == ("me", "hint pin", "a")
     assert first.details["after"]["expires_at"] == 4600.0

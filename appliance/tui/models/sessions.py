@@ -8,6 +8,7 @@ from typing import Final
 from msgspec import Struct
 
 from appliance.api.cache_views import SessionCache
+from appliance.api.hint_views import HintView
 from appliance.tui import figures
 from appliance.tui.frame import Frame
 from appliance.tui.models.requests import turn_rates
@@ -18,7 +19,8 @@ TURNS: Final = 8
 
 class SessionLine(Struct, frozen=True):
     """Tokens of the session's last prompt that it was the last to use, by tier; `lacking` are in none. `depth` counts
-    its leads, `hints` are those that hold now, with the time that they have left; `rates` are the shares of its last
+    its leads, `hints` are those that hold now, with the time that they have left, `effects`
+    what came of each so far; `rates` are the shares of its last
     turns that were read from cache."""
 
     session: str
@@ -30,6 +32,7 @@ class SessionLine(Struct, frozen=True):
     host_tokens: int
     lacking_tokens: int
     hints: list[str]
+    effects: list[str]
     rates: list[float | None]
 
     @property
@@ -69,14 +72,14 @@ def session_tree(frame: Frame) -> Sessions | None:
     return Sessions(frame.sessions.total, lines, _warm(frame, lines))
 
 
-def _hints(frame: Frame) -> dict[str, list[str]]:
-    told: dict[str, list[str]] = {}
+def _hints(frame: Frame) -> dict[str, list[HintView]]:
+    told: dict[str, list[HintView]] = {}
     for hint in frame.hints or ():
-        told.setdefault(hint.session, []).append(f"{hint.verb} {figures.seconds(hint.remaining_seconds)}")
+        told.setdefault(hint.session, []).append(hint)
     return told
 
 
-def _line(one: SessionCache, depth: int, hints: list[str], rates: list[float | None]) -> SessionLine:
+def _line(one: SessionCache, depth: int, hints: list[HintView], rates: list[float | None]) -> SessionLine:
     gpu = sum(one.gpu_tokens.values())
     # The host tier may hold copies of what GPUs hold; what is nowhere is at least this much.
     held = max(max(one.gpu_tokens.values(), default=0), one.host_tokens)
@@ -89,7 +92,8 @@ def _line(one: SessionCache, depth: int, hints: list[str], rates: list[float | N
         sorted(int(worker) for worker, tokens in one.gpu_tokens.items() if tokens),
         one.host_tokens,
         max(one.prompt_tokens - held, 0),
-        hints,
+        [f"{hint.verb} {figures.seconds(hint.remaining_seconds)}" for hint in hints],
+        [f"{hint.verb}: {hint.effect.text}" for hint in hints if hint.effect is not None],
         rates,
     )
 

@@ -312,3 +312,15 @@ async def test_a_replay_that_runs_is_given_up_with_esc_and_one_that_failed_says_
         await pilot.pause(0.7)
         assert "DELETE /box/v1/whatif/w1" in [route for route, _ in errands.sent]
         assert "no request was recorded" in text(app)
+
+
+async def test_what_has_come_of_a_hint_is_told_below_the_list_for_the_session_under_the_cursor() -> None:
+    came = "pin: 81,920 tokens kept, 3 turns read 241,800 of 252,300 tokens from cache"
+    async with console() as (app, pilot):
+        await pilot.press("2")
+        await pilot.pause()
+        assert came in text(app)
+        await pilot.press("j")
+        await pilot.pause()
+        assert came not in text(app)
+        assert app.query_one("#effects").display is False
