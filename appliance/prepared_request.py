@@ -70,6 +70,7 @@ class PreparedRequest:
         self._entry = entry
         self._arrived = arrived
         self._first_token_seconds = 0.0
+        self._last_token_at: float | None = None
         self._parser = pipeline.new_parser(pipeline.renderer, prompt)
         self._shown: list[str] = []
         self._last_step: Step | None = None
@@ -349,6 +350,8 @@ class PreparedRequest:
                         place.advance(len(step.token_ids), step.cached_tokens, TierTokens.of(read))
                     else:
                         place.advance(len(step.token_ids))
+                    if self._prompt.params.n == 1:
+                        self._count_gap(len(step.token_ids))
                     if self._cached_tokens is None:
                         yield self._started(step, place.worker, read)
                     delta = self._delta(step, held_back)
@@ -358,6 +361,14 @@ class PreparedRequest:
         finally:
             place.close()
         yield self._finished()
+
+    def _count_gap(self, tokens: int) -> None:
+        """How long after the token before them these came, whichever worker made it."""
+        now = self._pipeline.clock()
+        if self._last_token_at is not None:
+            self._pipeline.accounts.token_gaps.add(now - self._last_token_at, tokens)
+        if tokens:
+            self._last_token_at = now
 
     def _ranges(self, step: Step, brought: Brought) -> tuple[TokenRange, ...]:
         came = brought.ranges(self._pipeline.router.block_tokens)

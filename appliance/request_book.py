@@ -246,7 +246,7 @@ class RequestBook:
 
     def _remember(self, ended: _Ended, ranges: tuple[TokenRange, ...]) -> None:
         record = record_of(ended.entry, ended.ending, ranges)
-        self.misses.add(ranges)
+        self.misses.add(ranges, record.arrived_at)
         self._records[record.id] = record
         self._records.move_to_end(record.id)
         if len(self._records) > self._most:

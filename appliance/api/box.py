@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from appliance.api.block_views import BlockMapView, Prefixes
+from appliance.api.block_views import BlockChain, BlockMapView, Prefixes
 from appliance.api.cache_views import CacheView, Flushes, Resized, SessionCaches, TierName, Verification
 from appliance.api.eviction_page import EvictionPage
 from appliance.api.hint_views import Actions, HintAnswer, HintRequest, Hints, HintWithdrawn
@@ -124,7 +124,7 @@ class PolicyDesk(Protocol):
 
 
 class BlockDesk(Protocol):
-    """What is in the workers' caches and the host tier."""
+    """What is in the workers' caches, the host tier and the disk."""
 
     async def blocks(self, worker: int, cells: int) -> BlockMapView:
         """One worker's in at most so many cells. Raises a `RequestError`."""
@@ -132,6 +132,14 @@ class BlockDesk(Protocol):
 
     async def host_blocks(self, cells: int) -> BlockMapView:
         """The host tier's. Raises a `RequestError`."""
+        ...
+
+    async def disk_blocks(self, cells: int) -> BlockMapView:
+        """The disk's. Raises a `RequestError`."""
+        ...
+
+    async def chain(self, session: str, token: int) -> BlockChain:
+        """The session's last prompt from its start to the block of this token. Raises a `RequestError`."""
         ...
 
     async def prefixes(self, limit: int) -> Prefixes:

@@ -26,8 +26,8 @@ class Wanted(NamedTuple):
 
     feeds: frozenset[Feed]
     at: float | None = None
-    worker: int | None = 0
-    """Whose blocks, and in how many `cells`; `None` is the host tier."""
+    whose: int | str = 0
+    """Whose blocks, a worker's or those of the tier of this name, and in how many `cells`."""
     cells: int = 1024
 
 

@@ -139,7 +139,7 @@ class BoxSource:
         if feed is Feed.EVENTS:
             return {feed.value: self._events.newer()}
         route, kind, lists = DOCUMENTS[feed]
-        whose = "tier=host" if wanted.worker is None else f"tier=gpu&worker={wanted.worker}"
+        whose = f"tier={wanted.whose}" if isinstance(wanted.whose, str) else f"tier=gpu&worker={wanted.whose}"
         route = route.format(whose=whose, cells=wanted.cells)
         document = msgspec.json.decode(self._link.get(route), type=kind)
         return {name: tuple(getattr(document, name)) for name in lists} or {feed.value: document}

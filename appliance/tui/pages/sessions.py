@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any, ClassVar, Final, NamedTuple
 
@@ -22,7 +23,7 @@ from appliance.tui.moment import Moment
 from appliance.tui.pages.cancelling import cancel
 from appliance.tui.pages.hint_fields import FIELDS, chosen
 from appliance.tui.pages.steering import SteeringPage
-from appliance.tui.widgets.cells import by_share, share_of, short_of, warn_if_any
+from appliance.tui.widgets.cells import by_share, seconds_of, share_of, short_of, warn_if_any
 from appliance.tui.widgets.dialogs import Form
 from appliance.tui.widgets.drawing import Drawing
 from appliance.tui.widgets.grid import Column, Row
@@ -30,15 +31,18 @@ from appliance.tui.widgets.table import Table
 
 COLUMNS = (
     Column("session", 0, least=18),
+    Column("client", 12, rank=4),
     Column("state", 9, style=lambda value: ink.GOOD if value == "running" else ink.PLAIN),
-    Column("prompt", 7, short_of, right=True),
-    Column("gpu", 7, short_of, right=True),
-    Column("on", 5, rank=3),
-    Column("host", 7, short_of, right=True),
-    Column("last", 6, share_of, right=True, style=by_share),
-    Column("turns", TURNS, lambda value: str(value or ""), rank=2, style=lambda _: ink.GPU),
-    Column("hints", 10, lambda value: str(value or ""), rank=1, style=lambda _: ink.NAME),
-    Column("lacking", 7, short_of, right=True, style=warn_if_any),
+    Column("turns", 5, short_of, right=True, rank=2),
+    Column("prompt", 6, short_of, right=True),
+    Column("gpu", 5, short_of, right=True),
+    Column("on", 5, rank=5),
+    Column("host", 5, short_of, right=True),
+    Column("last", 5, share_of, right=True, style=by_share),
+    Column("recent", TURNS, lambda value: str(value or ""), rank=3, style=lambda _: ink.GPU),
+    Column("claims", 10, lambda value: str(value or ""), rank=1, style=lambda _: ink.NAME),
+    Column("lacks", 5, short_of, right=True, style=warn_if_any),
+    Column("takes", 6, seconds_of, right=True, style=warn_if_any),
 )
 
 
@@ -61,8 +65,9 @@ ESTIMATE: Final = "/box/v1/hints?dry_run=true"
 
 class SessionsPage(SteeringPage):
     """Leads with their subagents below them, the one used last first. Prompt: what it asked last, in tokens; gpu and
-    host: how much of it is there by who used a block last; lacking: what is in neither and has to be computed when it
-    comes back. Last and turns: the share of its last prompts that was read. Sorting gives up the tree.
+    host: how much of it is there by who used a block last; lacks: what is in neither and has to be computed when it
+    comes back; takes: for how long. Last and recent: the share of its last prompts that was read. Claims: hints that
+    hold, else how long until the next of the policy's claims on its blocks ends. Sorting gives up the tree.
 
     A hint says what is to become of a session's blocks. You say for how long and how much; before it is given you see
     what that comes to, and while it holds, below the list, what has come of it. `K` ends what is under way."""
@@ -175,17 +180,31 @@ def rows(model: Sessions) -> list[Row]:
 def _row(one: SessionLine) -> Row:
     values = (
         one.session,
+        _product(one.client),
         one.state,
+        one.turns,
         one.prompt_tokens,
         one.gpu_tokens,
         ",".join(map(str, one.workers)) or None,
         one.host_tokens,
         one.last_share,
         sparkline(one.rates, TURNS) if one.rates else None,
-        ", ".join(one.hints) or None,
+        _claims(one),
         one.lacking_tokens,
+        one.prefill_seconds,
     )
     return Row(one.session, values, indent=one.depth, style=ink.QUIET if one.state == "finished" else ink.PLAIN)
+
+
+def _product(client: str | None) -> str | None:
+    """What a user agent calls itself, without its version."""
+    return None if client is None else re.split(r"[/ (]", client, maxsplit=1)[0] or client
+
+
+def _claims(one: SessionLine) -> str | None:
+    if one.hints:
+        return ", ".join(one.hints)
+    return None if one.claim_seconds is None else figures.seconds(one.claim_seconds)
 
 
 def _totals(model: Sessions) -> Line:
@@ -195,6 +214,6 @@ def _totals(model: Sessions) -> Line:
         (f"{model.total:,}", ink.STRONG),
         f" sessions{listed}, {running:,} running   ",
         ("—" if model.warm is None else f"about {model.warm:,}", ink.STRONG),
-        " of this size stay warm at this capacity",
-        (f"   lacking {figures.short(sum(one.lacking_tokens for one in model.sessions))} tokens", ink.QUIET),
+        " stay warm at this size",
+        (f"   they lack {figures.short(sum(one.lacking_tokens for one in model.sessions))} tokens", ink.QUIET),
     )

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from starlette.types import Message
 
 from appliance.api.app import create_app
-from appliance.api.block_views import BlockMapView, Prefixes, PrefixView
+from appliance.api.block_views import BlockChain, BlockMapView, ChainPart, MapTier, Prefixes, PrefixView
 from appliance.api.cache_views import (
     CacheView,
     Flushed,
@@ -219,25 +219,59 @@ JOB = WhatIfJob("w1", "running", "chat", "mine", "me", 5.0, 60.0, 0.5, 1.0, None
 
 
 class ScriptedBlocks:
-    """`asked` are the workers (`None`: the host tier) and cells that were asked for."""
+    """`asked` are the workers (`None`: the host tier or the disk) and cells that were asked for."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[int | None, int]] = []
 
     async def blocks(self, worker: int, cells: int) -> BlockMapView:
         self.asked.append((worker, cells))
-        owner, region, priority, age, reuse = [0, None], [0, None], [35, None], [1.5, None], [2, None]
+        owner, first, region, priority, age, reuse = (
+            [0, None],
+            [32, None],
+            [0, None],
+            [35, None],
+            [1.5, None],
+            [2, None],
+        )
         return BlockMapView(
-            "gpu", worker, 16, 128, 64, ["s"], ["user"], [9, 0], [0, 0], [0, 0], owner, region, priority, age, reuse
+            "gpu",
+            worker,
+            16,
+            128,
+            64,
+            ["s"],
+            ["user"],
+            [9, 0],
+            [0, 0],
+            [0, 0],
+            owner,
+            first,
+            region,
+            priority,
+            age,
+            reuse,
         )
 
     async def host_blocks(self, cells: int) -> BlockMapView:
         self.asked.append((None, cells))
-        return BlockMapView("host", None, 16, 9, 9, [], [], [0], [0], [0], [None], [None], [None], [None], [None])
+        return _unowned("host", [None])
+
+    async def disk_blocks(self, cells: int) -> BlockMapView:
+        self.asked.append((None, cells))
+        return _unowned("disk", [3])
+
+    async def chain(self, session: str, token: int) -> BlockChain:
+        part = ChainPart(0, 32, "user", 1, [session], {"0": "gpu"})
+        return BlockChain(session, 16, 60, token // 16 * 16 + 16, 32, [part])
 
     async def prefixes(self, limit: int) -> Prefixes:
         node = PrefixView(0, None, 0, 64, 2, ["s", "t"], "user", {"0": 64})
         return Prefixes([node] * min(limit, 1), 16, 2, 2, 128, 64)
+
+
+def _unowned(tier: MapTier, reuse: list[int | None]) -> BlockMapView:
+    return BlockMapView(tier, None, 16, 9, 9, [], [], [1], [0], [0], [None], [None], [None], [None], [None], reuse)
 
 
 class ScriptedWhatIf:
