@@ -24,6 +24,7 @@ from appliance.api.hint_views import (
 from appliance.api.problems import NothingOfThisName
 from appliance.audit import Audit
 from appliance.box_events import Event, HintChanged
+from appliance.cache.prompt_read import TierTokens
 from appliance.cache.session_state import SessionState
 from appliance.conversation import LOWEST_PRIORITY, Conversation, RawPrompt, Sampling
 from appliance.conversation import Hints as ClientHints
@@ -83,6 +84,8 @@ class HintDesk:
                 effect = await self._finish(request.session)
             case "prefetch":
                 effect = await self._prefetch(request)
+            case "warm":
+                effect = await self._warm(request.session)
             case _:
                 effect = await self._give(hint)
         self._tell(request.verb, request.session, request.by or "operator", hint, impact.text, effect)
@@ -129,7 +132,7 @@ class HintDesk:
 
     def _lasting(self, request: HintRequest) -> OperatorHint | None:
         """`None` for what is done once."""
-        if request.verb in ("prefetch", "turn_finished"):
+        if request.verb in ("prefetch", "warm", "turn_finished"):
             return None
         verb, now = Verb(request.verb), self._clock()
         priorities = {Verb.PIN: PIN_PRIORITY, Verb.RELEASE: RELEASE_PRIORITY}
@@ -183,6 +186,23 @@ class HintDesk:
             f"{computed:,} tokens computed, {started.cached_tokens:,} were there"
         )
 
+    async def _warm(self, session: str) -> str:
+        """Without an engine: what comes up waits in the host tier for whichever worker gets the next turn."""
+        if self._pipeline.warm is None:
+            raise self._nothing_below()
+        brought = await self._pipeline.warm(self._last_prompt(session))
+        told = TierTokens.of(brought.ranges(self._block_tokens))
+        parts = [
+            f"{tokens:,} tokens from the {where}"
+            for tokens, where in ((told.disk, "disk"), (told.remote, "remote store"))
+            if tokens
+        ]
+        return f"{' and '.join(parts)} brought up into the host tier" if parts else "nothing had to be brought up"
+
+    def _nothing_below(self) -> InvalidRequest:
+        hint = "cache.disk.bytes and cache.remote.url give it one; prefetch reads it into a worker's cache."
+        return InvalidRequest("this box has no tier below the host tier", param="verb", code="no_tier", hint=hint)
+
     def _last_prompt(self, session: str) -> LastPrompt:
         prompt = self._pipeline.last_prompts.get(session)
         if prompt is None or not prompt.is_text:
@@ -203,6 +223,8 @@ class HintDesk:
                 return self._given_up(request.session, meant, resident)
             case "prefetch":
                 return self._fetched(request, facts, resident, known)
+            case "warm":
+                return self._warmed(request.session, resident)
         return self._kept(request.session, meant, resident, known)
 
     def _kept(
@@ -233,6 +255,19 @@ class HintDesk:
         others = displaced_by(request.session, wanted, holdings, self._order(), self._block_tokens)
         seconds = seconds_of([missing], self._pipeline.router.paces.prefill_seconds)
         return _impact(missing, resident, others, seconds, f"computes at most {missing:,} tokens of {request.session}")
+
+    def _warmed(self, session: str, resident: dict[int, int]) -> HintImpact:
+        """As far as the router knows what lower tiers hold."""
+        if self._pipeline.warm is None:
+            raise self._nothing_below()
+        depths, workers = self._pipeline.router.depths(self._last_prompt(session).hashes), self._pipeline.workers.ids()
+        below, there = [
+            max((int(depths[worker, tier]) for worker in workers), default=0) * self._block_tokens
+            for tier in (Tier.REMOTE, Tier.HOST)
+        ]
+        tokens = max(below - there, 0)
+        text = f"brings {tokens:,} tokens of {session} up into the host tier, where {there:,} can be read already"
+        return HintImpact(tokens, {str(each): count for each, count in resident.items()}, None, None, None, text)
 
     def _resident(self, session: str, holdings: list[Holding]) -> dict[int, int]:
         """By worker that answers, how many tokens it would find of the last prompt; where that is not remembered, those

@@ -17,7 +17,7 @@ from appliance.errors import NotReady, UnknownModel, WorkerDied, nearest
 from appliance.event_bus import EventBus
 from appliance.explainer import Explainer
 from appliance.generation import ModelCard
-from appliance.last_prompts import EndedRequest, LastPrompts
+from appliance.last_prompts import EndedRequest, LastPrompt, LastPrompts
 from appliance.prepared_request import PreparedRequest, importance_of
 from appliance.request_book import RequestBook
 from appliance.retention import Payload, Retention
@@ -90,6 +90,8 @@ class Pipeline:
         self.recall: Callable[[Prompt], Awaitable[Brought]] = _nothing_to_recall
         """Awaited before an engine gets a prompt: what a slower tier has of it comes nearer, within a limited time;
         what came from where is told, and may be told later still."""
+        self.warm: Callable[[LastPrompt], Awaitable[Brought]] | None = None
+        """Brings what slower tiers have of a prompt up into the host tier; `None` where there is no slower tier."""
         self.events = EventBus()
         """Told of requests; a box puts its own here."""
         self.under_way = UnderWay()

@@ -10,13 +10,16 @@ from appliance.api.hint_views import HintRequest
 from appliance.api.problems import NothingOfThisName
 from appliance.audit import Audit
 from appliance.box_events import Event, HintChanged
+from appliance.cache.prompt_read import Brought
 from appliance.cache.session_state import SessionState
+from appliance.cache.tier import Tier
 from appliance.caretaker import Caretaker
 from appliance.conversation import Identity
 from appliance.errors import InvalidRequest
 from appliance.eviction_log import EvictionLog
 from appliance.hint_book import MOST_OF_A_SESSION
 from appliance.hint_desk import HintDesk
+from appliance.last_prompts import LastPrompt
 from tests.clock import Clock
 from tests.unit.scripted_worker import ScriptedBox, ScriptedWorker, conversation, steps_of, until
 
@@ -232,3 +235,41 @@ async def test_what_was_done_and_taken_back_is_audited() -> None:
     assert (first.who, first.verb, first.target) == ("me", "hint pin", "a")
     assert first.details["after"]["expires_at"] == 4600.0
     assert (last.who, last.verb, last.details["before"]["id"]) == ("you", "hint withdraw", "h1")
+
+
+async def test_a_prompt_is_brought_up_from_lower_tiers_without_an_engine() -> None:
+    worker = scripted()
+    asked: list[list[int]] = []
+
+    async def warm(prompt: LastPrompt) -> Brought:
+        asked.append(prompt.tokens.tolist())
+        brought = Brought()
+        brought.add(bytes([Tier.HOST, Tier.DISK, Tier.DISK, Tier.REMOTE]))
+        return brought
+
+    async with serving(worker) as box:
+        await box.ask("a", "hello")
+        with pytest.raises(InvalidRequest, match="no tier below the host tier"):
+            await box.desk.ask(HintRequest("warm", "a"), dry_run=True)
+        box.parts.pipeline.warm = warm
+        weighed = await box.desk.ask(HintRequest("warm", "a"), dry_run=True)
+        assert weighed.impact.text == "brings 0 tokens of a up into the host tier, where 0 can be read already"
+        assert not asked
+        calls = len(worker.calls)
+        answer = await box.desk.ask(HintRequest("warm", "a", by="me"), dry_run=False)
+        assert (
+            answer.effect == "4 tokens from the disk and 2 tokens from the remote store brought up into the host tier"
+        )
+        assert (answer.hint, len(worker.calls), len(asked[0])) == (None, calls, 5)
+        assert box.audit.newest(1)[0].verb == "hint warm"
+
+
+async def test_where_all_is_up_already_nothing_has_to_be_brought() -> None:
+    async with serving(scripted()) as box:
+        await box.ask("a", "hello")
+
+        async def warm(_prompt: LastPrompt) -> Brought:
+            return Brought()
+
+        box.parts.pipeline.warm = warm
+        assert (await box.desk.ask(HintRequest("warm", "a"), dry_run=False)).effect == "nothing had to be brought up"

@@ -58,6 +58,7 @@ HINTS: Final = (
     Hint("t", "ttl", "keep its blocks for a time after each use"),
     Hint("i", "priority", "how important its requests are"),
     Hint("f", "prefetch", "read its last prompt into a cache"),
+    Hint("b", "warm", "bring its last prompt up to the host tier"),
     Hint("d", "turn_finished", "nothing more will come of it"),
 )
 ESTIMATE: Final = "/box/v1/hints?dry_run=true"
