@@ -265,9 +265,9 @@ class HintDesk:
             max((int(depths[worker, tier]) for worker in workers), default=0) * self._block_tokens
             for tier in (Tier.REMOTE, Tier.HOST)
         ]
-        tokens = max(below - there, 0)
-        text = f"brings {tokens:,} tokens of {session} up into the host tier, where {there:,} can be read already"
-        return HintImpact(tokens, {str(each): count for each, count in resident.items()}, None, None, None, text)
+        what = f"brings up what the host tier lacks of {below:,} tokens of {session}"
+        text = f"{what}; a GPU or the host tier has {there:,} of them already"
+        return HintImpact(below, {str(each): count for each, count in resident.items()}, None, None, None, text)
 
     def _resident(self, session: str, holdings: list[Holding]) -> dict[int, int]:
         """By worker that answers, how many tokens it would find of the last prompt; where that is not remembered, those

@@ -253,7 +253,9 @@ async def test_a_prompt_is_brought_up_from_lower_tiers_without_an_engine() -> No
             await box.desk.ask(HintRequest("warm", "a"), dry_run=True)
         box.parts.pipeline.warm = warm
         weighed = await box.desk.ask(HintRequest("warm", "a"), dry_run=True)
-        assert weighed.impact.text == "brings 0 tokens of a up into the host tier, where 0 can be read already"
+        assert weighed.impact.text == (
+            "brings up what the host tier lacks of 0 tokens of a; a GPU or the host tier has 0 of them already"
+        )
         assert not asked
         calls = len(worker.calls)
         answer = await box.desk.ask(HintRequest("warm", "a", by="me"), dry_run=False)
