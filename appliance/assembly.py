@@ -138,7 +138,8 @@ def assemble(settings: Settings, model: Model, workshop: Workshop, box: RunningB
     fleet.on_phase = partial(_note_phase, box, pipeline.book)
     disk = _disk_tier(settings.cache, workshop, fleet, index, arena)
     if disk is not None:
-        ahead = RecallAhead(pipeline.last_prompts, _recall_ahead_from(disk, workshop.hashes))
+        pipeline.warm = _recall_ahead_from(disk, workshop.hashes)
+        ahead = RecallAhead(pipeline.last_prompts, pipeline.warm)
         pipeline.on_ended.append(ahead.ended)
         pipeline.recall = _recall_from(disk, workshop.hashes, router.paces)
     if retention is None:

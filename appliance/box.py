@@ -119,6 +119,7 @@ class RunningBox:
         if caretaker is not None:
             self._policies = PolicyBook(caretaker.policy, self._read_so_far, self._clock, self._earlier_policies())
             self._whatif = whatif_of(pipeline, fleet, record)
+            caretaker.on_expired = self.hints().expired
         self._enter(Phase.RUNNING)
         self.activity = None
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from appliance.box_events import BlocksEvicted, Dropped, Event, HintChanged
+from appliance.box_events import BlocksEvicted, Dropped, Event
 from appliance.cache.claims import DEFAULT_PRIORITY
 from appliance.cache.errors import InvalidForecast
 from appliance.cache.eviction_facts import Order
@@ -24,6 +24,7 @@ from appliance.engine.retention.worth import Worth
 from appliance.errors import WorkerDied
 from appliance.eviction_log import Evicted, EvictionLog
 from appliance.forecast_file import ForecastStore
+from appliance.hint_book import OperatorHint, Served
 from appliance.policy_change import worths_under
 from appliance.retention import Retention
 from appliance.router.scoring import Room
@@ -99,6 +100,8 @@ class Caretaker:
         self._store = store
         self._on_room = on_room
         self.on_evictions: OnEvictions = lambda _worker, _told, _up_to: None
+        self.on_expired: Callable[[OperatorHint, Served], None] = lambda _hint, _served: None
+        """Told of each hint whose time is over, and of the turns that it has seen."""
         self.emit: Callable[[Event], None] = lambda _event: None
         """Told of evictions."""
         self._clock = clock
@@ -146,10 +149,10 @@ class Caretaker:
         for name in self.retention.over():
             for told in self._told.values():
                 told.to_plan[name] = None
-        for hint in self.retention.hints.expire():
+        for hint, served in self.retention.hints.expire():
             for told in self._told.values():
                 told.to_plan[hint.session] = None
-            self.emit(HintChanged(hint.id, hint.verb, hint.session, "expired", None))
+            self.on_expired(hint, served)
         for worker in self._workers:
             if worker.alive and worker.plan.id not in self._busy:
                 self._start(worker, keeps)

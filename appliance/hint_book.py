@@ -62,6 +62,14 @@ class Mark(NamedTuple):
     ttl_seconds: float
 
 
+class Served(NamedTuple):
+    """Turns of a session that engines have read, with the tokens of their prompts and those read from cache."""
+
+    turns: int = 0
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+
+
 class HintBook:
     """Of a session the newest word comes first. What has expired counts no longer, also before `expire` is called."""
 
@@ -69,6 +77,7 @@ class HintBook:
         self._clock = clock
         self._hints: dict[str, OperatorHint] = {}
         self._by_session: dict[str, list[OperatorHint]] = {}
+        self._served: dict[str, Served] = {}
 
     def __len__(self) -> int:
         return len(self._hints)
@@ -86,6 +95,7 @@ class HintBook:
     def remove(self, hint_id: str) -> OperatorHint | None:
         """`None` for one that is not active, or not any more."""
         hint = self._hints.pop(hint_id, None)
+        self._served.pop(hint_id, None)
         if hint is not None:
             rest = [each for each in self._by_session[hint.session] if each.id != hint_id]
             if rest:
@@ -94,13 +104,23 @@ class HintBook:
                 del self._by_session[hint.session]
         return hint
 
-    def expire(self) -> list[OperatorHint]:
-        """Forget those whose time is over, and tell which."""
+    def expire(self) -> list[tuple[OperatorHint, Served]]:
+        """Forget those whose time is over, and tell which, and what they have seen."""
         now = self._clock()
-        over = [hint for hint in self._hints.values() if hint.expires_at <= now]
-        for hint in over:
+        over = [(hint, self.served(hint.id)) for hint in self._hints.values() if hint.expires_at <= now]
+        for hint, _ in over:
             self.remove(hint.id)
         return over
+
+    def turn(self, session: str | None, prompt_tokens: int, cached_tokens: int) -> None:
+        """A request of the session has ended, whose prompt an engine has read."""
+        for hint in self._of(session):
+            turns, prompts, cached = self.served(hint.id)
+            self._served[hint.id] = Served(turns + 1, prompts + prompt_tokens, cached + cached_tokens)
+
+    def served(self, hint_id: str) -> Served:
+        """Since the hint was given, or taken over from an earlier box."""
+        return self._served.get(hint_id, Served())
 
     def restore(self, hints: Iterable[OperatorHint]) -> None:
         """Those of an earlier box whose time is not over, as far as there is room."""

@@ -9,9 +9,12 @@ from collections.abc import Callable
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Final
 
+from msgspec.structs import replace
+
 from appliance.api.hint_views import (
     DEFAULT_SECONDS,
     HintAnswer,
+    HintEffect,
     HintImpact,
     HintRequest,
     Hints,
@@ -21,12 +24,14 @@ from appliance.api.hint_views import (
 from appliance.api.problems import NothingOfThisName
 from appliance.audit import Audit
 from appliance.box_events import Event, HintChanged
+from appliance.cache.prompt_read import TierTokens
 from appliance.cache.session_state import SessionState
 from appliance.conversation import LOWEST_PRIORITY, Conversation, RawPrompt, Sampling
 from appliance.conversation import Hints as ClientHints
 from appliance.errors import InvalidRequest, WorkerDied, nearest
 from appliance.generation import Started
-from appliance.hint_book import OperatorHint, TooManyHints, Verb
+from appliance.hint_book import OperatorHint, Served, TooManyHints, Verb
+from appliance.hint_effect import effect_of
 from appliance.hint_impact import Displaced, Holding, displaced_by, seconds_of, sentence
 from appliance.records import ActionRecord
 from appliance.retention import Retention, SessionFacts
@@ -79,6 +84,8 @@ class HintDesk:
                 effect = await self._finish(request.session)
             case "prefetch":
                 effect = await self._prefetch(request)
+            case "warm":
+                effect = await self._warm(request.session)
             case _:
                 effect = await self._give(hint)
         self._tell(request.verb, request.session, request.by or "operator", hint, impact.text, effect)
@@ -86,15 +93,26 @@ class HintDesk:
 
     async def withdraw(self, hint_id: str, by: str) -> HintWithdrawn:
         """Raises `NothingOfThisName` for one that is not active."""
+        served = self._retention.hints.served(hint_id)
         hint = self._retention.hints.remove(hint_id)
         if hint is None:
             raise NothingOfThisName(f"no hint {hint_id!r} is active; its time may be over", code="no_hint")
-        effect = _told(await self._caretaker.replan(hint.session), self._block_tokens, "are planned without it")
+        came = self._effect(hint, served)
+        planned = _told(await self._caretaker.replan(hint.session), self._block_tokens, "are planned without it")
+        effect = f"{came.text}; {planned}"
         self._emit(HintChanged(hint.id, hint.verb, hint.session, "withdrawn", effect))
         self._audit.tell(
             ActionRecord(self._clock(), by, "hint withdraw", hint.session, {"before": hint.facts()}, effect)
         )
-        return HintWithdrawn(self._view(hint), effect)
+        return HintWithdrawn(replace(self._view(hint), effect=came), effect)
+
+    def expired(self, hint: OperatorHint, served: Served) -> None:
+        """Its time is over, and it is active no more: what came of it is told and remembered."""
+        effect = self._effect(hint, served).text
+        self._emit(HintChanged(hint.id, hint.verb, hint.session, "expired", effect))
+        self._audit.tell(
+            ActionRecord(self._clock(), "box", f"hint {hint.verb} expired", hint.session, {"hint": hint.id}, effect)
+        )
 
     @property
     def _retention(self) -> Retention:
@@ -114,7 +132,7 @@ class HintDesk:
 
     def _lasting(self, request: HintRequest) -> OperatorHint | None:
         """`None` for what is done once."""
-        if request.verb in ("prefetch", "turn_finished"):
+        if request.verb in ("prefetch", "warm", "turn_finished"):
             return None
         verb, now = Verb(request.verb), self._clock()
         priorities = {Verb.PIN: PIN_PRIORITY, Verb.RELEASE: RELEASE_PRIORITY}
@@ -168,6 +186,23 @@ class HintDesk:
             f"{computed:,} tokens computed, {started.cached_tokens:,} were there"
         )
 
+    async def _warm(self, session: str) -> str:
+        """Without an engine: what comes up waits in the host tier for whichever worker gets the next turn."""
+        if self._pipeline.warm is None:
+            raise self._nothing_below()
+        brought = await self._pipeline.warm(self._last_prompt(session))
+        told = TierTokens.of(brought.ranges(self._block_tokens))
+        parts = [
+            f"{tokens:,} tokens from the {where}"
+            for tokens, where in ((told.disk, "disk"), (told.remote, "remote store"))
+            if tokens
+        ]
+        return f"{' and '.join(parts)} brought up into the host tier" if parts else "nothing had to be brought up"
+
+    def _nothing_below(self) -> InvalidRequest:
+        hint = "cache.disk.bytes and cache.remote.url give it one; prefetch reads it into a worker's cache."
+        return InvalidRequest("this box has no tier below the host tier", param="verb", code="no_tier", hint=hint)
+
     def _last_prompt(self, session: str) -> LastPrompt:
         prompt = self._pipeline.last_prompts.get(session)
         if prompt is None or not prompt.is_text:
@@ -188,6 +223,8 @@ class HintDesk:
                 return self._given_up(request.session, meant, resident)
             case "prefetch":
                 return self._fetched(request, facts, resident, known)
+            case "warm":
+                return self._warmed(request.session, resident)
         return self._kept(request.session, meant, resident, known)
 
     def _kept(
@@ -218,6 +255,19 @@ class HintDesk:
         others = displaced_by(request.session, wanted, holdings, self._order(), self._block_tokens)
         seconds = seconds_of([missing], self._pipeline.router.paces.prefill_seconds)
         return _impact(missing, resident, others, seconds, f"computes at most {missing:,} tokens of {request.session}")
+
+    def _warmed(self, session: str, resident: dict[int, int]) -> HintImpact:
+        """As far as the router knows what lower tiers hold."""
+        if self._pipeline.warm is None:
+            raise self._nothing_below()
+        depths, workers = self._pipeline.router.depths(self._last_prompt(session).hashes), self._pipeline.workers.ids()
+        below, there = [
+            max((int(depths[worker, tier]) for worker in workers), default=0) * self._block_tokens
+            for tier in (Tier.REMOTE, Tier.HOST)
+        ]
+        what = f"brings up what the host tier lacks of {below:,} tokens of {session}"
+        text = f"{what}; a GPU or the host tier has {there:,} of them already"
+        return HintImpact(below, {str(each): count for each, count in resident.items()}, None, None, None, text)
 
     def _resident(self, session: str, holdings: list[Holding]) -> dict[int, int]:
         """By worker that answers, how many tokens it would find of the last prompt; where that is not remembered, those
@@ -254,7 +304,16 @@ class HintDesk:
             hint.token_end,
             hint.priority,
             hint.ttl_seconds,
+            self._effect(hint, self._retention.hints.served(hint.id)),
         )
+
+    def _effect(self, hint: OperatorHint, served: Served) -> HintEffect:
+        prompt = self._pipeline.last_prompts.get(hint.session)
+        if prompt is None:
+            return effect_of(hint, served, None)
+        depths = self._pipeline.router.depths(prompt.hashes)
+        blocks = max((int(depths[worker, Tier.GPU]) for worker in self._pipeline.workers.ids()), default=0)
+        return effect_of(hint, served, blocks * self._block_tokens)
 
 
 async def _holding(member: Member) -> Holding | None:

@@ -17,7 +17,7 @@ from appliance.errors import NotReady, UnknownModel, WorkerDied, nearest
 from appliance.event_bus import EventBus
 from appliance.explainer import Explainer
 from appliance.generation import ModelCard
-from appliance.last_prompts import EndedRequest, LastPrompts
+from appliance.last_prompts import EndedRequest, LastPrompt, LastPrompts
 from appliance.prepared_request import PreparedRequest, importance_of
 from appliance.request_book import RequestBook
 from appliance.retention import Payload, Retention
@@ -90,11 +90,13 @@ class Pipeline:
         self.recall: Callable[[Prompt], Awaitable[Brought]] = _nothing_to_recall
         """Awaited before an engine gets a prompt: what a slower tier has of it comes nearer, within a limited time;
         what came from where is told, and may be told later still."""
+        self.warm: Callable[[LastPrompt], Awaitable[Brought]] | None = None
+        """Brings what slower tiers have of a prompt up into the host tier; `None` where there is no slower tier."""
         self.events = EventBus()
         """Told of requests; a box puts its own here."""
         self.under_way = UnderWay()
         self.last_prompts = LastPrompts()
-        self.on_ended: list[Callable[[EndedRequest], None]] = [self.last_prompts.ended]
+        self.on_ended: list[Callable[[EndedRequest], None]] = [self.last_prompts.ended, self._tell_hints]
         """Told, one after another in turns of the loop, of each request that an engine has read and that has ended."""
         self._refusal: str | None = None
         self._idle = asyncio.Event()
@@ -170,6 +172,11 @@ class Pipeline:
         loop = asyncio.get_running_loop()
         for told in self.on_ended:
             loop.call_soon(told, request)
+
+    def _tell_hints(self, request: EndedRequest) -> None:
+        if self.retention is not None:
+            session, tokens = request.conversation.identity.session_id, len(request.prompt.token_ids)
+            self.retention.hints.turn(session, tokens, request.cached_tokens)
 
     def replan(self, worker_id: int, session_id: str, payload: Payload) -> None:
         """Tell an engine, beside everything else, what a session's blocks are worth now."""

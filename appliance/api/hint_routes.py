@@ -30,6 +30,7 @@ TAKES: Final[Mapping[str, tuple[str, ...]]] = {
     "ttl": ("token_end", "ttl_seconds", "expires_in"),
     "priority": ("priority", "expires_in"),
     "prefetch": ("worker",),
+    "warm": (),
     "turn_finished": (),
 }
 """What each verb takes beside the session."""

@@ -7,7 +7,7 @@ from typing import Any, Final, Literal
 from msgspec import Struct
 
 HintVerb = Literal["pin", "release", "ttl", "priority"]
-HintAction = Literal["pin", "release", "ttl", "priority", "prefetch", "turn_finished"]
+HintAction = Literal["pin", "release", "ttl", "priority", "prefetch", "warm", "turn_finished"]
 
 DEFAULT_SECONDS: Final = 3600.0
 MAX_SECONDS: Final = 7 * 86400.0
@@ -22,8 +22,9 @@ class HintRequest(Struct, frozen=True):
     after their last use, as a client's mark does. `priority` is that of its requests, in place of the client's own.
     These four end after `expires_in` seconds (an hour if not said, a week at most).
 
-    `prefetch` reads its last prompt into the cache of `worker` (the best one if not said), and `turn_finished` says
-    that nothing more will come of it. `by` says who asks.
+    `prefetch` reads its last prompt into the cache of `worker` (the best one if not said), `warm` brings what the disk
+    or the remote store has of it up into the host tier, and `turn_finished` says that nothing more will come of it.
+    `by` says who asks.
     """
 
     verb: HintAction
@@ -35,6 +36,18 @@ class HintRequest(Struct, frozen=True):
     expires_in: float | None = None
     worker: int | None = None
     by: str | None = None
+
+
+class HintEffect(Struct, frozen=True):
+    """What came of a hint since it was given, or since the box was started: the session's `turns` that an engine has
+    read, their `prompt_tokens` and the `cached_tokens` among these. Of the tokens it is about `held_tokens` are in the
+    cache of the worker that has most. `text` says it in words."""
+
+    turns: int
+    prompt_tokens: int
+    cached_tokens: int
+    held_tokens: int | None
+    text: str
 
 
 class HintView(Struct, frozen=True):
@@ -51,6 +64,7 @@ class HintView(Struct, frozen=True):
     token_end: int | None
     priority: int | None
     ttl_seconds: float | None
+    effect: HintEffect | None = None
 
 
 class Hints(Struct, frozen=True):

@@ -32,10 +32,18 @@ def run(options: argparse.Namespace) -> int:
 def _list(control: Control, options: argparse.Namespace) -> int:
     told = control.get(ROUTE)
     rows = [
-        (one["id"], one["verb"], one["session"], _what(one), _time(one["remaining_seconds"]), one["by"])
+        (
+            one["id"],
+            one["verb"],
+            one["session"],
+            _what(one),
+            _time(one["remaining_seconds"]),
+            one["by"],
+            (one.get("effect") or {}).get("text", UNKNOWN),
+        )
         for one in told["hints"]
     ]
-    heads = ("hint", "verb", "session", "what", "left", "by")
+    heads = ("hint", "verb", "session", "what", "left", "by", "so far")
     _show(told, options, columns([heads, *rows]) if rows else ["no hint holds now"])
     return 0
 

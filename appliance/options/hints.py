@@ -31,6 +31,9 @@ def add(commands: Commands, common: argparse.ArgumentParser) -> None:
     priority.add_argument("level", metavar="N", type=int, help="0 is ordinary, more is more important")
     prefetch = add_command(actions, "prefetch", "read a session's last prompt into a worker's cache", [common])
     prefetch.add_argument("--worker", metavar="N", type=int, help="default: the best one")
+    warm = add_command(
+        actions, "warm", "bring a session's last prompt up from disk or store to the host tier", [common]
+    )
     finish = add_command(actions, "finish", "say that nothing more will come of a session", [common])
     withdraw = add_command(actions, "withdraw", "end a hint before its time is over", [common])
     withdraw.add_argument("hint", metavar="HINT", help="its id, as `list` shows it")
@@ -40,6 +43,6 @@ def add(commands: Commands, common: argparse.ArgumentParser) -> None:
     pin.add_argument("--level", metavar="N", type=int, help="priority, 0 to 100 (default 100)")
     for action in (pin, release, ttl, priority):
         action.add_argument("--for", dest="time", metavar="TIME", help="how long it holds (default 1h)")
-    for action in (pin, release, ttl, priority, prefetch, finish):
+    for action in (pin, release, ttl, priority, prefetch, warm, finish):
         action.add_argument("session", metavar="SESSION", help="its name, or the only one that begins so")
         action.add_argument("--dry-run", action="store_true", help="say what it would come to, and do nothing")

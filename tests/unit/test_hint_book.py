@@ -7,7 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from appliance.conversation import Hints, RetentionDirective
-from appliance.hint_book import MOST_HINTS, MOST_OF_A_SESSION, HintBook, OperatorHint, TooManyHints, Verb, hint_of
+from appliance.hint_book import (
+    MOST_HINTS,
+    MOST_OF_A_SESSION,
+    HintBook,
+    OperatorHint,
+    Served,
+    TooManyHints,
+    Verb,
+    hint_of,
+)
 from tests.clock import Clock
 
 
@@ -35,9 +44,24 @@ def test_what_has_expired_counts_no_longer_and_is_told_once() -> None:
     book, clock = book_of(hint("a", priority=100), hint("b", until=1200.0, priority=90))
     clock.seconds = 1060.0
     assert [each.priority for each in book.pins("s")] == [90]
-    assert [each.id for each in book.expire()] == ["a"]
+    assert [(each.id, served) for each, served in book.expire()] == [("a", Served())]
     assert book.expire() == []
     assert [each.id for each in book.active()] == ["b"]
+
+
+def test_turns_count_for_the_hints_that_hold_while_they_end_and_are_told_once_they_expire() -> None:
+    book, clock = book_of(hint("a", priority=100), hint("b", session="other", priority=90))
+    book.turn("s", 100, 60)
+    clock.seconds += 20
+    book.add(hint("c", until=1030.0, priority=100))
+    book.turn("s", 200, 190)
+    book.turn(None, 50, 0)
+    assert [book.served(each) for each in "abc"] == [Served(2, 300, 250), Served(), Served(1, 200, 190)]
+    clock.seconds = 1030.0
+    book.turn("s", 10, 10)
+    assert [(each.id, served) for each, served in book.expire()] == [("c", Served(1, 200, 190))]
+    book.remove("a")
+    assert book.served("a") == book.served("c") == Served()
 
 
 def test_a_ttl_marks_the_prompt_up_to_its_end() -> None:
@@ -92,5 +116,5 @@ def test_the_book_is_a_list_that_is_looked_through(given_hints: list[tuple[str, 
     for session in "abc":
         expected = [one.priority for one in reversed(still) if one.session == session]
         assert [pin.priority for pin in book.pins(session)] == expected
-    assert book.expire() == [one for one in plain if one not in still]
+    assert [one for one, _ in book.expire()] == [one for one in plain if one not in still]
     assert len(book) == len(still)

@@ -10,13 +10,16 @@ from appliance.api.hint_views import HintRequest
 from appliance.api.problems import NothingOfThisName
 from appliance.audit import Audit
 from appliance.box_events import Event, HintChanged
+from appliance.cache.prompt_read import Brought
 from appliance.cache.session_state import SessionState
+from appliance.cache.tier import Tier
 from appliance.caretaker import Caretaker
 from appliance.conversation import Identity
 from appliance.errors import InvalidRequest
 from appliance.eviction_log import EvictionLog
 from appliance.hint_book import MOST_OF_A_SESSION
 from appliance.hint_desk import HintDesk
+from appliance.last_prompts import LastPrompt
 from tests.clock import Clock
 from tests.unit.scripted_worker import ScriptedBox, ScriptedWorker, conversation, steps_of, until
 
@@ -54,6 +57,7 @@ class Box:
             self.clock,
             lambda: f"h{next(numbers)}",
         )
+        self.caretaker.on_expired = self.desk.expired
 
     def state(self, name: str) -> SessionState | None:
         session = self.retention.session(name)
@@ -91,16 +95,21 @@ async def test_a_pin_reaches_the_engines_at_once_and_is_listed_until_it_expires(
         assert answer.hint is not None
         assert (answer.hint.id, answer.hint.remaining_seconds, answer.hint.by) == ("h1", 60.0, "me")
         assert box.desk.active().hints == [answer.hint]
+        await box.ask("a", "hello again")
+        await until(lambda: box.retention.hints.served("h1").turns == 1)
         box.clock.seconds += 60
         worker.replans.clear()
         box.caretaker.tick()
         await box.caretaker.settled()
         assert box.desk.active().hints == []
-        assert worker.replans[0][1]["directives"][0]["rule"] != "pin"
-    assert [(each.change, each.session) for each in box.told if isinstance(each, HintChanged)] == [
-        ("given", "a"),
-        ("expired", "a"),
+        assert worker.replans[-1][1]["directives"][0]["rule"] != "pin"
+    came = "0 tokens kept, 1 turn read 2 of 11 tokens from cache"
+    assert [(each.change, each.session, each.effect) for each in box.told if isinstance(each, HintChanged)] == [
+        ("given", "a", answer.effect),
+        ("expired", "a", came),
     ]
+    last = box.audit.newest(1)[0]
+    assert (last.who, last.verb, last.target, last.effect) == ("box", "hint pin expired", "a", came)
 
 
 async def test_the_next_prompts_of_a_pinned_session_are_pinned_too() -> None:
@@ -221,8 +230,48 @@ async def test_what_was_done_and_taken_back_is_audited() -> None:
         await box.ask("a", "hello")
         await box.desk.ask(HintRequest("pin", "a", by="me"), dry_run=False)
         withdrawn = await box.desk.withdraw("h1", "you")
-        assert withdrawn.effect == "8 tokens on worker 0 are planned without it"
+        assert withdrawn.effect == "0 tokens kept, no turn since; 8 tokens on worker 0 are planned without it"
         last, first = box.audit.newest(9)
     assert (first.who, first.verb, first.target) == ("me", "hint pin", "a")
     assert first.details["after"]["expires_at"] == 4600.0
     assert (last.who, last.verb, last.details["before"]["id"]) == ("you", "hint withdraw", "h1")
+
+
+async def test_a_prompt_is_brought_up_from_lower_tiers_without_an_engine() -> None:
+    worker = scripted()
+    asked: list[list[int]] = []
+
+    async def warm(prompt: LastPrompt) -> Brought:
+        asked.append(prompt.tokens.tolist())
+        brought = Brought()
+        brought.add(bytes([Tier.HOST, Tier.DISK, Tier.DISK, Tier.REMOTE]))
+        return brought
+
+    async with serving(worker) as box:
+        await box.ask("a", "hello")
+        with pytest.raises(InvalidRequest, match="no tier below the host tier"):
+            await box.desk.ask(HintRequest("warm", "a"), dry_run=True)
+        box.parts.pipeline.warm = warm
+        weighed = await box.desk.ask(HintRequest("warm", "a"), dry_run=True)
+        assert weighed.impact.text == (
+            "brings up what the host tier lacks of 0 tokens of a; a GPU or the host tier has 0 of them already"
+        )
+        assert not asked
+        calls = len(worker.calls)
+        answer = await box.desk.ask(HintRequest("warm", "a", by="me"), dry_run=False)
+        assert (
+            answer.effect == "4 tokens from the disk and 2 tokens from the remote store brought up into the host tier"
+        )
+        assert (answer.hint, len(worker.calls), len(asked[0])) == (None, calls, 5)
+        assert box.audit.newest(1)[0].verb == "hint warm"
+
+
+async def test_where_all_is_up_already_nothing_has_to_be_brought() -> None:
+    async with serving(scripted()) as box:
+        await box.ask("a", "hello")
+
+        async def warm(_prompt: LastPrompt) -> Brought:
+            return Brought()
+
+        box.parts.pipeline.warm = warm
+        assert (await box.desk.ask(HintRequest("warm", "a"), dry_run=False)).effect == "nothing had to be brought up"

@@ -8,6 +8,7 @@ from typing import Final
 from msgspec import Struct
 
 from appliance.api.cache_views import SessionCache
+from appliance.api.hint_views import HintView
 from appliance.tui import figures
 from appliance.tui.frame import Frame
 from appliance.tui.models.requests import turn_rates
@@ -20,7 +21,8 @@ class SessionLine(Struct, frozen=True):
     """Tokens of the session's last prompt that it was the last to use, by tier; `lacking` are in none, and computing
     them takes `prefill_seconds`. `depth` counts its leads, `turns` all of its requests; `rates` are the shares that the
     last of them read from cache. `client` is the user agent. `hints` are those that hold now, with the time that they
-    have left; `claim_seconds` is until the next claim of the policy ends. `None`: unknown, or no claim that ends."""
+    have left, `effects` what came of each so far; `claim_seconds` is until the next claim of the policy ends. `None`:
+    unknown, or no claim that ends."""
 
     session: str
     depth: int
@@ -31,6 +33,7 @@ class SessionLine(Struct, frozen=True):
     host_tokens: int
     lacking_tokens: int
     hints: list[str]
+    effects: list[str]
     rates: list[float | None]
     turns: int | None
     client: str | None
@@ -74,14 +77,14 @@ def session_tree(frame: Frame) -> Sessions | None:
     return Sessions(frame.sessions.total, lines, _warm(frame, lines))
 
 
-def _hints(frame: Frame) -> dict[str, list[str]]:
-    told: dict[str, list[str]] = {}
+def _hints(frame: Frame) -> dict[str, list[HintView]]:
+    told: dict[str, list[HintView]] = {}
     for hint in frame.hints or ():
-        told.setdefault(hint.session, []).append(f"{hint.verb} {figures.seconds(hint.remaining_seconds)}")
+        told.setdefault(hint.session, []).append(hint)
     return told
 
 
-def _line(one: SessionCache, depth: int, hints: list[str], rates: list[float | None]) -> SessionLine:
+def _line(one: SessionCache, depth: int, hints: list[HintView], rates: list[float | None]) -> SessionLine:
     gpu = sum(one.gpu_tokens.values())
     return SessionLine(
         one.session,
@@ -92,7 +95,8 @@ def _line(one: SessionCache, depth: int, hints: list[str], rates: list[float | N
         sorted(int(worker) for worker, tokens in one.gpu_tokens.items() if tokens),
         one.host_tokens,
         one.lacking_tokens,
-        hints,
+        [f"{hint.verb} {figures.seconds(hint.remaining_seconds)}" for hint in hints],
+        [f"{hint.verb}: {hint.effect.text}" for hint in hints if hint.effect is not None],
         rates,
         one.turns,
         one.client,

@@ -35,6 +35,7 @@ FIELDS: Final[Mapping[str, tuple[HintField, ...]]] = {
     "ttl": (HintField("ttl_seconds", "after each use", "10min", parse_duration), HOLDS),
     "priority": (HintField("priority", "level, 0 is ordinary", "1", whole_number), HOLDS),
     "prefetch": (HintField("worker", "worker", "", whole_number, "the best one"),),
+    "warm": (),
     "turn_finished": (),
 }
 

@@ -58,6 +58,7 @@ HINTS: Final = (
     Hint("t", "ttl", "keep its blocks for a time after each use"),
     Hint("i", "priority", "how important its requests are"),
     Hint("f", "prefetch", "read its last prompt into a cache"),
+    Hint("b", "warm", "bring its last prompt up to the host tier"),
     Hint("d", "turn_finished", "nothing more will come of it"),
 )
 ESTIMATE: Final = "/box/v1/hints?dry_run=true"
@@ -70,7 +71,7 @@ class SessionsPage(SteeringPage):
     hold, else how long until the next of the policy's claims on its blocks ends. Sorting gives up the tree.
 
     A hint says what is to become of a session's blocks. You say for how long and how much; before it is given you see
-    what that comes to. `K` ends its requests that are under way."""
+    what that comes to, and while it holds, below the list, what has come of it. `K` ends what is under way."""
 
     title = "Sessions"
     feeds = frozenset({Feed.SESSIONS, Feed.CACHE, Feed.HINTS, Feed.REQUESTS})
@@ -83,18 +84,34 @@ class SessionsPage(SteeringPage):
     def compose(self) -> ComposeResult:
         yield Drawing(id="totals")
         yield Table(COLUMNS, empty="no session yet")
+        yield Drawing(id="effects")
 
     def on_mount(self) -> None:
         self.query_one("#totals").styles.height = 1
         self._active: dict[str, list[str]] = {}
+        self._effects: dict[str, list[str]] = {}
+        self._show_effects()
 
     def show(self, moment: Moment) -> None:
         model = session_tree(moment.frame)
         if model is None:
             return
         self._active = running(moment.frame)
+        self._effects = {one.session: one.effects for one in model.sessions if one.effects}
         self.query_one("#totals", Drawing).draw(lambda _width, _height: [_totals(model)])
         self.query_one(Table).show(rows(model))
+        self._show_effects()
+
+    def on_table_moved(self) -> None:
+        self._show_effects()
+
+    def _show_effects(self) -> None:
+        """What came of the hints for the session under the cursor; takes no room where there are none."""
+        row, drawing = self.query_one(Table).row, self.query_one("#effects", Drawing)
+        effects = [] if row is None else self._effects.get(row.key, [])
+        drawing.display = bool(effects)
+        drawing.styles.height = len(effects)
+        drawing.draw(lambda _width, _height: [words((clean(effect), ink.NAME)) for effect in effects])
 
     def own_keys(self) -> Iterator[tuple[str, str]]:
         if self.query_one(Table).row is not None and not self.console_app.stance.is_read_only:

@@ -21,6 +21,7 @@ HINT: dict[str, Any] = {
 }
 TTL = HINT | {"id": "hint-2", "verb": "ttl", "ttl_seconds": 300.0, "priority": None, "remaining_seconds": 90.0}
 RANGE = HINT | {"id": "hint-3", "verb": "release", "token_start": 8192, "priority": 0}
+CAME = {"effect": {"text": "41 tokens kept, no turn since"}}
 ACTION = {"at": 5.0, "who": "me", "verb": "hint pin", "target": "abc-1", "details": {}, "effect": None}
 
 
@@ -35,7 +36,7 @@ def steering(place: Place) -> Iterator[list[Any]]:
 
     sessions = [{"session": name} for name in ("abc-1", "abx-2")]
     answers = {
-        "/box/v1/hints": {"hints": [HINT, TTL, RANGE]},
+        "/box/v1/hints": {"hints": [HINT | CAME, TTL, RANGE]},
         "/box/v1/actions?limit=20": {"actions": [ACTION]},
         "/box/v1/cache/sessions?limit=2048": {"sessions": sessions, "total": 2},
         "POST /box/v1/hints?dry_run=false": ask,
@@ -49,10 +50,21 @@ def steering(place: Place) -> Iterator[list[Any]]:
 def test_hints_are_listed_with_the_time_that_is_left(place: Place) -> None:
     with steering(place):
         lines = [line.split() for line in place.command("hints", "list").out.splitlines()]
-        assert lines[1] == ["hint-1", "pin", "abc-1", "all", "at", "100", "30", "min", "me"]
-        assert lines[2] == ["hint-2", "ttl", "abc-1", "5", "min", "after", "each", "use", "90", "s", "me"]
+        assert lines[1] == [
+            "hint-1",
+            "pin",
+            "abc-1",
+            "all",
+            "at",
+            "100",
+            "30",
+            "min",
+            "me",
+            *["41", "tokens", "kept,", "no", "turn", "since"],
+        ]
+        assert lines[2] == ["hint-2", "ttl", "abc-1", "5", "min", "after", "each", "use", "90", "s", "me", "—"]
         assert lines[3][3:8] == ["8,192", "to", "the", "end", "at"]
-        assert place.command("hints", "list", "--json").json["hints"] == [HINT, TTL, RANGE]
+        assert place.command("hints", "list", "--json").json["hints"] == [HINT | CAME, TTL, RANGE]
 
 
 def test_a_pin_tells_its_impact_its_effect_and_how_to_end_it(place: Place) -> None:

@@ -12,7 +12,7 @@ from appliance import __version__
 from appliance.api.block_views import BlockChain, BlockMapView, ChainPart, Prefixes, PrefixView
 from appliance.api.cache_views import CacheView, SessionCache, SessionCaches, TierView
 from appliance.api.eviction_page import EvictedBlock
-from appliance.api.hint_views import HintView
+from appliance.api.hint_views import HintEffect, HintView
 from appliance.api.lint_views import BusterView, Lint
 from appliance.api.policy_views import PolicyBody, PolicyPrediction, PolicyVersionView
 from appliance.api.request_views import (
@@ -348,7 +348,11 @@ def versions() -> tuple[PolicyVersionView, ...]:
 
 
 def hints() -> tuple[HintView, ...]:
-    pin = HintView("hint-1", "pin", "claude-7f3a", "console", NOW - 600, NOW + 3_000, 3_000.0, 0, None, 100, None)
+    text = "81,920 tokens kept, 3 turns read 241,800 of 252,300 tokens from cache"
+    effect = HintEffect(3, 252_300, 241_800, 81_920, text)
+    pin = HintView(
+        "hint-1", "pin", "claude-7f3a", "console", NOW - 600, NOW + 3_000, 3_000.0, 0, None, 100, None, effect
+    )
     return (pin,)
 
 

@@ -37,6 +37,7 @@ CHANGES = PolicyDiff(
         ("t", {"verb": "ttl", "ttl_seconds": 600.0, "expires_in": 3600.0}),
         ("i", {"verb": "priority", "priority": 1, "expires_in": 3600.0}),
         ("f", {"verb": "prefetch"}),
+        ("b", {"verb": "warm"}),
         ("d", {"verb": "turn_finished"}),
     ],
 )
@@ -47,7 +48,7 @@ async def test_a_hint_is_given_after_its_impact_was_seen_and_agreed_to(key: str,
         await pilot.pause()
         await pilot.press(key)
         await pilot.pause()
-        if key != "d":
+        if key not in "bd":
             assert isinstance(app.screen, Form)
             await pilot.press("enter")
             await pilot.pause()
@@ -319,3 +320,15 @@ async def test_a_replay_that_runs_is_given_up_with_esc_and_one_that_failed_says_
         await pilot.pause(0.7)
         assert "DELETE /box/v1/whatif/w1" in [route for route, _ in errands.sent]
         assert "no request was recorded" in text(app)
+
+
+async def test_what_has_come_of_a_hint_is_told_below_the_list_for_the_session_under_the_cursor() -> None:
+    came = "pin: 81,920 tokens kept, 3 turns read 241,800 of 252,300 tokens from cache"
+    async with console() as (app, pilot):
+        await pilot.press("2")
+        await pilot.pause()
+        assert came in text(app)
+        await pilot.press("j")
+        await pilot.pause()
+        assert came not in text(app)
+        assert app.query_one("#effects").display is False
