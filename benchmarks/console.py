@@ -24,6 +24,7 @@ import tempfile
 import termios
 import time
 from collections.abc import Iterator
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ import psutil
 from appliance.tui.console import Console
 from appliance.tui.event_feed import ToldEvent
 from appliance.tui.pages.catalogue import PAGES
+from appliance.tui.pages.page import Page
 from tests.unit.commands.answering_box import running_box
 from tests.unit.tui import example_box
 from tests.unit.tui.screens import console
@@ -45,10 +47,10 @@ CELLS = 8_000
 MOST_AT_ONCE = 20_000
 
 
-async def frames(rounds: int) -> dict[str, tuple[float, float]]:
+async def frames(rounds: int, pages: dict[str, type[Page]]) -> dict[str, tuple[float, float]]:
     """Milliseconds of processor time a frame, median and worst of twenty, by screen."""
     found = {}
-    for key, page in PAGES.items():
+    for key, page in pages.items():
         async with console((WIDTH, HEIGHT), past=700) as (app, pilot):
             await pilot.press(key)
             await pilot.pause()
@@ -156,6 +158,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=60)
     parser.add_argument("--starts", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=15.0)
+    parser.add_argument("--pages", help="only these, by name or digit, with commas between them")
     parser.add_argument("--soak", type=float, metavar="SECONDS", help="only this: memory under 10,000 events a second")
     parser.add_argument("--lines", type=int, default=12, help="of a soak")
     options = parser.parse_args()
@@ -163,13 +166,24 @@ def main() -> None:
         for passed, told, mebibytes, share in soak(options.soak, options.lines):
             print(f"{passed:8.0f} s  {told:>12,} events  {mebibytes:.1f} MiB  {share:.1%} of a core", flush=True)
         return
-    for title, (median, worst) in asyncio.run(frames(options.rounds)).items():
+    pages = _chosen(options.pages)
+    for title, (median, worst) in asyncio.run(frames(options.rounds, pages)).items():
         print(f"frame, {title:<10} {median:6.1f} ms   19 of 20 below {worst:6.1f} ms")
     with tempfile.TemporaryDirectory() as folder, running_box(Path(folder) / "run", BusyBox()):
-        _processes(Path(folder) / "run", options)
+        _processes(Path(folder) / "run", options, pages)
 
 
-def _processes(runtime: Path, options: argparse.Namespace) -> None:
+def _chosen(names: str | None) -> dict[str, type[Page]]:
+    """By digit. Raises `SystemExit` for one that there is not."""
+    wanted = None if names is None else [name.strip().lower() for name in names.split(",")]
+    known = {key: {key, page.title.lower()} for key, page in PAGES.items()}
+    for name in wanted or ():
+        if not any(name in each for each in known.values()):
+            raise SystemExit(f"--pages: there is no {name!r} among {', '.join(page.title for page in PAGES.values())}")
+    return {key: page for key, page in PAGES.items() if wanted is None or known[key] & {*wanted}}
+
+
+def _processes(runtime: Path, options: argparse.Namespace, pages: dict[str, type[Page]]) -> None:
     painted, told = [], []
     for _ in range(options.starts):
         terminal = Terminal(runtime)
@@ -177,7 +191,7 @@ def _processes(runtime: Path, options: argparse.Namespace) -> None:
         told.append(terminal.seconds_until(b"prompt tokens read"))
         terminal.close()
     print(f"first paint {statistics.median(painted):.2f} s, first figures {statistics.median(told):.2f} s")
-    for key, page in PAGES.items():
+    for key, page in pages.items():
         terminal = Terminal(runtime)
         terminal.seconds_until(b"prompt tokens read")
         terminal.type(key.encode())
@@ -195,12 +209,12 @@ class BusyBox(dict[str, Any]):
         self._began = time.monotonic()
         self._evictions = msgspec.to_builtins(example_box.evictions())
         self._evicted = 0
-        self._blocks = msgspec.json.encode(example_box.blocks(CELLS, BLOCKS // CELLS))
+        self._maps = cycle([_map(turn) for turn in range(8)])
         self["/box/v1/cache/sessions?limit=500"] = msgspec.json.encode(example_box.sessions(SESSIONS))
 
     def __getitem__(self, route: str) -> Any:
         if route.startswith("/box/v1/blocks"):
-            return self._blocks
+            return next(self._maps)
         if route.startswith("/box/v1/evictions?"):
             return self._newer_evictions()
         if route != "/box/v1/status":
@@ -216,6 +230,14 @@ class BusyBox(dict[str, Any]):
         workers = [example_box.worker(number, pid=os.getpid()) for number in range(2)]
         second = int((time.monotonic() - self._began) * 2)
         return example_box.status(second, workers=workers).model_dump_json().encode()
+
+
+def _map(turn: int) -> bytes:
+    """40 cells elsewhere at each turn have lost all they had."""
+    view = example_box.blocks(CELLS, BLOCKS // CELLS)
+    gone = range(turn, CELLS, CELLS // 40)
+    filled = [0 if place in gone else filled for place, filled in enumerate(view.filled)]
+    return msgspec.json.encode(msgspec.structs.replace(view, filled=filled))
 
 
 class ChattyBox(BusyBox):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Sequence
 from enum import StrEnum
@@ -33,6 +33,9 @@ class Cell(NamedTuple):
 
     sign: str
     tone: int
+
+
+NOT_KNOWN: Final = Cell(UNKNOWN, 0)
 
 
 class Key(NamedTuple):
@@ -112,7 +115,7 @@ def _lettered(of: Sequence[int | None]) -> Callable[[int], Cell]:
 
     def look(place: int) -> Cell:
         name = of[place]
-        return Cell(UNKNOWN, 0) if name is None else letters[name]
+        return NOT_KNOWN if name is None else letters[name]
 
     return look
 
@@ -132,12 +135,11 @@ def _named(names: Sequence[str], of: Sequence[int | None]) -> list[Key]:
 def _graded(of: Sequence[float | None], grade: Callable[[float], int], most: str) -> Callable[[int], Cell]:
     """By a grade from 0 to 10, where 10 shows `most`."""
 
+    grades = [*(Cell(str(one), _tone(one)) for one in range(10)), Cell(most, _tone(10))]
+
     def look(place: int) -> Cell:
         value = of[place]
-        if value is None:
-            return Cell(UNKNOWN, 0)
-        found = min(max(grade(value), 0), 10)
-        return Cell(most if found == 10 else str(found), _tone(found))
+        return NOT_KNOWN if value is None else grades[min(max(grade(value), 0), 10)]
 
     return look
 
@@ -147,12 +149,11 @@ def _tone(grade: int) -> int:
 
 
 def _age(view: BlockMapView) -> Callable[[int], Cell]:
+    grades = [Cell(str(grade), 1 + grade // 2) for grade in range(len(_AGES) + 1)]
+
     def look(place: int) -> Cell:
         age = view.age_seconds[place]
-        if age is None:
-            return Cell(UNKNOWN, 0)
-        grade = sum(age >= bound for bound in _AGES)
-        return Cell(str(grade), 1 + min(math.floor(grade / 2), 4))
+        return NOT_KNOWN if age is None else grades[bisect_right(_AGES, age)]
 
     return look
 

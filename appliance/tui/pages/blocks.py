@@ -24,14 +24,16 @@ from appliance.tui.widgets.block_map import TONES, BlockMap
 from appliance.tui.widgets.drawing import Drawing
 
 MAX_CELLS: Final = 8192
+MOST_RESTS: Final = 3
+"""Frames without a new map while maps look alike."""
 
 
 class BlocksPage(SteeringPage):
-    """A worker's cache: one sign for so many neighbouring blocks, read line by line. `m` shows them under another lens:
-    state, owner, region, age of the last use, how often they were found again, what they are worth. `n` goes to the
-    next worker, and from the last one to the host tier and the disk where there are any. What has just lost blocks is
-    shown reversed. `enter` shows the prompt of the cell's block
-    from its start: regions, who shares them, where they are. `p` goes to the prefixes of the cell's owner."""
+    """A worker's cache: a cell for so many neighbouring blocks, as large as there is room for, read line by line. `m`
+    shows them under another lens: state, owner, region, age of the last use, how often they were found again, what they
+    are worth. `n` goes to the next worker, and from the last one to the host tier and the disk where there are any.
+    What has just lost blocks is shown reversed. `enter` shows the prompt of the cell's block from its start: regions,
+    who shares them, where they are. `p` goes to the prefixes of the cell's owner."""
 
     title = "Blocks"
     feeds = frozenset({Feed.BLOCKS})
@@ -55,6 +57,8 @@ class BlocksPage(SteeringPage):
         self._all: list[int | str] = [0]
         self._view: BlockMapView | None = None
         self._gone: frozenset[int] = frozenset()
+        self._still = self._rests = 0
+        """Maps in a row that looked like the one before; frames to come without one."""
 
     def compose(self) -> ComposeResult:
         yield Drawing(id="head")
@@ -64,7 +68,8 @@ class BlocksPage(SteeringPage):
 
     def wanted(self, at: float | None) -> Wanted:
         room = self.query_one(BlockMap).room
-        return Wanted(self.feeds, at, self.whose, min(max(room, 64), MAX_CELLS))
+        feeds = frozenset[Feed]() if self._rests > 0 and at is None else self.feeds
+        return Wanted(feeds, at, self.whose, min(max(room, 64), MAX_CELLS))
 
     def focus_list(self) -> None:
         self.query_one(BlockMap).focus()
@@ -80,20 +85,22 @@ class BlocksPage(SteeringPage):
             tiers = [name for name, tier in (("host", status.host), ("disk", status.disk)) if tier is not None]
             self._all = [*(worker.id for worker in status.workers), *tiers]
         if view is None:
+            self._rests = max(self._rests - 1, 0)
             return
-        gone = _gone(self._view, view)
-        if view != self._view or gone != self._gone:
-            self._view, self._gone = view, gone
-            self._draw()
+        self._gone, self._view = _gone(self._view, view), view
+        self._still = 0 if self._draw() else min(self._still + 1, MOST_RESTS)
+        self._rests = self._still
 
-    def _draw(self) -> None:
+    def _draw(self) -> bool:
+        """Whether the map looks otherwise than so far."""
         view = self._view
         if view is None:
-            return
-        self.query_one(BlockMap).show(cells(view, self.lens), self._gone)
+            return False
+        has_changed = self.query_one(BlockMap).show(cells(view, self.lens), self._gone)
         self.query_one("#head", Drawing).draw(partial(head_lines, view, self.lens))
         self.query_one("#legend", Drawing).draw(partial(legend_lines, view, self.lens))
         self._show_cell()
+        return has_changed
 
     def on_block_map_moved(self) -> None:
         self._show_cell()
@@ -133,7 +140,7 @@ class BlocksPage(SteeringPage):
     def action_whose(self) -> None:
         place = self._all.index(self.whose) if self.whose in self._all else -1
         self.whose = self._all[(place + 1) % len(self._all)]
-        self._view = None
+        self._view, self._rests = None, 0
         self.console_app.poller.hurry()
 
 
@@ -163,7 +170,7 @@ def head_lines(view: BlockMapView, lens: Lens, _width: int = 0, _height: int = 0
         (view.tier if view.worker is None else f"worker {view.worker}", ink.STRONG),
         (f"  by {lens.value}", ink.NAME),
         f"  {view.blocks:,} blocks of {view.block_tokens} tokens  {filled:,} filled  {held:,} held  ",
-        (f"one sign: {per_cell}", ink.QUIET),
+        (f"one cell: {per_cell}", ink.QUIET),
     )
     return [parts]
 

@@ -20,6 +20,10 @@ from appliance.tui.widgets.painted import Painted, strip_of
 
 TONES: Final = (ink.QUIET, ink.GOOD, ink.WARN, ink.NAME, ink.DISK, ink.COMPUTED, Style(color="white"))
 
+WIDEST, TALLEST = 9, 4
+CLOSE: Final = 2
+"""Cells up to so wide or tall have no gap between them."""
+
 
 class BlockMap(Painted, can_focus=True):
     DEFAULT_CSS = "BlockMap { height: 1fr; }"
@@ -43,21 +47,26 @@ class BlockMap(Painted, can_focus=True):
         super().__init__(id=id)
         self.cursor = 0
         self._signs = ""
-        self._tones: list[int] = []
+        self._tones = b""
         self._gone: frozenset[int] = frozenset()
+        self._drawn: dict[int, tuple[tuple[Any, ...], Strip]] = {}
+        """By first cell, how a line of cells was drawn, and of what: most look as they did."""
 
     @property
     def room(self) -> int:
         """Cells that there is room for."""
         return self.size.width * self.size.height
 
-    def show(self, cells: Sequence[Cell], gone: frozenset[int]) -> None:
-        """`gone` are places that have lost blocks since the frame before."""
+    def show(self, cells: Sequence[Cell], gone: frozenset[int]) -> bool:
+        """`gone` are places that have lost blocks since the frame before. Whether anything looks otherwise than so
+        far."""
+        before = self._signs, self._tones, self._gone
         self._signs = "".join([cell.sign for cell in cells])
-        self._tones = [cell.tone for cell in cells]
+        self._tones = bytes([cell.tone for cell in cells])
         self._gone = gone
         self.cursor = max(min(self.cursor, len(cells) - 1), 0)
         self.repaint()
+        return before != (self._signs, self._tones, self._gone)
 
     def on_focus(self) -> None:
         self.repaint()
@@ -66,7 +75,7 @@ class BlockMap(Painted, can_focus=True):
         self.repaint()
 
     def action_step(self, x: int, y: int) -> None:
-        self._move(self.cursor + x + y * max(self.size.width, 1))
+        self._move(self.cursor + x + y * self._columns)
 
     def action_edge(self, last: int) -> None:
         self._move(len(self._signs) - 1 if last else 0)
@@ -76,7 +85,9 @@ class BlockMap(Painted, can_focus=True):
             self.post_message(self.Opened())
 
     def on_click(self, event: events.Click) -> None:
-        self._move(event.y * self.size.width + event.x)
+        wide, tall = self._scale
+        if event.x < self._columns * wide:
+            self._move(event.y // tall * self._columns + event.x // wide)
 
     def _move(self, place: int) -> None:
         if self._signs:
@@ -84,24 +95,45 @@ class BlockMap(Painted, can_focus=True):
             self.repaint()
             self.post_message(self.Moved())
 
-    def paint(self, width: int, height: int) -> list[Strip]:
-        rows = range(0, min(len(self._signs), width * height), max(width, 1))
-        return [self._row(start, width) for start in rows]
+    @property
+    def _scale(self) -> tuple[int, int]:
+        return scale(len(self._signs), self.size.width, self.size.height)
 
-    def _row(self, start: int, width: int) -> Strip:
-        """One segment for each run of cells that look alike."""
-        end = min(start + width, len(self._signs))
-        is_marked = start <= self.cursor < end or any(start <= place < end for place in self._gone)
-        if is_marked:
-            styles = [self._style(place) for place in range(start, end)]
-        else:
-            styles = [TONES[tone] for tone in self._tones[start:end]]
+    @property
+    def _columns(self) -> int:
+        return max(self.size.width // self._scale[0], 1)
+
+    def paint(self, width: int, height: int) -> list[Strip]:
+        wide, tall = scale(len(self._signs), width, height)
+        columns = max(width // wide, 1)
+        gone_at: dict[int, list[int]] = {}
+        for place in sorted(self._gone):
+            gone_at.setdefault(place // columns, []).append(place)
+        lines: list[Strip] = []
+        for row in range(-(-len(self._signs) // columns)):
+            strip = self._row(row * columns, columns, wide, width, gone_at.get(row, []))
+            lines += [strip] * (tall - (tall > CLOSE)) + [Strip.blank(width)] * (tall > CLOSE)
+        return lines
+
+    def _row(self, start: int, columns: int, wide: int, width: int, gone: list[int]) -> Strip:
+        """One segment for each run of cells that look alike; the strip of before, if none looks otherwise."""
+        end = min(start + columns, len(self._signs))
+        cursor = self.cursor if start <= self.cursor < end else None
+        look = (self._signs[start:end], self._tones[start:end], cursor, gone, wide, width)
+        drawn = self._drawn.get(start)
+        if drawn is not None and drawn[0] == look:
+            return drawn[1]
+        styles = [TONES[tone] for tone in self._tones[start:end]]
+        for place in gone if cursor is None else [*gone, cursor]:
+            styles[place - start] = self._style(place)
         line, place = [], start
         for style, run in groupby(styles):
             behind = place + sum(1 for _ in run)
-            line.append(Segment(self._signs[place:behind], style))
+            line.append(Segment("".join([_drawn(sign, wide) for sign in self._signs[place:behind]]), style))
             place = behind
-        return strip_of(line, width)
+        strip = strip_of(line, width)
+        self._drawn[start] = look, strip
+        return strip
 
     def _style(self, place: int) -> Style:
         style = TONES[self._tones[place]]
@@ -120,3 +152,20 @@ def field_lines(cells: Sequence[Cell], width: int) -> list[Line]:
         ]
         for row in rows
     ]
+
+
+def scale(cells: int, width: int, height: int) -> tuple[int, int]:
+    """How wide and tall a cell is: as large as there is room for all of them, and rather as wide as two lines are tall;
+    one sign where there is no room for more."""
+    found = (1, 1)
+    for tall in range(1, min(TALLEST, height) + 1):
+        for wide in range(tall, min(3 * tall, WIDEST, width) + 1):
+            fits = -(-cells // (width // wide)) * tall <= height
+            if fits and (wide * tall, -abs(wide - 2 * tall)) > (found[0] * found[1], -abs(found[0] - 2 * found[1])):
+                found = (wide, tall)
+    return found
+
+
+def _drawn(sign: str, wide: int) -> str:
+    """With a gap behind it where cells are wide enough to be told apart."""
+    return sign * (wide - 1) + " " if wide > CLOSE else sign * wide

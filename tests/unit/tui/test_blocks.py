@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from appliance.tui.frame import Frame
+from appliance.tui.frame import Feed, Frame
 from appliance.tui.models.blocks import Lens, cell_words, cells, legend
 from appliance.tui.models.prefixes import prefix_tree
 from appliance.tui.pages.blocks import BlocksPage
-from appliance.tui.widgets.block_map import TONES, BlockMap
+from appliance.tui.widgets.block_map import CLOSE, TALLEST, TONES, WIDEST, BlockMap, scale
 from appliance.tui.widgets.table import Table
 from tests.unit.tui import example_box
 from tests.unit.tui.screens import ScriptedErrands, console, text
@@ -145,6 +147,93 @@ async def test_what_has_lost_blocks_since_the_last_frame_is_marked() -> None:
         app.take(changed(filled=fewer, owner=others, worker=1))
         await pilot.pause()
         assert app.query_one(BlockMap)._gone == frozenset()
+
+
+@given(st.integers(0, 8192), st.integers(1, 200), st.integers(1, 60))
+def test_cells_are_as_large_as_all_of_them_have_room_for(number: int, width: int, height: int) -> None:
+    wide, tall = scale(number, width, height)
+
+    def fits(wide: int, tall: int) -> bool:
+        return wide <= width and -(-number // (width // wide)) * tall <= height
+
+    assert fits(wide, tall) or (wide, tall) == (1, 1)
+    shapes = [(x, y) for y in range(1, TALLEST + 1) for x in range(y, min(3 * y, WIDEST) + 1)]
+    assert wide * tall == max([x * y for x, y in shapes if fits(x, y)], default=1)
+
+
+def test_few_blocks_take_the_place_that_many_would_have() -> None:
+    wide, tall = scale(300, 198, 40)
+    assert -(-300 // (198 // wide)) * tall > 20
+
+
+@pytest.mark.parametrize("size", [(80, 24), (200, 50)])
+async def test_large_cells_are_walked_and_clicked_cell_by_cell(size: tuple[int, int]) -> None:
+    few = msgspec.structs.replace(example_box.blocks(100, 4), awaited=[int(place == 7) for place in range(100)])
+    async with console(size, frame=dataclasses.replace(example_box.frame(), blocks=few)) as (app, pilot):
+        await pilot.press("4")
+        await pilot.pause()
+        field = app.query_one(BlockMap)
+        wide, tall = scale(100, field.size.width, field.size.height)
+        assert wide > CLOSE
+        lines = text(app).splitlines()[field.region.y : field.region.bottom]
+        assert sum(line.count("▲") for line in lines) == (wide - (wide > CLOSE)) * (tall - (tall > CLOSE))
+        columns = field.size.width // wide
+        await pilot.press("j", "l")
+        assert field.cursor == columns + 1
+        await pilot.click(BlockMap, offset=(2 * wide, tall))
+        assert field.cursor == columns + 2
+
+
+async def test_a_line_that_looks_as_before_is_not_drawn_again() -> None:
+    async with console() as (app, pilot):
+        await pilot.press("4")
+        await pilot.pause()
+        field = app.query_one(BlockMap)
+        before = dict(field._drawn)
+        fewer = [*VIEW.filled]
+        fewer[10] = 0
+        app.take(changed(filled=fewer))
+        await pilot.pause()
+        same = [start for start in before if before[start][1] is field._drawn[start][1]]
+        assert len(same) == len(before) - 1
+
+
+async def test_a_map_that_stays_as_it_is_is_asked_for_less_often_until_it_changes() -> None:
+    async with console() as (app, pilot):
+        await pilot.press("4")
+        await pilot.pause()
+        page = app.query_one(BlocksPage)
+        still, bare = changed(), dataclasses.replace(changed(), blocks=None)
+        asked = []
+        for _ in range(12):
+            asked.append(Feed.BLOCKS in page.wanted(None).feeds)
+            app.take(still if asked[-1] else bare)
+            await pilot.pause()
+        assert asked == [True, False, True, False, False, True, False, False, False, True, False, False]
+        assert Feed.BLOCKS in page.wanted(1.0).feeds, "of the past each moment is another"
+        app.take(changed(filled=[0] * len(VIEW.filled)))
+        await pilot.pause()
+        assert Feed.BLOCKS in page.wanted(None).feeds
+        app.take(changed(filled=[0] * len(VIEW.filled)))
+        await pilot.pause()
+        assert Feed.BLOCKS in page.wanted(None).feeds, "what has gone was shown a frame long"
+        await pilot.press("n")
+        assert Feed.BLOCKS in page.wanted(None).feeds
+
+
+@pytest.mark.parametrize("tier", ["host", "disk"])
+async def test_what_a_tier_has_lost_is_marked_for_a_frame(tier: Literal["host", "disk"]) -> None:
+    async with console() as (app, pilot):
+        await pilot.press("4")
+        await pilot.pause()
+        fewer = [*VIEW.filled]
+        fewer[10] = 0
+        marked = []
+        for filled in (VIEW.filled, fewer, fewer):
+            app.take(changed(tier=tier, worker=None, filled=filled))
+            await pilot.pause()
+            marked.append(app.query_one(BlockMap)._gone)
+        assert marked == [frozenset(), {10}, frozenset()]
 
 
 async def test_enter_shows_the_prompt_of_the_block_from_its_start() -> None:
