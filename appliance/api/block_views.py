@@ -1,4 +1,4 @@
-"""Blocks, and the prompts that they are of, as the operator API shows them. `null` means unknown, or nobody."""
+"""Blocks as the operator API shows them. `null` means unknown, or nobody."""
 
 from __future__ import annotations
 
@@ -8,9 +8,6 @@ from msgspec import Struct
 
 DEFAULT_CELLS: Final = 1024
 MAX_CELLS: Final = 8192
-DEFAULT_PROMPTS: Final = 64
-MAX_PROMPTS: Final = 512
-MOST_NAMES: Final = 16
 MAP_TIERS: Final = ("gpu", "host")
 MapTier = Literal["gpu", "host"]
 
@@ -40,30 +37,3 @@ class BlockMapView(Struct, frozen=True):
     priority: list[int | None]
     age_seconds: list[float | None]
     reuse: list[int | None]
-
-
-class PrefixView(Struct, frozen=True):
-    """Tokens `start_token` … `end_token` (exclusive) that the last prompts of so many `sessions` have in common; behind
-    it they go apart, or end. `id` counts from 0, `parent` comes before it. At most 16 are named. `region` is what its
-    last token belongs to; `resident_tokens` of it are found in each worker's cache now."""
-
-    id: int
-    parent: int | None
-    start_token: int
-    end_token: int
-    sessions: int
-    names: list[str]
-    region: str | None
-    resident_tokens: dict[str, int]
-
-
-class Prefixes(Struct, frozen=True):
-    """Each node before its children. `sessions` were looked at, those that asked last, of `known`; their prompts have
-    `prompt_tokens` in whole blocks, of which `distinct_tokens` differ."""
-
-    nodes: list[PrefixView]
-    block_tokens: int
-    sessions: int
-    known: int
-    prompt_tokens: int
-    distinct_tokens: int

@@ -11,11 +11,12 @@ from typing import Any, Final, NamedTuple, Protocol
 import msgspec
 from pydantic import ValidationError
 
-from appliance.api.block_views import BlockMapView, Prefixes
+from appliance.api.block_views import BlockMapView
 from appliance.api.cache_views import CacheView, SessionCaches
 from appliance.api.eviction_page import EvictedBlock, EvictionPage
 from appliance.api.hint_views import Hints
 from appliance.api.policy_views import PolicyBody, PolicyHistory
+from appliance.api.prefix_views import Prefixes
 from appliance.api.request_views import RequestList
 from appliance.api.routing_views import Routing
 from appliance.api.views import BoxStatus

@@ -32,16 +32,10 @@ async def test_a_map_of_the_host_tier_is_of_no_worker() -> None:
     assert "without a worker" in refused["message"]
 
 
-async def test_prefixes_are_shown() -> None:
-    found = (await get(ScriptedBox(), "prefixes?limit=5")).json()
-    assert [(node["names"], node["end_token"]) for node in found["nodes"]] == [(["s", "t"], 64)]
-
-
-@pytest.mark.parametrize("route", ["blocks?tier=disk", "blocks?cells=0", "blocks?worker=x", "prefixes?limit=9999"])
+@pytest.mark.parametrize("route", ["blocks?tier=disk", "blocks?cells=0", "blocks?worker=x"])
 async def test_what_is_wrong_is_told(route: str) -> None:
     assert (await get(ScriptedBox(), route)).status_code == 400
 
 
-@pytest.mark.parametrize("route", ["blocks", "prefixes"])
-async def test_strangers_see_nothing(route: str) -> None:
-    assert (await get(ScriptedBox(), route, client="10.0.0.9")).status_code == 403
+async def test_strangers_see_nothing() -> None:
+    assert (await get(ScriptedBox(), "blocks", client="10.0.0.9")).status_code == 403

@@ -7,12 +7,13 @@ import math
 from typing import Any
 
 from appliance import __version__
-from appliance.api.block_views import BlockMapView, Prefixes, PrefixView
+from appliance.api.block_views import BlockMapView
 from appliance.api.cache_views import CacheView, SessionCache, SessionCaches, TierView
 from appliance.api.eviction_page import EvictedBlock
 from appliance.api.hint_views import HintView
 from appliance.api.lint_views import BusterView, Lint
 from appliance.api.policy_views import PolicyBody, PolicyPrediction, PolicyVersionView
+from appliance.api.prefix_views import Prefixes, PrefixView
 from appliance.api.request_views import BlameView, DivergenceView, Finding, RangeView, RequestView, Why
 from appliance.api.routing_views import (
     CandidateView,
