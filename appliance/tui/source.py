@@ -29,6 +29,7 @@ from appliance.tui.past import Past
 LISTED_SESSIONS: Final = 500
 LISTED_DECISIONS: Final = 200
 LISTED_PROMPTS: Final = 128
+SHOWN_CHARACTERS: Final = 160
 LISTED_REQUESTS: Final = 200
 EVICTIONS_AT_ONCE: Final = 1000
 KEPT_EVICTIONS: Final = 2000
@@ -50,7 +51,7 @@ DOCUMENTS: Final = {
     Feed.VERSIONS: Document("/box/v1/policy/history", PolicyHistory, "versions"),
     Feed.REQUESTS: Document(f"/box/v1/requests?limit={LISTED_REQUESTS}", RequestList, "requests"),
     Feed.BLOCKS: Document("/box/v1/blocks?{whose}&cells={cells}", BlockMapView),
-    Feed.PREFIXES: Document(f"/box/v1/prefixes?limit={LISTED_PROMPTS}", Prefixes),
+    Feed.PREFIXES: Document(f"/box/v1/prefixes?limit={LISTED_PROMPTS}&text={SHOWN_CHARACTERS}", Prefixes),
     Feed.HINTS: Document("/box/v1/hints", Hints, "hints"),
 }
 
