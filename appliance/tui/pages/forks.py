@@ -69,7 +69,8 @@ def _end(fork: Fork, side: ForkSide) -> str:
 def search_lines(search: PrefixSearch, width: int) -> Iterator[Line]:
     """Each place with the text around it."""
     places = sum(match.count for match in search.matches)
-    yield words((f"{places:,} places", ink.STRONG), f" in {search.read_tokens:,} tokens that differ")
+    named = "1 place" if places == 1 else f"{places:,} places"
+    yield words((named, ink.STRONG), f" in {search.read_tokens:,} tokens that differ")
     if search.cut is not None:
         yield words((CUTS[search.cut], ink.WARN))
     for match in search.matches:
