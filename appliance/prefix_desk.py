@@ -10,7 +10,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from appliance.api.prefix_views import MOST_NAMES, Fork, Prefixes, PrefixView
+from appliance.api.block_views import MOST_NAMES
+from appliance.api.prefix_views import Fork, Prefixes, PrefixView
 from appliance.cache.prefix_tree import PrefixNode, prefix_tree
 from appliance.errors import InvalidRequest, nearest
 from appliance.prompt_fork import fork_of, shared_by_all

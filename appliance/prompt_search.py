@@ -7,7 +7,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
-from appliance.api.prefix_views import MOST_NAMES, PrefixMatch, PrefixSearch
+from appliance.api.block_views import MOST_NAMES
+from appliance.api.prefix_views import PrefixMatch, PrefixSearch
 from appliance.cache.prefix_tree import PrefixNode
 from appliance.prompt_fork import place_of
 from appliance.router.hashing import Tokens

@@ -9,7 +9,6 @@ from msgspec import Struct
 
 DEFAULT_PROMPTS: Final = 64
 MAX_PROMPTS: Final = 512
-MOST_NAMES: Final = 16
 MAX_TEXT: Final = 400
 MAX_SEARCH: Final = 200
 MAX_FORKED: Final = 8

@@ -1,4 +1,4 @@
-"""A worker's cache or the host tier as a picture."""
+"""A worker's cache, the host tier or the disk as a picture, and the prompts of sessions as a tree."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from appliance.control import Control
 WIDTH: Final = 64
 EMPTY, NOBODY, OTHERS = ".", "-", "+"
 LETTERS: Final = ascii_letters + digits
+SHOWN_NAMES: Final = 3
 
 
 def show_map(control: Control, options: argparse.Namespace) -> int:
@@ -33,7 +34,7 @@ def _map_lines(told: dict[str, Any]) -> Iterator[str]:
     ]
     filled, held, blocks = sum(told["filled"]), sum(told["held"]), told["blocks"]
     counted = f"{blocks:,} blocks, {filled:,} filled, {held:,} held"
-    whose = "host" if told["worker"] is None else f"worker {told['worker']}"
+    whose = told["tier"] if told["worker"] is None else f"worker {told['worker']}"
     yield f"{whose}: {counted}; {told['blocks_per_cell']:,} a sign"
     for start in range(0, len(signs), WIDTH):
         yield "".join(signs[start : start + WIDTH])
