@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from appliance.api.block_views import MOST_NAMES
-from appliance.api.prefix_views import Fork, Prefixes, PrefixView
+from appliance.api.prefix_views import Fork, PrefixEnd, Prefixes, PrefixView
 from appliance.cache.prefix_tree import PrefixNode, prefix_tree
 from appliance.errors import InvalidRequest, nearest
 from appliance.prompt_fork import fork_of, shared_by_all
@@ -29,6 +29,8 @@ class Tree(NamedTuple):
     prompts: list[tuple[str, LastPrompt]]
     nodes: list[PrefixNode]
     known: int
+    ends: dict[int | None, list[int]]
+    """By node: which prompts go on in none of its children."""
 
 
 class PrefixDesk:
@@ -76,7 +78,7 @@ class PrefixDesk:
     def _view(self, tree: Tree, text: int) -> Prefixes:
         prompts, nodes = tree.prompts, tree.nodes
         depths = [self._pipeline.router.depths(prompt.hashes)[:, Tier.GPU] for _, prompt in prompts]
-        views = [self._node_view(number, node, prompts, depths) for number, node in enumerate(nodes)]
+        views = [self._node_view(number, tree, depths) for number in range(len(nodes))]
         if text and self._texts is not None:
             views = self._with_text(tree, views, self._texts, text)
         return Prefixes(
@@ -88,10 +90,9 @@ class PrefixDesk:
             sum(node.end - node.start for node in nodes) * self._block_tokens,
         )
 
-    def _node_view(
-        self, number: int, node: PrefixNode, prompts: list[tuple[str, LastPrompt]], depths: list[NDArray[np.int64]]
-    ) -> PrefixView:
-        tokens, first = self._block_tokens, node.prompts[0]
+    def _node_view(self, number: int, tree: Tree, depths: list[NDArray[np.int64]]) -> PrefixView:
+        node, prompts, tokens = tree.nodes[number], tree.prompts, self._block_tokens
+        first = node.prompts[0]
         _, prompt = prompts[first]
         reached = {
             worker: min(max(int(depths[first][worker]) - node.start, 0), node.end - node.start)
@@ -108,7 +109,15 @@ class PrefixDesk:
             [prompts[place][0] for place in node.prompts[:MOST_NAMES]],
             None if regions is None or last_token >= regions.tokens else regions.at(last_token).region.value,
             {str(worker): blocks * tokens for worker, blocks in reached.items()},
+            ends=self._ends(tree, number),
         )
+
+    def _ends(self, tree: Tree, number: int) -> list[PrefixEnd]:
+        node = tree.nodes[number]
+        if len(node.prompts) == 1:
+            return []
+        ends = (tree.prompts[place] for place in tree.ends[number][:MOST_NAMES])
+        return [PrefixEnd(name, int(prompt.tokens.size) - node.end * self._block_tokens) for name, prompt in ends]
 
     def _with_text(self, tree: Tree, views: list[PrefixView], texts: PromptText, text: int) -> list[PrefixView]:
         forks = self._forks(tree)
@@ -116,23 +125,23 @@ class PrefixDesk:
         for view, node in zip(views, tree.nodes, strict=True):
             begin, end = forks[view.parent], forks[view.id]
             tokens = tree.prompts[node.prompts[0]][1].tokens[begin:end]
-            ends = {"text": texts.first(tokens, text), "ending": texts.last(tokens, text)}
-            shown.append(msgspec.structs.replace(view, **ends))
+            named = tree.ends[view.id][: len(view.ends)]
+            rests = [texts.first(tree.prompts[place][1].tokens[end:], text) for place in named]
+            ends = [PrefixEnd(one.session, one.tokens, rest) for one, rest in zip(view.ends, rests, strict=True)]
+            words = {"text": texts.first(tokens, text), "ending": texts.last(tokens, text), "ends": ends}
+            shown.append(msgspec.structs.replace(view, **words))
         return shown
 
     def _forks(self, tree: Tree) -> dict[int | None, int]:
         """The first token behind each node that those who have it do not all have; under `None` that of all prompts.
         Where they differ in nothing but a salt it is the first of the block."""
-        ends: dict[int | None, set[int]] = {None: set(range(len(tree.prompts)))}
-        ways: dict[int | None, list[int]] = {None: []}
-        for number, node in enumerate(tree.nodes):
-            ends[number], ways[number] = set(node.prompts), []
-            ends[node.parent].difference_update(node.prompts)
+        ways: dict[int | None, list[int]] = {key: [*ends] for key, ends in tree.ends.items()}
+        for node in tree.nodes:
             ways[node.parent].append(node.prompts[0])
         forks: dict[int | None, int] = {}
         for key, members in ways.items():
             behind = 0 if key is None else tree.nodes[key].end * self._block_tokens
-            sides = [tree.prompts[place][1].tokens for place in (*members, *ends[key])]
+            sides = [tree.prompts[place][1].tokens for place in members]
             forks[key] = self._fork(sides, behind, is_root=key is None)
         return forks
 
@@ -145,4 +154,10 @@ class PrefixDesk:
 
 def _tree(known: list[tuple[str, LastPrompt]], limit: int) -> Tree:
     prompts = known[:limit]
-    return Tree(prompts, prefix_tree([prompt.hashes for _, prompt in prompts]), len(known))
+    nodes = prefix_tree([prompt.hashes for _, prompt in prompts])
+    ends: dict[int | None, dict[int, None]] = {None: dict.fromkeys(range(len(prompts)))}
+    for number, node in enumerate(nodes):
+        ends[number] = dict.fromkeys(node.prompts)
+        for place in node.prompts:
+            ends[node.parent].pop(place)
+    return Tree(prompts, nodes, len(known), {key: [*places] for key, places in ends.items()})

@@ -14,6 +14,15 @@ MAX_SEARCH: Final = 200
 MAX_FORKED: Final = 8
 
 
+class PrefixEnd(Struct, frozen=True):
+    """A session whose prompt has only so many `tokens` behind a node, less than a block; `text` is those
+    behind the node's `ending`."""
+
+    session: str
+    tokens: int
+    text: str | None = None
+
+
 class PrefixView(Struct, frozen=True):
     """Tokens `start_token` … `end_token` (exclusive) that the last prompts of so many `sessions` have in common; behind
     it they go apart, or end. `id` counts from 0, `parent` comes before it. At most 16 are named. `region` is what its
@@ -21,7 +30,7 @@ class PrefixView(Struct, frozen=True):
 
     `text` is how it begins, from the first token on that its siblings do not have; `ending` is what stands before the
     first token that its children do not have in common, or before the end of its prompt. Only where they were asked
-    for."""
+    for. `ends` are those of several sessions, at most 16, that go on in none of its children."""
 
     id: int
     parent: int | None
@@ -33,6 +42,7 @@ class PrefixView(Struct, frozen=True):
     resident_tokens: dict[str, int]
     text: str | None = None
     ending: str | None = None
+    ends: list[PrefixEnd] = []
 
 
 class PrefixMatch(Struct, frozen=True):

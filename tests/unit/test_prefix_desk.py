@@ -78,6 +78,16 @@ async def test_text_begins_and_ends_at_the_token_where_prompts_go_apart_not_at_t
     assert (nodes["a", "b", "c"].text, nodes["a", "b", "c"].ending) == ("I saw a", "I saw a")
     assert (nodes["a", "b"].text, nodes["a", "b"].ending) == (" H", " H")
     assert (nodes["a",].text, nodes["b",].text) == ("eron.", "are.")
+    # The third has one token in the next block, which all have; none of one session is told to end.
+    assert [(end.session, end.tokens, end.text) for end in nodes["a", "b", "c"].ends] == [("c", 1, "")]
+    assert nodes["a",].ends == nodes["b",].ends == nodes["a", "b"].ends == []
+
+
+async def test_prompts_that_differ_in_less_than_a_block_are_told_where_they_end() -> None:
+    async with desk({"a": "say you", "b": "say yo!"}) as prefixes:
+        (node,) = (await prefixes.prefixes(64, 9)).nodes
+    assert (node.sessions, node.end_token, node.ending) == (2, 6, "say yo")
+    assert {(end.session, end.tokens, end.text) for end in node.ends} == {("a", 1, "u"), ("b", 1, "!")}
 
 
 async def test_a_tree_that_is_asked_for_again_is_not_decoded_again() -> None:

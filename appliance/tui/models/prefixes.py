@@ -15,8 +15,7 @@ MOST_SIDES: Final = 8
 
 
 class Way(Struct, frozen=True):
-    """How one that comes from a fork goes on; `names` are some of its `sessions`. Without text where the prompt ends
-    there, or none is shown."""
+    """How one that comes from a fork goes on; `names` are some of its `sessions`."""
 
     names: list[str]
     sessions: int
@@ -78,7 +77,7 @@ def tree_of(found: Prefixes) -> PrefixTree:
     pending = children.get(None, [])[::-1]
     while pending:
         node = pending.pop()
-        order.append(lines[node.id])
+        order += [lines[node.id], *_ends(node, depths[node.id] + 1)]
         pending += children.get(node.id, [])[::-1]
     return PrefixTree(order, found.sessions, found.known, found.prompt_tokens, found.distinct_tokens)
 
@@ -100,12 +99,26 @@ def _line(node: PrefixView, depth: int, ways: list[Way]) -> PrefixLine:
 
 
 def _ways(node: PrefixView, children: list[PrefixView]) -> list[Way]:
-    """Then those whose prompts end in the block behind the node, as far as they are named."""
-    if node.sessions == 1:
-        return []
-    gone = {name for child in children for name in child.names}
-    is_all_named = len(node.names) == node.sessions
-    ended = [name for name in node.names if name not in gone] if is_all_named else []
-    return [Way(child.names, child.sessions, child.text) for child in children] + [
-        Way([name], 1, None) for name in ended
+    """The children, then those that end within the next block."""
+    ends = [Way([end.session], 1, end.text) for end in node.ends]
+    return [Way(child.names, child.sessions, child.text) for child in children] + ends
+
+
+def _ends(node: PrefixView, depth: int) -> list[PrefixLine]:
+    """Less than a block is in no cache."""
+    return [
+        PrefixLine(
+            key=f"{node.end_token} end {end.session}",
+            depth=depth,
+            start_token=node.end_token,
+            tokens=end.tokens,
+            sessions=1,
+            names=[end.session],
+            region=None,
+            resident={},
+            text=end.text,
+            ending=end.text,
+            ways=[],
+        )
+        for end in node.ends
     ]

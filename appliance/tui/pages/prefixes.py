@@ -42,12 +42,12 @@ NAME_CELLS: Final = 48
 
 
 class PrefixesPage(SteeringPage):
-    """The last prompts of the sessions that asked last, as a tree: a row is a run of tokens that all below it have in
-    common, and where rows of one depth stand under another, their prompts go apart. Cached: how much of the row is in
-    the cache of the worker that has most of it. Below, how the row under the cursor begins and ends, and how each goes
-    on that comes from it. `enter` shows the fork to the token, side by side. `m` marks a session's row, and on another
-    row shows where the two go apart. `f` searches in the text of all prompts; `/` filters the rows, by a session's name
-    to see its way."""
+    """The last prompts of the sessions that asked last, as a tree: a row is a run of tokens that all below it have
+    in common, and where rows of one depth stand under another, their prompts go apart. Cached: how much of the row
+    is in the cache of the worker that has most of it; less than a block is in none. Below, how the row under the
+    cursor begins and ends, and how each goes on that comes from it. `enter` shows the fork to the token, side by
+    side. `m` marks a session's row, and on another row shows where the two go apart. `f` searches in the text of
+    all prompts; `/` filters the rows, by a session's name to see its way."""
 
     title = "Prefixes"
     feeds = frozenset({Feed.PREFIXES})
@@ -189,5 +189,5 @@ def _last(text: str, width: int) -> str:
 
 def _way(way: Way, width: int) -> Line:
     name = cell(clean(_names(way.names[:1], way.sessions)), min(NAME_CELLS, width // 3))
-    ends = words(("ends", ink.QUIET)) if way.text is None else words((visible(way.text), ink.STRONG))
-    return [*words((f"  {name} ", ink.NAME)), *words(("│", ink.QUIET)), *ends]
+    goes_on = words((visible(way.text), ink.STRONG)) if way.text else words(("ends", ink.QUIET))
+    return [*words((f"  {name} ", ink.NAME)), *words(("│", ink.QUIET)), *goes_on]

@@ -15,7 +15,7 @@ from appliance.api.eviction_page import EvictedBlock
 from appliance.api.hint_views import HintView
 from appliance.api.lint_views import BusterView, Lint
 from appliance.api.policy_views import PolicyBody, PolicyPrediction, PolicyVersionView
-from appliance.api.prefix_views import Prefixes, PrefixSearch, PrefixView
+from appliance.api.prefix_views import PrefixEnd, Prefixes, PrefixSearch, PrefixView
 from appliance.api.request_views import (
     ActiveRequestView,
     BlameView,
@@ -402,6 +402,7 @@ def prefixes() -> Prefixes:
         PrefixView(
             2, 0, 4_096, 12_288, 2, ["claude-7f3a/explore", "claude-7f3a/review"], "user", {"1": 8_192},
             "You are helping with a", "You are helping with a ",
+            [PrefixEnd("claude-7f3a/review", 9, "review of the change.")],
         ),
         PrefixView(3, 2, 12_288, 21_296, 1, ["claude-7f3a/explore"], "tail", {}, "search: find", "in the parser."),
         PrefixView(

@@ -188,4 +188,4 @@ async def test_p_goes_to_the_prefixes_of_the_owner() -> None:
         assert "5 Prefixes" in text(app).splitlines()[0]
         table = next(table for table in app.query(Table) if table.display and table.filter_text)
         assert table.filter_text == "claude-7f3a"
-        assert [row.indent for row in table.rows] == [0, 1, 2, 1]
+        assert [row.indent for row in table.rows] == [0, 1, 2, 2, 1]

@@ -34,7 +34,7 @@ def test_prefixes_stand_before_what_goes_on_from_them_the_most_shared_first() ->
     model = prefix_tree(example_box.frame())
     assert model is not None
     assert [(one.depth, one.sessions, one.tokens) for one in model.lines] == [
-        (0, 9, 4_096), (1, 2, 8_192), (2, 1, 9_008), (1, 1, 80_096), (0, 3, 512),
+        (0, 9, 4_096), (1, 2, 8_192), (2, 1, 9), (2, 1, 9_008), (1, 1, 80_096), (0, 3, 512),
     ]  # fmt: skip
     assert model.shared == pytest.approx(1 - 152 / 240)
     assert prefix_tree(Frame(at=0.0)) is None
@@ -44,12 +44,12 @@ def test_a_fork_has_a_way_for_each_that_goes_on_and_for_each_that_ends() -> None
     lines = {one.names[0]: one for one in tree_of(example_box.prefixes()).lines if one.sessions <= 3}
     shared = next(one for one in tree_of(example_box.prefixes()).lines if one.sessions == 2)
     assert [(way.names, way.text) for way in shared.ways] == [
-        (["claude-7f3a/explore"], "search: find"), (["claude-7f3a/review"], None),
+        (["claude-7f3a/explore"], "search: find"), (["claude-7f3a/review"], "review of the change."),
     ]  # fmt: skip
     assert shared.sides == ["claude-7f3a/explore", "claude-7f3a/review"]
     assert lines["claude-7f3a"].ways == []
-    # All three end in the block behind it.
-    assert lines["pi-0003"].sides == ["pi-0003", "pi-0004", "pi-0005"]
+    review = lines["claude-7f3a/review"]
+    assert (review.start_token, review.tokens, review.text) == (12_288, 9, "review of the change.")
 
 
 @pytest.mark.parametrize("width", [40, 120])
@@ -101,7 +101,7 @@ async def test_enter_compares_those_that_go_apart_behind_the_row() -> None:
         await app.workers.wait_for_complete()
         await pilot.pause()
         assert "a │Heron." in text(app)
-        await pilot.press("escape", "j", "j", "enter")
+        await pilot.press("escape", "j", "j", "j", "enter")
         await pilot.pause()
         (told,) = [one.message for one in app._notifications]
         assert "nothing goes apart behind it" in told
@@ -116,7 +116,7 @@ async def test_a_marked_session_is_compared_with_another() -> None:
         await pilot.pause()
         (told,) = [one.message for one in app._notifications]
         assert "mark a row of one of them" in told
-        await pilot.press("j", "j", "m")
+        await pilot.press("j", "j", "j", "m")
         await pilot.pause()
         assert "marked: claude-7f3a/explore" in text(app)
         await pilot.press("m", "m", "j", "m")
