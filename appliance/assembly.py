@@ -46,6 +46,7 @@ from appliance.lost_blocks import LostBlocks
 from appliance.paths import Folders
 from appliance.pipeline import Pipeline, Reading
 from appliance.process_tree import SHARED_MEMORY
+from appliance.prompt_text import PromptText
 from appliance.recall_ahead import RecallAhead
 from appliance.records import Recorder
 from appliance.request_book import RequestBook
@@ -132,6 +133,8 @@ def assemble(settings: Settings, model: Model, workshop: Workshop, box: RunningB
     pipeline = Pipeline(card, reading, router, fleet, box.accounts, retention, _limits(settings.router))
     lost = LostBlocks(fleet.last_own_hash, partial(_claimed_seconds, retention))
     pipeline.book = _book(workshop, lost, retention, settings.state.record_text, box.recorder)
+    if settings.state.record_text != "none":
+        pipeline.prompt_text = PromptText(workshop.renderer.text_of)
     if box.chronicle is not None:
         pipeline.book.resume(reversed(box.chronicle.remembered.sessions))
     pipeline.events = box.events

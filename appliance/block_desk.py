@@ -1,5 +1,4 @@
-"""What is in the workers' caches, the host tier and the disk, block by block, and how the prompts of sessions hang
-together."""
+"""What is in the workers' caches, the host tier and the disk, block by block."""
 
 from __future__ import annotations
 
@@ -9,14 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from appliance.api.block_views import MOST_NAMES, BlockChain, BlockMapView, Prefixes, PrefixView
+from appliance.api.block_views import BlockChain, BlockMapView
 from appliance.block_chain import chain_view
 from appliance.block_places import NOWHERE, places_in, region_code
 from appliance.cache.errors import CacheError
-from appliance.cache.prefix_tree import PrefixNode, prefix_tree
 from appliance.cache.region_map import REGIONS
 from appliance.errors import InvalidRequest, NotReady, WorkerDied
-from appliance.router.index import Tier
 
 if TYPE_CHECKING:
     from appliance.cache.arena.row_map import RowMap
@@ -90,12 +87,6 @@ class BlockDesk:
         return await asyncio.to_thread(
             chain_view, session, blocks, prompts, depths, sorted(self._fleet.members), router.block_tokens
         )
-
-    async def prefixes(self, limit: int) -> Prefixes:
-        """Of the sessions that asked last, at most so many."""
-        known = list(self._pipeline.last_prompts)
-        # Hundreds of look-ups in the index, which any thread may ask.
-        return await asyncio.to_thread(self._prefixes, known[:limit], len(known))
 
     def _map_view(self, worker: int, found: BlockMap) -> BlockMapView:
         is_filled = found.filled > 0
@@ -204,46 +195,6 @@ class BlockDesk:
                 for cell, code in zip(cells.tolist(), regions.tolist(), strict=True):
                     codes[cell] = code
         return codes
-
-    def _prefixes(self, prompts: list[tuple[str, LastPrompt]], known: int) -> Prefixes:
-        nodes = prefix_tree([prompt.hashes for _, prompt in prompts])
-        block_tokens = self._pipeline.router.block_tokens
-        depths = [self._pipeline.router.depths(prompt.hashes)[:, Tier.GPU] for _, prompt in prompts]
-        workers = sorted(self._fleet.members)
-        return Prefixes(
-            [self._node_view(number, node, prompts, depths, workers) for number, node in enumerate(nodes)],
-            block_tokens,
-            len(prompts),
-            known,
-            sum(len(prompt.hashes) for _, prompt in prompts) * block_tokens,
-            sum(node.end - node.start for node in nodes) * block_tokens,
-        )
-
-    def _node_view(
-        self,
-        number: int,
-        node: PrefixNode,
-        prompts: list[tuple[str, LastPrompt]],
-        depths: list[NDArray[np.int64]],
-        workers: list[int],
-    ) -> PrefixView:
-        tokens, first = self._pipeline.router.block_tokens, node.prompts[0]
-        _, prompt = prompts[first]
-        reached = {
-            worker: min(max(int(depths[first][worker]) - node.start, 0), node.end - node.start) for worker in workers
-        }
-        regions = prompt.regions
-        last_token = node.end * tokens - 1
-        return PrefixView(
-            number,
-            node.parent,
-            node.start * tokens,
-            node.end * tokens,
-            len(node.prompts),
-            [prompts[place][0] for place in node.prompts[:MOST_NAMES]],
-            None if regions is None or last_token >= regions.tokens else regions.at(last_token).region.value,
-            {str(worker): blocks * tokens for worker, blocks in reached.items()},
-        )
 
 
 def _where(mask: NDArray[np.bool_], values: NDArray[Any]) -> list[Any]:

@@ -35,6 +35,7 @@ from appliance.metrics import Metrics
 from appliance.pipeline import Pipeline
 from appliance.policy_book import PolicyBook, PolicyVersion, Read
 from appliance.policy_desk import PolicyDesk
+from appliance.prefix_desk import PrefixDesk
 from appliance.prepared_request import PreparedRequest
 from appliance.records import NoRecorder, Recorder
 from appliance.request_desk import RequestDesk
@@ -178,6 +179,12 @@ class RunningBox:
         if fleet is None:
             raise NotReady("The box is starting.")
         return BlockDesk(pipeline, fleet, self._arena, self._disk)
+
+    def prefixes(self) -> PrefixDesk:
+        pipeline, fleet = self._opened(), self._fleet
+        if fleet is None:
+            raise NotReady("The box is starting.")
+        return PrefixDesk(pipeline, fleet, pipeline.prompt_text)
 
     def whatif(self) -> WhatIfDesk:
         self._care()

@@ -19,6 +19,7 @@ from appliance.explainer import Explainer
 from appliance.generation import ModelCard
 from appliance.last_prompts import EndedRequest, LastPrompt, LastPrompts
 from appliance.prepared_request import PreparedRequest, importance_of
+from appliance.prompt_text import PromptText
 from appliance.request_book import RequestBook
 from appliance.retention import Payload, Retention
 from appliance.router.decision import Decision
@@ -96,6 +97,8 @@ class Pipeline:
         """Told of requests; a box puts its own here."""
         self.under_way = UnderWay()
         self.last_prompts = LastPrompts()
+        self.prompt_text: PromptText | None = None
+        """`None`: text of prompts is shown to nobody."""
         self.on_ended: list[Callable[[EndedRequest], None]] = [self.last_prompts.ended, self._tell_hints]
         """Told, one after another in turns of the loop, of each request that an engine has read and that has ended."""
         self._refusal: str | None = None

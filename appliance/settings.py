@@ -364,7 +364,7 @@ class StateSettings(Table):
     """The most that the file holds; when it is full the oldest is forgotten sooner. 0 is no limit."""
 
     record_text: Literal["none", "divergence", "full"] = "divergence"
-    """Text of prompts in the file where those of a session differ: "none", "divergence" a few words, "full" a page."""
+    """Text of prompts kept where they differ: "none" (nor is any shown), "divergence" a few words, "full" a page."""
 
 
 class PathSettings(Table):

@@ -33,6 +33,7 @@ from appliance.api.messages import MessagesCodec
 from appliance.api.messages_routes import add_messages_routes
 from appliance.api.openapi.routes import add_document_routes
 from appliance.api.policy_routes import add_policy_routes
+from appliance.api.prefix_routes import add_prefix_routes
 from appliance.api.problems import MethodNotAllowed, NoSuchRoute
 from appliance.api.request_routes import add_cancel_route, add_request_routes
 from appliance.api.responses_memory import MemoryStore
@@ -93,6 +94,7 @@ def create_app(  # noqa: PLR0913 – every part of the whole API that a test may
     add_history_routes(app, box)
     add_event_routes(app, box, service)
     add_block_routes(app, box)
+    add_prefix_routes(app, box)
     add_hint_routes(app, box, service)
     add_whatif_routes(app, box, service)
     add_cache_routes(app, box, service)

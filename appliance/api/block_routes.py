@@ -8,7 +8,7 @@ from typing import Any
 from fastapi import FastAPI, Request
 from starlette.responses import Response
 
-from appliance.api.block_views import DEFAULT_CELLS, DEFAULT_PROMPTS, MAP_TIERS, MAX_CELLS, MAX_PROMPTS
+from appliance.api.block_views import DEFAULT_CELLS, MAP_TIERS, MAX_CELLS
 from appliance.api.box import Box
 from appliance.api.fields import INT64_MAX, Fields
 from appliance.api.item_pages import number_in
@@ -44,15 +44,6 @@ def add_block_routes(app: FastAPI, box: Box) -> None:
             if not session:
                 raise InvalidRequest("say whose prompt: session=NAME", param="session")
             return await box.blocks().chain(session, token or 0)
-
-        return await answered(request, openai_problem, shown)
-
-    @app.get("/box/v1/prefixes")
-    async def prefixes(request: Request) -> Response:
-        async def shown() -> Any:
-            refuse_strangers(request.scope, "prefixes name sessions: they can be seen")
-            limit = number_in(request.query_params, "limit", 1, MAX_PROMPTS) or DEFAULT_PROMPTS
-            return await box.blocks().prefixes(limit)
 
         return await answered(request, openai_problem, shown)
 

@@ -8,8 +8,6 @@ from msgspec import Struct
 
 DEFAULT_CELLS: Final = 1024
 MAX_CELLS: Final = 8192
-DEFAULT_PROMPTS: Final = 64
-MAX_PROMPTS: Final = 512
 MOST_NAMES: Final = 16
 MAX_PARTS: Final = 512
 MAP_TIERS: Final = ("gpu", "host", "disk")
@@ -69,30 +67,3 @@ class BlockChain(Struct, frozen=True):
     end_token: int
     told_tokens: int
     parts: list[ChainPart]
-
-
-class PrefixView(Struct, frozen=True):
-    """Tokens `start_token` … `end_token` (exclusive) that the last prompts of so many `sessions` have in common; behind
-    it they go apart, or end. `id` counts from 0, `parent` comes before it. At most 16 are named. `region` is what its
-    last token belongs to; `resident_tokens` of it are found in each worker's cache now."""
-
-    id: int
-    parent: int | None
-    start_token: int
-    end_token: int
-    sessions: int
-    names: list[str]
-    region: str | None
-    resident_tokens: dict[str, int]
-
-
-class Prefixes(Struct, frozen=True):
-    """Each node before its children. `sessions` were looked at, those that asked last, of `known`; their prompts have
-    `prompt_tokens` in whole blocks, of which `distinct_tokens` differ."""
-
-    nodes: list[PrefixView]
-    block_tokens: int
-    sessions: int
-    known: int
-    prompt_tokens: int
-    distinct_tokens: int

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from appliance.api.block_views import BlockChain, BlockMapView, Prefixes
+from appliance.api.block_views import BlockChain, BlockMapView
 from appliance.api.cache_views import CacheView, Flushes, Resized, SessionCaches, TierName, Verification
 from appliance.api.eviction_page import EvictionPage
 from appliance.api.hint_views import Actions, HintAnswer, HintRequest, Hints, HintWithdrawn
@@ -20,6 +20,7 @@ from appliance.api.policy_views import (
     PolicyRollback,
     PolicyText,
 )
+from appliance.api.prefix_views import Fork, Prefixes
 from appliance.api.request_views import Cancelled, RequestList, RequestView, Why
 from appliance.api.routing_views import DecisionView, PlacementView, Routing
 from appliance.api.views import BoxStatus
@@ -143,8 +144,20 @@ class BlockDesk(Protocol):
         """The session's last prompt from its start to the block of this token. Raises a `RequestError`."""
         ...
 
-    async def prefixes(self, limit: int) -> Prefixes:
-        """The last prompts of at most so many sessions, as a tree."""
+
+class PrefixDesk(Protocol):
+    """How the last prompts of sessions hang together."""
+
+    async def prefixes(self, limit: int, text: int = 0) -> Prefixes:
+        """Those of at most so many sessions, as a tree; of each node so many characters of text."""
+        ...
+
+    async def search(self, limit: int, text: int, words: str) -> Prefixes:
+        """The tree with where in it the words are. Raises a `RequestError`."""
+        ...
+
+    async def fork(self, sessions: Sequence[str]) -> Fork:
+        """Where the last prompts of these go apart. Raises a `RequestError`."""
         ...
 
 
@@ -249,6 +262,10 @@ class Box(Protocol):
         ...
 
     def blocks(self) -> BlockDesk:
+        """Raises `NotReady`."""
+        ...
+
+    def prefixes(self) -> PrefixDesk:
         """Raises `NotReady`."""
         ...
 

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any, Final
 
 from appliance.cli import EXIT_ERROR
-from appliance.commands import cache_map, cache_warm
+from appliance.commands import cache_map, cache_prefixes, cache_warm
 from appliance.commands.columns import columns
 from appliance.commands.context import read_context
 from appliance.control import Control
@@ -28,7 +28,7 @@ def run(options: argparse.Namespace) -> int:
         "stats": _stats,
         "ls": _ls,
         "map": cache_map.show_map,
-        "prefixes": cache_map.show_prefixes,
+        "prefixes": cache_prefixes.show_prefixes,
         "verify": _verify,
         "flush": _flush,
         "resize": _resize,

@@ -24,12 +24,6 @@ def show_map(control: Control, options: argparse.Namespace) -> int:
     return 0
 
 
-def show_prefixes(control: Control, options: argparse.Namespace) -> int:
-    told = control.get(f"/box/v1/prefixes?limit={options.limit}")
-    print(json.dumps(told, indent=2) if options.json else "\n".join(_prefix_lines(told)))
-    return 0
-
-
 def _map_lines(told: dict[str, Any]) -> Iterator[str]:
     """A letter for the owner of what was used last in each cell, the owner of most cells first."""
     cells = Counter(owner for owner in told["owner"] if owner is not None)
@@ -47,19 +41,3 @@ def _map_lines(told: dict[str, Any]) -> Iterator[str]:
     for owner, letter in letters.items():
         yield f"{letter} {told['owners'][owner]}"
     yield f"{EMPTY} empty   {NOBODY} nobody's" + (f"   {OTHERS} others" if len(cells) > len(letters) else "")
-
-
-def _prefix_lines(told: dict[str, Any]) -> Iterator[str]:
-    yield (
-        f"{told['sessions']} of {told['known']} sessions, {told['prompt_tokens']:,} tokens of prompts, "
-        f"{told['distinct_tokens']:,} of them different"
-    )
-    depths: dict[int | None, int] = {None: -1}
-    for node in told["nodes"]:
-        depth = depths[node["id"]] = depths[node["parent"]] + 1
-        more = node["sessions"] - SHOWN_NAMES
-        names = ", ".join(node["names"][:SHOWN_NAMES]) + (f" and {more} more" if more > 0 else "")
-        resident = " ".join(f"{worker}:{tokens:,}" for worker, tokens in node["resident_tokens"].items() if tokens)
-        tokens = node["end_token"] - node["start_token"]
-        line = f"{'  ' * depth}{node['start_token']:,} + {tokens:,}  {node['region'] or '—'}  {names}"
-        yield f"{line}  [{resident}]" if resident else line

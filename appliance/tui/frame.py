@@ -8,11 +8,12 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from appliance.api.block_views import BlockMapView, Prefixes
+    from appliance.api.block_views import BlockMapView
     from appliance.api.cache_views import CacheView, SessionCaches
     from appliance.api.eviction_page import EvictedBlock
     from appliance.api.hint_views import HintView
     from appliance.api.policy_views import PolicyBody, PolicyVersionView
+    from appliance.api.prefix_views import Prefixes
     from appliance.api.request_views import ActiveRequestView, RequestView
     from appliance.api.routing_views import Routing
     from appliance.api.views import BoxStatus

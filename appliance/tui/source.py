@@ -11,11 +11,12 @@ from typing import Any, Final, NamedTuple, Protocol
 import msgspec
 from pydantic import ValidationError
 
-from appliance.api.block_views import BlockMapView, Prefixes
+from appliance.api.block_views import BlockMapView
 from appliance.api.cache_views import CacheView, SessionCaches
 from appliance.api.eviction_page import EvictedBlock, EvictionPage
 from appliance.api.hint_views import Hints
 from appliance.api.policy_views import PolicyBody, PolicyHistory
+from appliance.api.prefix_views import Prefixes
 from appliance.api.request_views import RequestList
 from appliance.api.routing_views import Routing
 from appliance.api.views import BoxStatus
@@ -28,6 +29,7 @@ from appliance.tui.past import Past
 LISTED_SESSIONS: Final = 500
 LISTED_DECISIONS: Final = 200
 LISTED_PROMPTS: Final = 128
+SHOWN_CHARACTERS: Final = 160
 LISTED_REQUESTS: Final = 200
 EVICTIONS_AT_ONCE: Final = 1000
 KEPT_EVICTIONS: Final = 2000
@@ -50,7 +52,7 @@ DOCUMENTS: Final = {
     Feed.VERSIONS: Document("/box/v1/policy/history", PolicyHistory, ("versions",)),
     Feed.REQUESTS: Document(f"/box/v1/requests?limit={LISTED_REQUESTS}", RequestList, ("requests", "active")),
     Feed.BLOCKS: Document("/box/v1/blocks?{whose}&cells={cells}", BlockMapView),
-    Feed.PREFIXES: Document(f"/box/v1/prefixes?limit={LISTED_PROMPTS}", Prefixes),
+    Feed.PREFIXES: Document(f"/box/v1/prefixes?limit={LISTED_PROMPTS}&text={SHOWN_CHARACTERS}", Prefixes),
     Feed.HINTS: Document("/box/v1/hints", Hints, ("hints",)),
 }
 

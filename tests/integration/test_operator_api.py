@@ -81,6 +81,12 @@ async def test_the_map_and_the_tree_show_whose_blocks_they_are_and_what_is_share
     assert shared["end_token"] >= 128 // BLOCK_TOKENS * BLOCK_TOKENS
     assert shared["resident_tokens"]["0"] == shared["end_token"] - shared["start_token"]
     assert {tuple(node["names"]) for node in nodes if node["parent"] == shared["id"]} >= {("left",), ("right",)}
+    fork = told(box, "cache", "prefixes", "--compare", "left", "right")
+    assert fork["token"] >= fork["shared_block_tokens"] == shared["end_token"]
+    left, right = (side["text"] for side in fork["sides"])
+    assert left != right
+    found = told(box, "cache", "prefixes", "--search", left.strip())["search"]
+    assert ["left"] in [match["names"] for match in found["matches"]]
 
 
 async def test_a_policy_is_replayed_applied_and_rolled_back_and_its_prediction_stays(box: Box, tmp_path: Path) -> None:

@@ -200,21 +200,3 @@ class AnsweringDisk:
 
     async def map(self, _cells: int) -> Mapped | None:
         return self.told
-
-
-async def test_sessions_share_what_their_last_prompts_have_in_common() -> None:
-    async with ScriptedBox(ScriptedWorker(0, HELLO, HELLO, HELLO)) as box:
-        for session, text in (("a", "hello you"), ("b", "hello me"), ("c", "bye")):
-            await ask(box, session, text)
-        found = await BlockDesk(box.pipeline, box.fleet).prefixes(64)
-        (newest,) = (await BlockDesk(box.pipeline, box.fleet).prefixes(1)).nodes
-    shared = next(node for node in found.nodes if node.sessions == 2)
-    # "hello " is three blocks of two; then they differ.
-    assert (shared.start_token, shared.end_token, shared.parent) == (0, 6, None)
-    assert (sorted(shared.names), shared.region) == (["a", "b"], "user")
-    assert {node.names[0] for node in found.nodes if node.parent == shared.id} == {"a", "b"}
-    assert shared.resident_tokens == {"0": 0}
-    assert (found.sessions, found.known) == (3, 3)
-    assert found.prompt_tokens == 8 + 8 + 2
-    assert found.distinct_tokens == 6 + 2 + 2 + 2
-    assert newest.names == ["c"]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from appliance.api.anthropic_problems import AnthropicError
-from appliance.api.block_views import MAP_TIERS, MAX_CELLS, MAX_PROMPTS, BlockChain, BlockMapView, Prefixes
+from appliance.api.block_views import MAP_TIERS, MAX_CELLS, BlockChain, BlockMapView
 from appliance.api.cache_views import MAX_LISTED as MAX_CACHES
 from appliance.api.cache_views import (
     CacheView,
@@ -55,6 +55,7 @@ from appliance.api.policy_views import (
     PolicyRollback,
     PolicyText,
 )
+from appliance.api.prefix_views import MAX_FORKED, MAX_PROMPTS, MAX_SEARCH, MAX_TEXT, Fork, Prefixes
 from appliance.api.problems import OpenAIError
 from appliance.api.request_views import MAX_LISTED as MAX_REQUESTS
 from appliance.api.request_views import MAX_TIME, Cancelled, RequestList, RequestView, Why
@@ -328,7 +329,23 @@ BOX_OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
         Group.BOX,
         "The last prompts of sessions as a tree: who shares what, and where they go apart",
         Prefixes,
-        parameters=(Parameter("limit", {"type": "integer", "minimum": 1, "maximum": MAX_PROMPTS}),),
+        parameters=(
+            Parameter("limit", {"type": "integer", "minimum": 1, "maximum": MAX_PROMPTS}),
+            Parameter("text", {"type": "integer", "minimum": 0, "maximum": MAX_TEXT}),
+            Parameter("search", {"type": "string", "minLength": 1, "maxLength": MAX_SEARCH}),
+        ),
+        errors=(400, 403, 503),
+    ),
+    ("GET", "/box/v1/prefixes/fork"): Operation(
+        Group.BOX,
+        "Where the last prompts of sessions go apart, with the text there",
+        Fork,
+        parameters=(
+            Parameter(
+                "session",
+                {"type": "array", "items": {"type": "string"}, "minItems": 2, "maxItems": MAX_FORKED},
+            ),
+        ),
         errors=(400, 403, 503),
     ),
     ("GET", "/box/v1/actions"): Operation(

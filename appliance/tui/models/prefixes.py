@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Final
+
 from msgspec import Struct
 
 from appliance.tui.frame import Frame
 
+if TYPE_CHECKING:
+    from appliance.api.prefix_views import Prefixes, PrefixView
+
+MOST_SIDES: Final = 8
+
+
+class Way(Struct, frozen=True):
+    """How one that comes from a fork goes on; `names` are some of its `sessions`."""
+
+    names: list[str]
+    sessions: int
+    text: str | None
+
 
 class PrefixLine(Struct, frozen=True):
-    """`names` are some of the `sessions` that share these tokens; `resident` by worker. `depth` counts forks before."""
+    """`names` are some of the `sessions` that share these tokens; `resident` by worker. `depth` counts forks before.
+    It begins with `text`, ends with `ending`, and goes on in these `ways`."""
 
     key: str
     depth: int
@@ -18,6 +34,14 @@ class PrefixLine(Struct, frozen=True):
     names: list[str]
     region: str | None
     resident: dict[str, int]
+    text: str | None
+    ending: str | None
+    ways: list[Way]
+
+    @property
+    def sides(self) -> list[str]:
+        """A session for each way, as many as can be compared."""
+        return [way.names[0] for way in self.ways][:MOST_SIDES]
 
 
 class PrefixTree(Struct, frozen=True):
@@ -35,35 +59,66 @@ class PrefixTree(Struct, frozen=True):
 
 
 def prefix_tree(frame: Frame) -> PrefixTree | None:
-    """Each before those that go on from it, those of most sessions first. `None` where it is not known."""
-    found = frame.prefixes
-    if found is None:
-        return None
-    depths: dict[int, int] = {}
-    lines = {}
-    children: dict[int | None, list[int]] = {}
+    """`None` where it is not known."""
+    return None if frame.prefixes is None else tree_of(frame.prefixes)
+
+
+def tree_of(found: Prefixes) -> PrefixTree:
+    """Each before those that go on from it, those of most sessions first."""
+    depths: dict[int | None, int] = {None: -1}
+    children: dict[int | None, list[PrefixView]] = {}
     for node in found.nodes:
-        depths[node.id] = 0 if node.parent is None else depths[node.parent] + 1
-        children.setdefault(node.parent, []).append(node.id)
-        lines[node.id] = PrefixLine(
-            key=f"{node.start_token} {node.end_token} {' '.join(node.names[:2])}",
-            depth=depths[node.id],
-            start_token=node.start_token,
-            tokens=node.end_token - node.start_token,
-            sessions=node.sessions,
-            names=node.names,
-            region=node.region,
-            resident=node.resident_tokens,
-        )
+        depths[node.id] = depths[node.parent] + 1
+        children.setdefault(node.parent, []).append(node)
+    for ways in children.values():
+        ways.sort(key=lambda one: (one.sessions, one.end_token - one.start_token), reverse=True)
+    lines = {node.id: _line(node, depths[node.id], _ways(node, children.get(node.id, []))) for node in found.nodes}
     order: list[PrefixLine] = []
-    pending = _by_size(children.get(None, []), lines)
+    pending = children.get(None, [])[::-1]
     while pending:
-        node_id = pending.pop()
-        order.append(lines[node_id])
-        pending += _by_size(children.get(node_id, []), lines)
+        node = pending.pop()
+        order += [lines[node.id], *_ends(node, depths[node.id] + 1)]
+        pending += children.get(node.id, [])[::-1]
     return PrefixTree(order, found.sessions, found.known, found.prompt_tokens, found.distinct_tokens)
 
 
-def _by_size(ids: list[int], lines: dict[int, PrefixLine]) -> list[int]:
-    """The largest last: it is taken from the end."""
-    return sorted(ids, key=lambda one: (lines[one].sessions, lines[one].tokens))
+def _line(node: PrefixView, depth: int, ways: list[Way]) -> PrefixLine:
+    return PrefixLine(
+        key=f"{node.start_token} {node.end_token} {' '.join(node.names[:2])}",
+        depth=depth,
+        start_token=node.start_token,
+        tokens=node.end_token - node.start_token,
+        sessions=node.sessions,
+        names=node.names,
+        region=node.region,
+        resident=node.resident_tokens,
+        text=node.text,
+        ending=node.ending,
+        ways=ways,
+    )
+
+
+def _ways(node: PrefixView, children: list[PrefixView]) -> list[Way]:
+    """The children, then those that end within the next block."""
+    ends = [Way([end.session], 1, end.text) for end in node.ends]
+    return [Way(child.names, child.sessions, child.text) for child in children] + ends
+
+
+def _ends(node: PrefixView, depth: int) -> list[PrefixLine]:
+    """Less than a block is in no cache."""
+    return [
+        PrefixLine(
+            key=f"{node.end_token} end {end.session}",
+            depth=depth,
+            start_token=node.end_token,
+            tokens=end.tokens,
+            sessions=1,
+            names=[end.session],
+            region=None,
+            resident={},
+            text=end.text,
+            ending=end.text,
+            ways=[],
+        )
+        for end in node.ends
+    ]

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from starlette.types import Message
 
 from appliance.api.app import create_app
-from appliance.api.block_views import BlockChain, BlockMapView, ChainPart, MapTier, Prefixes, PrefixView
+from appliance.api.block_views import BlockChain, BlockMapView, ChainPart, MapTier
 from appliance.api.cache_views import (
     CacheView,
     Flushed,
@@ -40,6 +40,7 @@ from appliance.api.hint_views import (
 )
 from appliance.api.history_views import EvictionHistory, PastEviction, SessionEntry, SessionList, Snapshot
 from appliance.api.lint_views import BusterView, Lint
+from appliance.api.prefix_views import Fork, ForkSide, Prefixes, PrefixSearch, PrefixView
 from appliance.api.problems import NothingOfThisName
 from appliance.api.request_views import (
     ActiveRequestView,
@@ -266,9 +267,24 @@ class ScriptedBlocks:
         part = ChainPart(0, 32, "user", 1, [session], {"0": "gpu"})
         return BlockChain(session, 16, 60, token // 16 * 16 + 16, 32, [part])
 
-    async def prefixes(self, limit: int) -> Prefixes:
+
+class ScriptedPrefixes:
+    """Two sessions that share 64 tokens."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[object, ...]] = []
+
+    async def prefixes(self, limit: int, text: int = 0) -> Prefixes:
+        self.asked.append((limit, text))
         node = PrefixView(0, None, 0, 64, 2, ["s", "t"], "user", {"0": 64})
         return Prefixes([node] * min(limit, 1), 16, 2, 2, 128, 64)
+
+    async def search(self, limit: int, text: int, words: str) -> Prefixes:
+        self.asked.append((limit, text, words))
+        return Prefixes([], 16, 2, 2, 128, 64, PrefixSearch(words, [], 64, "time"))
+
+    async def fork(self, sessions: Sequence[str]) -> Fork:
+        return Fork(70, 64, "the ", [ForkSide(name, 128, "messages[0]", name) for name in sessions])
 
 
 def _unowned(tier: MapTier, reuse: list[int | None]) -> BlockMapView:
@@ -466,6 +482,7 @@ class ScriptedBox:
         self.worker_desk = ScriptedWorkers()
         self.replays = ScriptedWhatIf()
         self.block_desk = ScriptedBlocks()
+        self.prefix_desk = ScriptedPrefixes()
         self.history_desk = ScriptedHistory()
         self.evicted: list[EvictedBlock] = []
         self.events = EventBus()
@@ -518,6 +535,9 @@ class ScriptedBox:
 
     def blocks(self) -> ScriptedBlocks:
         return self.block_desk
+
+    def prefixes(self) -> ScriptedPrefixes:
+        return self.prefix_desk
 
     def whatif(self) -> ScriptedWhatIf:
         return self.replays

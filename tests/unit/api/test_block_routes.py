@@ -51,16 +51,11 @@ async def test_the_prompt_of_a_block_is_shown_and_whose_it_is_must_be_said() -> 
     assert (refused["param"], refused["message"]) == ("session", "say whose prompt: session=NAME")
 
 
-async def test_prefixes_are_shown() -> None:
-    found = (await get(ScriptedBox(), "prefixes?limit=5")).json()
-    assert [(node["names"], node["end_token"]) for node in found["nodes"]] == [(["s", "t"], 64)]
-
-
-@pytest.mark.parametrize("route", ["blocks?tier=tape", "blocks?cells=0", "blocks?worker=x", "prefixes?limit=9999"])
+@pytest.mark.parametrize("route", ["blocks?tier=tape", "blocks?cells=0", "blocks?worker=x"])
 async def test_what_is_wrong_is_told(route: str) -> None:
     assert (await get(ScriptedBox(), route)).status_code == 400
 
 
-@pytest.mark.parametrize("route", ["blocks", "blocks/chain?session=s", "prefixes"])
+@pytest.mark.parametrize("route", ["blocks", "blocks/chain?session=s"])
 async def test_strangers_see_nothing(route: str) -> None:
     assert (await get(ScriptedBox(), route, client="10.0.0.9")).status_code == 403

@@ -16,24 +16,6 @@ MAP: dict[str, Any] = {
     "held": [2, 0, 0, 0, 0],
     "owner": [1, 1, None, None, 0],
 }
-NODE: dict[str, Any] = {
-    "id": 0,
-    "parent": None,
-    "start_token": 0,
-    "end_token": 4096,
-    "sessions": 5,
-    "names": ["a", "b", "c", "d"],
-    "region": "system",
-    "resident_tokens": {"0": 4096, "1": 0},
-}
-CHILD = NODE | {"id": 1, "parent": 0, "start_token": 4096, "end_token": 5000, "sessions": 1, "names": ["a"]}
-TREE = {
-    "nodes": [NODE, CHILD | {"region": None, "resident_tokens": {"0": 0}}],
-    "sessions": 5,
-    "known": 9,
-    "prompt_tokens": 21_384,
-    "distinct_tokens": 5000,
-}
 
 
 def test_a_map_has_a_letter_for_each_owner(place: Place) -> None:
@@ -50,13 +32,3 @@ def test_a_map_of_another_tier_says_so(place: Place, tier: str) -> None:
     with running_box(place.runtime, documents() | {f"/box/v1/blocks?tier={tier}&cells=512": told}):
         lines = place.command("cache", "map", "--tier", tier).out.splitlines()
     assert lines[0] == f"{tier}: 80 blocks, 21 filled, 2 held; 16 a sign"
-
-
-def test_prefixes_are_a_tree_with_what_is_shared_and_where(place: Place) -> None:
-    with running_box(place.runtime, documents() | {"/box/v1/prefixes?limit=32": TREE}):
-        lines = place.command("cache", "prefixes").out.splitlines()
-    assert lines == [
-        "5 of 9 sessions, 21,384 tokens of prompts, 5,000 of them different",
-        "0 + 4,096  system  a, b, c and 2 more  [0:4,096]",
-        "  4,096 + 904  —  a",
-    ]

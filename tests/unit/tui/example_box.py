@@ -9,12 +9,13 @@ from typing import Any, Literal
 from msgspec.structs import replace
 
 from appliance import __version__
-from appliance.api.block_views import BlockChain, BlockMapView, ChainPart, Prefixes, PrefixView
+from appliance.api.block_views import BlockChain, BlockMapView, ChainPart
 from appliance.api.cache_views import CacheView, SessionCache, SessionCaches, TierView
 from appliance.api.eviction_page import EvictedBlock
 from appliance.api.hint_views import HintEffect, HintView
 from appliance.api.lint_views import BusterView, Lint
 from appliance.api.policy_views import PolicyBody, PolicyPrediction, PolicyVersionView
+from appliance.api.prefix_views import PrefixEnd, Prefixes, PrefixSearch, PrefixView
 from appliance.api.request_views import (
     ActiveRequestView,
     BlameView,
@@ -394,13 +395,30 @@ def chain() -> BlockChain:
 
 def prefixes() -> Prefixes:
     nodes = [
-        PrefixView(0, None, 0, 4_096, 9, ["claude-7f3a", "claude-7f3a/explore"], "tools", {"0": 4_096, "1": 4_096}),
-        PrefixView(1, 0, 4_096, 84_192, 1, ["claude-7f3a"], "tail", {"0": 81_920 - 4_096}),
-        PrefixView(2, 0, 4_096, 12_288, 2, ["claude-7f3a/explore", "claude-7f3a/review"], "user", {"1": 8_192}),
-        PrefixView(3, 2, 12_288, 21_296, 1, ["claude-7f3a/explore"], "tail", {}),
-        PrefixView(4, None, 0, 512, 3, ["pi-0003", "pi-0004", "pi-0005"], "system", {"0": 512}),
-    ]
-    return Prefixes(nodes, 16, 12, 12, 240_000, 152_000)
+        PrefixView(
+            0, None, 0, 4_096, 9, ["claude-7f3a", "claude-7f3a/explore"], "tools", {"0": 4_096, "1": 4_096},
+            "You are a careful agent.\nNever guess: look.", "to a person.</tools>\n<|im_end|>\n<|im_start|>user\n",
+        ),
+        PrefixView(
+            1, 0, 4_096, 84_192, 1, ["claude-7f3a"], "tail", {"0": 81_920 - 4_096},
+            "Have the parser tell where a line is wrong.", "…and run the tests again.<|im_end|>",
+        ),
+        PrefixView(
+            2, 0, 4_096, 12_288, 2, ["claude-7f3a/explore", "claude-7f3a/review"], "user", {"1": 8_192},
+            "You are helping with a", "You are helping with a ",
+            [PrefixEnd("claude-7f3a/review", 9, "review of the change.")],
+        ),
+        PrefixView(3, 2, 12_288, 21_296, 1, ["claude-7f3a/explore"], "tail", {}, "search: find", "in the parser."),
+        PrefixView(
+            4, None, 0, 512, 3, ["pi-0003", "pi-0004", "pi-0005"], "system", {"0": 512},
+            "Answer in one sentence.", "in one sentence.<|im_end|>\n",
+        ),
+    ]  # fmt: skip
+    return prefixes_of(nodes)
+
+
+def prefixes_of(nodes: list[PrefixView], search: PrefixSearch | None = None) -> Prefixes:
+    return Prefixes(nodes, 16, 12, 12, 240_000, 152_000, search)
 
 
 LOST = BlameView("claude-7f3a", "msg_01", "coding-agent.toml:12", 20, NOW - 90, 320.0)

@@ -1,4 +1,4 @@
-"""Blocks under every lens, and the tree of prefixes."""
+"""Blocks under every lens."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from appliance.tui.frame import Feed, Frame
 from appliance.tui.models.blocks import Lens, cell_words, cells, legend
-from appliance.tui.models.prefixes import prefix_tree
 from appliance.tui.pages.blocks import BlocksPage
 from appliance.tui.widgets.block_map import CLOSE, TALLEST, TONES, WIDEST, BlockMap, scale
 from appliance.tui.widgets.table import Table
@@ -278,14 +277,4 @@ async def test_p_goes_to_the_prefixes_of_the_owner() -> None:
         assert "5 Prefixes" in text(app).splitlines()[0]
         table = next(table for table in app.query(Table) if table.display and table.filter_text)
         assert table.filter_text == "claude-7f3a"
-        assert [row.indent for row in table.rows] == [0, 1, 2, 1]
-
-
-def test_prefixes_stand_before_what_goes_on_from_them_the_most_shared_first() -> None:
-    model = prefix_tree(example_box.frame())
-    assert model is not None
-    assert [(one.depth, one.sessions, one.tokens) for one in model.lines] == [
-        (0, 9, 4_096), (1, 2, 8_192), (2, 1, 9_008), (1, 1, 80_096), (0, 3, 512),
-    ]  # fmt: skip
-    assert model.shared == pytest.approx(1 - 152 / 240)
-    assert prefix_tree(Frame(at=0.0)) is None
+        assert [row.indent for row in table.rows] == [0, 1, 2, 2, 1]

@@ -40,7 +40,7 @@ def documents() -> dict[str, Any]:
         "/box/v1/requests?limit=200": msgspec.json.encode({"requests": example_box.requests()}),
         "/box/v1/blocks?tier=gpu&worker=0&cells=1024": msgspec.json.encode(example_box.blocks()),
         "/box/v1/blocks?tier=host&cells=64": msgspec.json.encode(example_box.blocks(number=64)),
-        "/box/v1/prefixes?limit=128": msgspec.json.encode(example_box.prefixes()),
+        "/box/v1/prefixes?limit=128&text=160": msgspec.json.encode(example_box.prefixes()),
         "/box/v1/policy/history": msgspec.json.encode({"versions": example_box.versions()}),
         "/box/v1/hints": msgspec.json.encode({"hints": example_box.hints()}),
         "/box/v1/policy": msgspec.json.encode(example_box.policy()),
