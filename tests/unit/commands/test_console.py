@@ -84,6 +84,12 @@ def test_an_attached_box_is_opened_with_the_key_of_the_settings(
         (["--attach", "http://h:1", "--theme", "zzz"], 2, "there are textual-dark"),
         (["--attach", "http://h:1", "--key", "freeze"], 2, "--key freeze: wants ID=KEY"),
         (["--attach", "http://h:1", "--key", "console.stops=p"], 2, "did you mean console.stop?"),
+        (["--attach", "http://h:1", "--key", "policy.edits=p"], 2, "did you mean policy.edit?"),
+        (
+            ["--attach", "http://h:1", "--key", "policy.edit=j"],
+            2,
+            "on Policy it is already the key of table.down, down",
+        ),
     ],
 )
 def test_what_is_wrong_is_said_before_the_screen_is_taken(
