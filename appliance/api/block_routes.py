@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -23,14 +24,26 @@ def add_block_routes(app: FastAPI, box: Box) -> None:
         async def shown() -> Any:
             refuse_strangers(request.scope, "blocks can be seen")
             query = request.query_params
-            tier = Fields(query).choice("tier", MAP_TIERS)
+            tier = _tier(query)
             cells = number_in(query, "cells", 1, MAX_CELLS) or DEFAULT_CELLS
             worker = number_in(query, "worker", 0, INT64_MAX)
-            if tier != "host":
+            if tier == "gpu":
                 return await box.blocks().blocks(worker or 0, cells)
             if worker is not None:
-                raise InvalidRequest("the host tier is all workers': ask for it without a worker", param="worker")
-            return await box.blocks().host_blocks(cells)
+                raise InvalidRequest(f"the {tier} tier is all workers': ask for it without a worker", param="worker")
+            return await (box.blocks().host_blocks(cells) if tier == "host" else box.blocks().disk_blocks(cells))
+
+        return await answered(request, openai_problem, shown)
+
+    @app.get("/box/v1/blocks/chain")
+    async def chain(request: Request) -> Response:
+        async def shown() -> Any:
+            refuse_strangers(request.scope, "a block's prompt names sessions: it can be seen")
+            query = request.query_params
+            session, token = query.get("session"), number_in(query, "token", 0, INT64_MAX)
+            if not session:
+                raise InvalidRequest("say whose prompt: session=NAME", param="session")
+            return await box.blocks().chain(session, token or 0)
 
         return await answered(request, openai_problem, shown)
 
@@ -42,3 +55,13 @@ def add_block_routes(app: FastAPI, box: Box) -> None:
             return await box.blocks().prefixes(limit)
 
         return await answered(request, openai_problem, shown)
+
+
+def _tier(query: Mapping[str, str]) -> str:
+    if query.get("tier") == "remote":
+        raise InvalidRequest(
+            "the remote store has no map: it is asked for single blocks, and does not list them; "
+            f"there is one of {', '.join(MAP_TIERS)}",
+            param="tier",
+        )
+    return Fields(query).choice("tier", MAP_TIERS) or "gpu"

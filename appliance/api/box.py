@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from appliance.api.block_views import BlockMapView, Prefixes
+from appliance.api.block_views import BlockChain, BlockMapView, Prefixes
 from appliance.api.cache_views import CacheView, Flushes, Resized, SessionCaches, TierName, Verification
 from appliance.api.eviction_page import EvictionPage
 from appliance.api.hint_views import Actions, HintAnswer, HintRequest, Hints, HintWithdrawn
@@ -21,7 +21,7 @@ from appliance.api.policy_views import (
     PolicyText,
     RuleFields,
 )
-from appliance.api.request_views import RequestList, RequestView, Why
+from appliance.api.request_views import Cancelled, RequestList, RequestView, Why
 from appliance.api.routing_views import DecisionView, PlacementView, Routing
 from appliance.api.views import BoxStatus
 from appliance.api.whatif_views import WhatIfJob, WhatIfJobs
@@ -72,10 +72,11 @@ class CacheDesk(Protocol):
 
 
 class RequestDesk(Protocol):
-    """Requests that have ended. `name` is an answer's id, or `last`; one that ended a moment ago is waited for."""
+    """`name` is an answer's id, or `last`; one that ended a moment ago is waited for."""
 
     async def newest(self, limit: int, session: str | None, since: float | None) -> RequestList:
-        """At most so many, the last to end first; `since` (seconds since 1970) is the earliest arrival."""
+        """Of those that have ended and of those under way at most so many each, the last first; `since` (seconds since
+        1970) is the earliest arrival of those that have ended."""
         ...
 
     async def find(self, name: str) -> RequestView | None:
@@ -84,6 +85,10 @@ class RequestDesk(Protocol):
 
     async def why(self, name: str) -> Why | None:
         """As `find`."""
+        ...
+
+    async def cancel(self, name: str, by: str, *, dry_run: bool) -> Cancelled:
+        """End one that is under way, or only say what that would come to. Raises a `RequestError` for any other."""
         ...
 
     async def lint(self, seconds: float) -> Lint:
@@ -124,7 +129,7 @@ class PolicyDesk(Protocol):
 
 
 class BlockDesk(Protocol):
-    """What is in the workers' caches and the host tier."""
+    """What is in the workers' caches, the host tier and the disk."""
 
     async def blocks(self, worker: int, cells: int) -> BlockMapView:
         """One worker's in at most so many cells. Raises a `RequestError`."""
@@ -132,6 +137,14 @@ class BlockDesk(Protocol):
 
     async def host_blocks(self, cells: int) -> BlockMapView:
         """The host tier's. Raises a `RequestError`."""
+        ...
+
+    async def disk_blocks(self, cells: int) -> BlockMapView:
+        """The disk's. Raises a `RequestError`."""
+        ...
+
+    async def chain(self, session: str, token: int) -> BlockChain:
+        """The session's last prompt from its start to the block of this token. Raises a `RequestError`."""
         ...
 
     async def prefixes(self, limit: int) -> Prefixes:

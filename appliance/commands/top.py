@@ -108,4 +108,9 @@ def _print(lines: list[Line], *, is_again: bool) -> None:
 def _json(frame: Frame, model: Any) -> str:
     """`problems` says what could not be had, and why."""
     document = {"at": frame.at, "lost": frame.lost, "problems": dict(frame.problems), "data": model}
-    return msgspec.json.encode(document).decode()
+    return msgspec.json.encode(document, enc_hook=_facts).decode()
+
+
+def _facts(view: Any) -> Any:
+    """Of a view of the status, which is Pydantic's."""
+    return view.model_dump(mode="json")

@@ -117,7 +117,7 @@ def test_a_user_sees_the_cache_work_and_steers_it(box: Box, screen: Screen) -> N
     screen.until("1 Overview", MODEL, "running")
     usage = box.ask("first", "Name a colour.", "Name another.")
     assert usage["prompt_tokens_details"]["cached_tokens"] > 0
-    screen.until("of the last minute's")
+    screen.until("the last minute read")
 
     screen.press("2")
     screen.until("first", "1 sessions")

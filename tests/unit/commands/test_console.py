@@ -42,11 +42,11 @@ def shown(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, Stance, Any, float
 def test_the_console_shows_the_box_that_runs_here(
     place: Place, box: Runtime, shown: list[tuple[Any, Stance, Any, float]]
 ) -> None:
-    assert place.command("console", "--ascii", "--interval", "2", "--key", "console.freeze=p").code == 0
+    assert place.command("console", "--ascii", "--interval", "2", "--key", "console.freeze=f8").code == 0
     ((where, stance, key, interval),) = shown
     assert where == place.runtime / "control.sock"
     assert (stance.is_local, stance.is_read_only, stance.is_ascii, stance.can_stop) == (True, False, True, False)
-    assert dict(stance.keys) == {"console.freeze": "p"}
+    assert dict(stance.keys) == {"console.freeze": "f8"}
     assert (key, interval) == (None, 2.0)
 
 

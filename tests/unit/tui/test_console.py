@@ -184,8 +184,8 @@ async def test_a_filter_is_typed_kept_and_taken_back() -> None:
 
 async def test_a_filter_that_makes_no_sense_is_told() -> None:
     async with console() as (app, pilot):
-        await pilot.press("2", "slash", *"lacing>1")
-        assert [one.message for one in app._notifications] == ["lacing>1: no column lacing; did you mean lacking?"]
+        await pilot.press("2", "slash", *"laks>1")
+        assert [one.message for one in app._notifications] == ["laks>1: no column laks; did you mean lacks?"]
 
 
 async def test_a_list_can_be_given_the_whole_screen() -> None:
@@ -248,8 +248,8 @@ async def test_a_list_is_written_as_csv_with_numbers_in_full(tmp_path: Path, mon
         await pilot.pause()
         await pilot.press("w")
     header, row = written(tmp_path, "dynamo-box-sessions-*.csv").splitlines()
-    assert header.startswith("session,state,prompt")
-    assert row.startswith("'=cmd(),idle,12345,100")
+    assert header.startswith("session,client,state,turns,prompt")
+    assert row.startswith("'=cmd(),,idle,,12345,100")
 
 
 async def test_a_picture_of_the_screen_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
