@@ -109,9 +109,10 @@ class Form(ModalScreen[list[str] | None]):
             box.border_subtitle = "enter · esc" if len(self._lines) == 1 else "tab · enter · esc"
             for place, (label, text, empty) in enumerate(self._lines):
                 yield Static(label, markup=False)
-                yield Input(text, placeholder=empty, compact=True)
+                # Above its line: that is scrolled to, and what is below it may not be seen.
                 if place in self._errors:
                     yield Static(self._errors[place], markup=False, classes="error")
+                yield Input(text, placeholder=empty, compact=True)
             if self._error is not None:
                 yield Static(self._error, markup=False, classes="error")
 

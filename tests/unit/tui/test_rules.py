@@ -117,6 +117,16 @@ async def test_what_is_wrong_is_said_at_its_field_and_can_be_mended() -> None:
         assert rules(app)[0]["hints"] == {"priority": {"min": 3}}
 
 
+async def test_on_a_small_screen_the_field_that_is_wrong_is_seen_with_what_is_said_of_it() -> None:
+    async with console((120, 24), errands=CheckingBox()) as (app, pilot):
+        await pilot.press("6", "enter")
+        await pilot.pause()
+        app.screen.query(Input)[where("priority")].value = "400"
+        await pilot.press("enter")
+        await pilot.pause()
+        assert "priority = 400: must be a whole number" in text(app)
+
+
 async def test_rules_are_added_moved_and_removed_and_the_cursor_goes_with_them() -> None:
     async with console(SIZE, errands=CheckingBox()) as (app, pilot):
         first, *rest = tomllib.loads(example_box.TOML)["rule"]
