@@ -29,7 +29,8 @@ class Axis(NamedTuple):
 
 def plot(curves: Sequence[Curve], x: Axis, y: Axis, width: int, height: int, *, is_coloured: bool = False) -> list[str]:
     """Lines of text, with the terminal's colours where `is_coloured`. Several curves are drawn with letters, which the
-    last line explains: nothing is told by colour alone. A curve without a known point is named and not drawn."""
+    last line explains: nothing is told by colour alone; where they meet the first is seen. A curve without a known
+    point is named and not drawn."""
     import plotext
 
     plotext.terminal.limit(False, False)  # the caller knows how much room there is
@@ -38,7 +39,7 @@ def plot(curves: Sequence[Curve], x: Axis, y: Axis, width: int, height: int, *, 
     figure.theme("simple")
     figure.canvas("default")
     legend = len(curves) > 1
-    for letter, curve in zip(ascii_lowercase, curves, strict=False):
+    for letter, curve in reversed([*zip(ascii_lowercase, curves, strict=False)]):
         for run in _runs(curve.points):
             signal = figure.signal(*zip(*run, strict=True), marker=letter if legend else None)
             figure.draw(signal.lines() if len(run) > 1 else signal)

@@ -18,6 +18,8 @@ from appliance.api.policy_views import (
     PolicyRollback,
     PolicyText,
     PolicyVersionView,
+    RuleFields,
+    RuleFieldView,
     WorthChange,
     problems_of,
 )
@@ -27,6 +29,7 @@ from appliance.box_events import Event, PolicyChanged
 from appliance.cache.errors import InvalidPolicy
 from appliance.cache.policy import Policy
 from appliance.cache.policy_diff import Change, changes, text_diff
+from appliance.cache.policy_schema import RULE_FIELDS
 from appliance.cache.policy_source import load_policy, read_policy
 from appliance.cache.policy_text import editable_text, policy_text
 from appliance.cache.rule_text import rule_facts
@@ -62,6 +65,14 @@ class PolicyDesk:
     def active(self) -> PolicyBody:
         version = self._book.active
         return _body(version.policy, version.number, editable_text(version.policy))
+
+    def fields(self) -> RuleFields:
+        return RuleFields(
+            [
+                RuleFieldView(one.key, one.kind, one.help, one.is_condition, [str(choice) for choice in one.choices])
+                for one in RULE_FIELDS
+            ]
+        )
 
     async def check(self, asked: PolicyText) -> PolicyCheck:
         """What is wrong with it, if anything. Raises `InvalidRequest` for what names no policy."""

@@ -19,6 +19,7 @@ from appliance.api.policy_views import (
     PolicyHistory,
     PolicyRollback,
     PolicyText,
+    RuleFields,
 )
 from appliance.api.prefix_views import Fork, Prefixes
 from appliance.api.request_views import Cancelled, RequestList, RequestView, Why
@@ -101,6 +102,10 @@ class PolicyDesk(Protocol):
     """What is kept longest, by which rules."""
 
     def active(self) -> PolicyBody: ...
+
+    def fields(self) -> RuleFields:
+        """What a rule may say."""
+        ...
 
     async def check(self, asked: PolicyText) -> PolicyCheck:
         """Raises `InvalidRequest` for what names no policy."""

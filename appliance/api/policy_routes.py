@@ -46,6 +46,13 @@ def add_policy_routes(app: FastAPI, box: Box, service: Service) -> None:
 
 
 def _add_reading_routes(app: FastAPI, box: Box, service: Service) -> None:
+    @app.get("/box/v1/policy/fields")
+    async def fields(request: Request) -> Response:
+        async def told() -> Any:
+            return box.policies().fields()
+
+        return await answered(request, openai_problem, told)
+
     @app.post("/box/v1/policy/validate")
     async def validate(request: Request) -> Response:
         async def checked() -> Any:

@@ -53,6 +53,23 @@ class PolicyProblem(Struct, frozen=True):
     key: str | None
 
 
+class RuleFieldView(Struct, frozen=True):
+    """A key of a rule. `kind` is choices, flag, text, ranges, priority or duration; `choices` are all values there are,
+    or the keys of its ranges. `is_condition`: it says when the rule matches, and not what it gives."""
+
+    key: str
+    kind: str
+    help: str
+    is_condition: bool
+    choices: list[str]
+
+
+class RuleFields(Struct, frozen=True):
+    """In the order in which they are written."""
+
+    fields: list[RuleFieldView]
+
+
 class PolicyCheck(Struct, frozen=True):
     """`rules` counts them; `null` for a policy that is wrong."""
 

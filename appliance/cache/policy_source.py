@@ -11,18 +11,15 @@ from appliance.cache.errors import InvalidPolicy
 from appliance.cache.eviction_facts import Order
 from appliance.cache.policy import Policy
 from appliance.cache.policy_fields import PolicyFields
+from appliance.cache.policy_schema import RULE_FIELDS
 from appliance.cache.reachability import covering
-from appliance.cache.region import Region
-from appliance.cache.rule import ANY_REGION, ANY_ROLE, ANY_STATE, HINTS, Bounds, Condition, Rule
-from appliance.cache.session_state import SessionRole, SessionState
-from appliance.cache.tier import ALL_TIERS, TIERS, tiers_named
+from appliance.cache.rule import ANY_REGION, ANY_ROLE, ANY_STATE, Condition, Rule
+from appliance.cache.tier import ALL_TIERS, tiers_named
 from appliance.errors import nearest
 from appliance.toml_document import TomlDocument, TomlError, parse_toml, read_toml
 
 SHIPPED_FOLDER: Final = Path(__file__).with_name("policies")
 TOP_KEYS: Final = ("description", "include", "order", "rule")
-CONDITION_KEYS: Final = ("region", "state", "role", "keeps_thinking", "shared", "client", "model", "hints")
-RESULT_KEYS: Final = ("priority", "duration", "tiers", "caps_rest")
 
 
 def shipped_policies() -> tuple[str, ...]:
@@ -198,35 +195,26 @@ def _never_reached(rule: Rule, takers: Sequence[Rule]) -> str:
 
 def _read_rule(fields: PolicyFields, path: Path) -> Rule:
     """What is wrong is noted and read as absent."""
-    fields.refuse_unknown((*CONDITION_KEYS, *RESULT_KEYS), "a rule")
+    fields.refuse_unknown([field.key for field in RULE_FIELDS], "a rule")
+    read = {field.key: field.read(fields) for field in RULE_FIELDS}
     condition = Condition(
-        regions=frozenset(fields.choices("region", Region) or ANY_REGION),
-        states=frozenset(fields.choices("state", SessionState) or ANY_STATE),
-        roles=frozenset(fields.choices("role", SessionRole) or ANY_ROLE),
-        keeps_thinking=fields.flag("keeps_thinking"),
-        shared=fields.flag("shared"),
-        client=fields.text("client"),
-        model=fields.text("model"),
-        hints=_read_hints(fields),
+        regions=frozenset(read["region"] or ANY_REGION),
+        states=frozenset(read["state"] or ANY_STATE),
+        roles=frozenset(read["role"] or ANY_ROLE),
+        keeps_thinking=read["keeps_thinking"],
+        shared=read["shared"],
+        client=read["client"],
+        model=read["model"],
+        hints=read["hints"],
     )
     if fields.raw("priority") is None:
         fields.tell("a rule without priority; the default is priority = 35")
-    tiers = fields.choices("tiers", TIERS)
     return Rule(
         condition,
-        priority=fields.priority("priority") or 0,
-        duration_seconds=fields.duration_seconds("duration"),
-        tiers=ALL_TIERS if tiers is None else tiers_named(tiers),
-        caps_rest=fields.flag("caps_rest") or False,
+        priority=read["priority"] or 0,
+        duration_seconds=read["duration"],
+        tiers=ALL_TIERS if read["tiers"] is None else tiers_named(read["tiers"]),
+        caps_rest=read["caps_rest"] or False,
         file=path,
         line=fields.line,
     )
-
-
-def _read_hints(fields: PolicyFields) -> tuple[tuple[str, Bounds], ...]:
-    hints = fields.table("hints")
-    if hints is None:
-        return ()
-    hints.refuse_unknown(HINTS, "hints")
-    found = ((name, hints.bounds(name)) for name in HINTS)
-    return tuple((name, bounds) for name, bounds in found if bounds is not None)

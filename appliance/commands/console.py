@@ -89,6 +89,6 @@ def _pairs(words: list[str]) -> dict[str, str]:
     for word in words:
         name, equals, key = word.partition("=")
         if not equals or not key:
-            raise SettingsError(f"--key {word}: wants ID=KEY, such as --key console.freeze=p")
+            raise SettingsError(f"--key {word}: wants ID=KEY, such as --key console.freeze=f8")
         pairs[name] = key
     return pairs

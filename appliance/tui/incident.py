@@ -32,7 +32,11 @@ async def incident(errands: Errands, at: float) -> dict[str, Any]:
     snapshot = await told("snapshot", f"/box/v1/snapshot?at={at:.3f}")
     span = f"since={since:.3f}&until={until:.3f}"
     evictions = await told("evictions", f"/box/v1/evictions/history?limit={LISTED}&{span}")
+    if evictions is not None and len(evictions["evictions"]) == LISTED:
+        problems["evictions"] = f"only the newest {LISTED:,} of that minute are listed"
     events = await told("events", "/box/v1/events?from=oldest&follow=false")
+    if events and events[0]["number"] > 1 and events[0]["at"] > since:
+        problems["events"] = f"those before {time.strftime('%H:%M:%S', time.localtime(events[0]['at']))} are forgotten"
     policies = await told("policy", "/box/v1/policy/history")
     listed = await told("requests", f"/box/v1/requests?limit={LISTED}")
     requests = [

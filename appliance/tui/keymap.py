@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from textual.binding import Binding
+from textual.keys import _character_to_key
 
 from appliance.errors import SettingsError, nearest
 
@@ -49,17 +50,42 @@ TABLE: Final = [
 ]
 
 
-def ids() -> dict[str, str]:
-    """Every id with its own keys."""
-    return {binding.id: binding.key for binding in [*CONSOLE, *PAST, *TABLE] if binding.id is not None} | {
-        f"page.{key}": key for key in PAGE_KEYS
-    }
+def on_screens() -> dict[str, list[Binding]]:
+    """All bindings that hold on each screen, by its title. Loads the screens."""
+    from appliance.tui.pages.catalogue import PAGES
+
+    pages = [Binding(key, "page", id=f"page.{key}") for key in PAGE_KEYS]
+    return {page.title: [*CONSOLE, *PAST, *pages, *page.own_bindings()] for page in PAGES.values()}
 
 
 def checked(keymap: dict[str, str]) -> dict[str, str]:
-    """Raises `SettingsError` for an id that there is not."""
+    """With the names of keys, such as `question_mark` for `?`. Raises `SettingsError` for an id that there is not, and
+    for a key that would do two things on one screen."""
+    screens = on_screens()
+    known = {binding.id for bindings in screens.values() for binding in bindings if binding.id is not None}
     for name in keymap:
-        if name not in ids():
-            meant = nearest(name, ids())
+        if name not in known:
+            meant = nearest(name, known)
             raise SettingsError(f"--key {name}: no such binding; " + (f"did you mean {meant}?" if meant else "see ?"))
-    return keymap
+    named = {name: ",".join(_named(key) for key in keys.split(",")) for name, keys in keymap.items()}
+    for title, bindings in screens.items():
+        _refuse_doubles(title, bindings, named)
+    return named
+
+
+def _refuse_doubles(title: str, bindings: list[Binding], keymap: dict[str, str]) -> None:
+    """Those that have their own keys may hide one another: so they were made."""
+    does: dict[str, Binding] = {}
+    for binding in sorted(bindings, key=lambda one: one.id in keymap):
+        for key in keymap.get(binding.id or "", binding.key).split(","):
+            other = does.setdefault(key, binding)
+            if other.id != binding.id and binding.id in keymap:
+                raise SettingsError(
+                    f"--key {binding.id}={key}: on {title} it is already the key of {other.id}, {other.description}; "
+                    f"take another, or give {other.id} another too"
+                )
+
+
+def _named(key: str) -> str:
+    """A character's key as Textual calls it."""
+    return _character_to_key(key) if len(key) == 1 else key

@@ -58,7 +58,7 @@ def _block_lines(view: BlockMapView, _samples: list[Sample], width: int, _height
 
 
 def _policy_lines(model: ActivePolicy, _samples: list[Sample], width: int, _height: int) -> list[Line]:
-    return [policy.head_line(model), *grid_lines(policy.COLUMNS, policy.rows(model), width)]
+    return [policy.head_line(model), *grid_lines(policy.COLUMNS, policy.rows(model.rules), width)]
 
 
 def _history_lines(curves: list[HistoryCurve], _samples: list[Sample], width: int, height: int) -> list[Line]:

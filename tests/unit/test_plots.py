@@ -25,6 +25,11 @@ def test_several_curves_are_told_apart_without_colour() -> None:
     assert "\x1b[38;5;" in "".join(plot([Curve("mine", HALF)], Axis("x"), Axis("y"), 60, 12, is_coloured=True))
 
 
+def test_where_curves_meet_the_first_is_seen() -> None:
+    drawn = "".join(plot([Curve("mine", HALF), Curve("theirs", HALF)], Axis("x"), Axis("y", 0.0, 1.0), 60, 12)[:-1])
+    assert (drawn.count("a") > 20, "b" in drawn) == (True, False)
+
+
 def test_what_is_unknown_interrupts_a_curve_and_is_never_drawn() -> None:
     broken = Curve("a", [(place, None if 2 < place < 7 else 0.5) for place, _ in HALF])
     whole, cut = (

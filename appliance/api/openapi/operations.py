@@ -54,6 +54,7 @@ from appliance.api.policy_views import (
     PolicyHistory,
     PolicyRollback,
     PolicyText,
+    RuleFields,
 )
 from appliance.api.prefix_views import MAX_FORKED, MAX_PROMPTS, MAX_SEARCH, MAX_TEXT, Fork, Prefixes
 from appliance.api.problems import OpenAIError
@@ -131,6 +132,7 @@ BOX_OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
         takes=PolicyChange,
         errors=(400, 403, 413, 503),
     ),
+    ("GET", "/box/v1/policy/fields"): Operation(Group.BOX, "What a rule may say", RuleFields, errors=(400, 503)),
     ("POST", "/box/v1/policy/validate"): Operation(
         Group.BOX,
         "What is wrong with a policy, with line and key",

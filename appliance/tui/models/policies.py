@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from msgspec import Struct
 
 from appliance.api.policy_views import PolicyDiff, PolicyProblem
 from appliance.tui import figures
 from appliance.tui.frame import Frame
+from appliance.tui.models.draft import DraftRule, draft_rules, label_of
+
+GIVEN: Final = ("priority", "duration", "tiers", "caps_rest")
+"""What a rule gives; all else says when it matches."""
 
 
 class RuleLine(Struct, frozen=True):
@@ -17,7 +21,6 @@ class RuleLine(Struct, frozen=True):
     key: str
     rule: str
     when: str
-    priority: int
     worth: str
     tiers: str
     caps_rest: bool
@@ -42,19 +45,36 @@ def active_policy(frame: Frame) -> ActivePolicy | None:
 
 
 def _rule(place: int, facts: dict[str, Any]) -> RuleLine:
-    duration, tiers = facts.get("duration_seconds"), facts.get("tiers") or []
-    priority = facts.get("priority", 0)
-    worth = str(priority) if duration is None else f"{priority} for {figures.seconds(duration)}"
+    duration, tiers = facts.get("duration_seconds"), facts.get("tiers")
+    priority = facts.get("priority", figures.UNKNOWN)
+    lasts = duration if isinstance(duration, str) else figures.seconds(duration)
+    worth = str(priority) if duration is None else f"{priority} for {lasts}"
     when = ", ".join(f"{key} {_words(value)}" for key, value in facts.get("when", {}).items()) or "anything"
     return RuleLine(
         key=str(place),
         rule=str(facts.get("rule")),
         when=when,
-        priority=priority,
         worth=worth,
-        tiers="all" if len(tiers) >= 4 else ", ".join(tiers) or "none",
+        tiers="all" if tiers is None or len(tiers) >= 4 else ", ".join(map(str, tiers)) or "none",
         caps_rest=bool(facts.get("caps_rest")),
     )
+
+
+def draft_lines(text: str) -> list[RuleLine]:
+    """The rules of an edited text, however wrong they are. Raises as `draft_rules`."""
+    return [_rule(place, _draft_facts(text, rule)) for place, rule in enumerate(draft_rules(text))]
+
+
+def _draft_facts(text: str, rule: DraftRule) -> dict[str, Any]:
+    tiers = rule.values.get("tiers")
+    return {
+        "rule": label_of(text, rule) or f"line {rule.first + 1}",
+        "when": {key: value for key, value in rule.values.items() if key not in GIVEN},
+        "priority": rule.values.get("priority", figures.UNKNOWN),
+        "duration_seconds": rule.values.get("duration"),
+        "tiers": [tiers] if isinstance(tiers, str) else tiers,
+        "caps_rest": rule.values.get("caps_rest"),
+    }
 
 
 def _words(value: Any) -> str:
@@ -67,12 +87,13 @@ def _words(value: Any) -> str:
 
 def problem_text(problem: PolicyProblem) -> str:
     """Its place is said first, where it is known."""
-    where = "" if problem.line is None else f"line {problem.line}: "
+    return ("" if problem.line is None else f"line {problem.line}: ") + problem_reason(problem)
+
+
+def problem_reason(problem: PolicyProblem) -> str:
+    """Without its place: the message begins with file and line, and the file is the one that is being edited."""
     reason = problem.message
-    if problem.line is not None:
-        # The message begins with file and line; the file is the one that is being edited.
-        reason = reason.partition(f":{problem.line}: ")[2] or reason
-    return where + reason
+    return reason if problem.line is None else reason.partition(f":{problem.line}: ")[2] or reason
 
 
 def diff_lines(diff: PolicyDiff) -> list[str]:

@@ -37,6 +37,7 @@ class BlocksPage(SteeringPage):
 
     title = "Blocks"
     feeds = frozenset({Feed.BLOCKS})
+    listening = BlockMap
     BINDINGS: ClassVar[list[Any]] = [
         Binding("m", "lens(1)", "the next lens", id="blocks.lens"),
         Binding("M", "lens(-1)", "the lens before", id="blocks.lens-back"),

@@ -2,21 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any, ClassVar, Final
 
-from appliance.api.lint_views import BusterView, Lint
+from textual import work
+
+from appliance.api.lint_views import MAX_SECONDS, BusterView, Lint
 from appliance.tui import figures, ink
 from appliance.tui.line import Line, beside, clean, heading, words, wrapped
 from appliance.tui.widgets.told import Told
 
+WINDOWS: Final = (("h", "last hour", 3600), ("d", "last day", 86_400), ("a", "all that is remembered", MAX_SECONDS))
+"""Key, words, seconds."""
+
 
 class LintDialog(Told):
-    def __init__(self, lint: Lint) -> None:
+    """`ask` is for another time; its `None`: the user was told why there is no answer."""
+
+    BINDINGS: ClassVar[list[Any]] = [(key, f"look({seconds})", said) for key, said, seconds in WINDOWS]
+
+    def __init__(self, lint: Lint, ask: Callable[[int], Awaitable[Lint | None]]) -> None:
         super().__init__("what clients change from turn to turn")
         self._lint = lint
+        self._ask = ask
+
+    @work(exclusive=True)
+    async def action_look(self, seconds: int) -> None:
+        lint = await self._ask(seconds)
+        if lint is not None:
+            self._lint = lint
+            self._draw()
 
     def lines(self, width: int) -> Iterator[Line]:
-        return lint_lines(self._lint, width)
+        yield words(*(part for key, said, _ in WINDOWS for part in ((key, ink.NAME), (f" {said}   ", ink.QUIET))))
+        yield from lint_lines(self._lint, width)
 
 
 def lint_lines(lint: Lint, width: int) -> Iterator[Line]:

@@ -15,8 +15,8 @@ from appliance.tui.line import Line, heading, words
 from appliance.tui.models.history import CURVES, HistoryCurve, history
 from appliance.tui.moment import Moment
 from appliance.tui.pages.curves import curve
-from appliance.tui.pages.page import Page
 from appliance.tui.pages.plots import history_plot
+from appliance.tui.pages.steering import SteeringPage
 from appliance.tui.plotted import plotted
 from appliance.tui.widgets.drawing import FocusedDrawing
 
@@ -24,7 +24,7 @@ MARGIN: Final = 6
 SHOWN: Final[dict[str, Callable[[float | None], str]]] = {"share": figures.share, "ms": figures.milliseconds}
 
 
-class HistoryPage(Page):
+class HistoryPage(SteeringPage):
     """The last minutes as curves; `enter` or `v` shows the one that is marked alone, with axes, drawn anew each second.
     Every screen works at any second that the box has recorded: `[` and `]` go ten seconds back and on, `{` and `}` a
     minute, `S` to a time (14:05, -10m), `L` back to now. What was not recorded is said to be unknown. `X` writes the
@@ -32,6 +32,7 @@ class HistoryPage(Page):
 
     title = "History"
     feeds = frozenset[Feed]()
+    listening = FocusedDrawing
     BINDINGS: ClassVar[list[Any]] = [
         Binding("down,j", "mark(1)", "the next curve", id="history.next", key_display="j"),
         Binding("up,k", "mark(-1)", "the curve before", id="history.before", key_display="k"),
@@ -77,6 +78,7 @@ class HistoryPage(Page):
         self._is_large = is_large
         if self._moment is not None:
             self.show(self._moment)
+        self.console_app.show_chrome()
 
     def _large(self, moment: Moment, width: int, height: int) -> list[Line]:
         """A plot takes milliseconds: it is drawn anew where a second has passed, or for another curve or size."""

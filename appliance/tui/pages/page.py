@@ -7,7 +7,9 @@ from functools import partial
 from typing import ClassVar
 
 from textual.app import ComposeResult
+from textual.binding import Binding
 from textual.containers import Vertical
+from textual.widget import Widget
 
 from appliance.tui.frame import Feed, Wanted
 from appliance.tui.line import Line
@@ -21,7 +23,16 @@ class Page(Vertical):
 
     title: ClassVar[str]
     feeds: ClassVar[frozenset[Feed]] = frozenset()
+    listening: ClassVar[type[Widget] | None] = Table
+    """What keys go to first."""
     DEFAULT_CSS = "Page { height: 1fr; padding: 0 1; }"
+
+    @classmethod
+    def own_bindings(cls) -> list[Binding]:
+        """Those that no other screen need have: the page's, and those of what keys go to."""
+        kinds: list[type[Widget]] = [one for one in cls.__mro__ if issubclass(one, Page)]
+        kinds += [] if cls.listening is None else [cls.listening]
+        return [one for kind in kinds for one in kind.__dict__.get("BINDINGS", ()) if isinstance(one, Binding)]
 
     def show(self, moment: Moment) -> None:
         """Draw this from now on."""
@@ -67,6 +78,8 @@ class Page(Vertical):
 
 class DrawnPage(Page):
     """A page of one piece, which a function draws."""
+
+    listening = None
 
     def compose(self) -> ComposeResult:
         yield Drawing(id="drawing")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial
 from typing import Any, ClassVar, Final
 
@@ -16,14 +17,15 @@ from textual.widgets import TextArea
 
 from appliance.api.policy_views import PolicyBody, PolicyCheck, PolicyDiff, PolicyVersionView
 from appliance.api.whatif_views import WhatIfJob
+from appliance.toml_document import TomlError
 from appliance.tui import figures, ink
 from appliance.tui.frame import Feed
 from appliance.tui.line import Line, clean, heading, words
-from appliance.tui.models.policies import ActivePolicy, active_policy, diff_lines, problem_text
+from appliance.tui.models.policies import ActivePolicy, RuleLine, active_policy, diff_lines, draft_lines, problem_text
 from appliance.tui.moment import Moment
 from appliance.tui.pages.policy_lines import below, diff_line
 from appliance.tui.pages.prediction import Prediction
-from appliance.tui.pages.steering import SteeringPage
+from appliance.tui.pages.rules import RulesPage
 from appliance.tui.widgets.drawing import Draw, Drawing
 from appliance.tui.widgets.grid import Column, Row
 from appliance.tui.widgets.table import Table
@@ -41,12 +43,14 @@ PROGRESS_SECONDS: Final = 0.5
 TOLD_LINES: Final = 9
 
 
-class PolicyPage(SteeringPage):
-    """The active policy: at the left its rules, of which the first that matches decides; at the right its text. `i`
-    edits the text, which is checked while you write, with line and key; esc leaves it as it is. `d` compares it with
-    the active policy, `p` replays the last half hour with it, `a` makes it the active one after a question, for all
-    that is cached too; `u` goes back to the one before. Nothing is dropped by a change. Below: the versions that were
-    active, what was predicted of each, and what it realised."""
+class PolicyPage(RulesPage):
+    """The active policy: at the left its rules, of which the first that matches decides; at the right its text.
+    `enter` shows a rule as a form, `n` adds one below, `D` removes it, `J` and `K` move it: all of it is done to the
+    text, whose comments stay. `i` edits the text itself, which is checked while you write, with line and key; esc
+    leaves it as it is. `d` compares it with the active policy, `p` replays the last half hour with it, `a` makes it the
+    active one after a question, for all that is cached too; `z` throws the edit away, `u` goes back to the policy
+    before. Nothing is dropped by a change. Below: the versions that were active, what was predicted of each, and what
+    it realised."""
 
     title = "Policy"
     feeds = frozenset({Feed.POLICY, Feed.VERSIONS})
@@ -99,7 +103,8 @@ class PolicyPage(SteeringPage):
         if not self.is_edited and area.text != model.toml:
             area.load_text(model.toml)
         self._active = model
-        self.query_one(Table).show(rows(model))
+        if not self.is_edited:
+            self.query_one(Table).show(rows(model.rules))
         self._show_state()
 
     def _show_state(self) -> None:
@@ -133,7 +138,7 @@ class PolicyPage(SteeringPage):
         if not self.query_one(TextArea).read_only:
             yield "esc", "stop writing"
             return
-        yield "i", "edit"
+        yield from (("enter", "rule"), ("i", "edit"))
         if self.is_edited:
             yield from (("d", "diff"), ("p", "predict"), ("a", "apply"))
         elif len(self._versions) > 1:
@@ -157,22 +162,41 @@ class PolicyPage(SteeringPage):
                 self._edited_from = self._active.toml
             self._write(is_writing=True)
 
+    def edit(self, text: str) -> None:
+        if self._active is None:
+            return
+        if not self.is_edited:
+            self._edited_from = self._active.toml
+        area = self.query_one(TextArea)
+        area.replace(text, (0, 0), area.document.end)
+        self._show_draft()
+        self._show_state()
+
     def action_reset(self) -> None:
         if self._active is not None:
             self._edited_from = self._told = None
             self.query_one(TextArea).load_text(self._active.toml)
+            self.query_one(Table).show(rows(self._active.rules))
             self._show_state()
 
     def on_text_area_changed(self) -> None:
         if self.is_edited:
+            self._show_draft()
             self._check()
+
+    def _show_draft(self) -> None:
+        """The rules of the edited text; those that were shown stay while it is none."""
+        with suppress(ValueError, TomlError):
+            self.query_one(Table).show(rows(draft_lines(self.text)))
 
     @work(exclusive=True, group="check")
     async def _check(self) -> None:
         """Once the user has stopped typing for a moment."""
         await asyncio.sleep(CHECK_SECONDS)
+        if not self.is_edited:
+            return
         check = await self.ask("POST", "/box/v1/policy/validate", self._asked(), PolicyCheck)
-        if check is None:
+        if check is None or not self.is_edited:
             return
         self._tell(
             [words(("✓ ", ink.GOOD), f"valid, {figures.plural(check.rules or 0, 'rule')}")]
@@ -184,8 +208,11 @@ class PolicyPage(SteeringPage):
         self._told = lambda width, _height: [heading("the edited text", width), *lines]
         self._show_state()
 
+    def asked(self, text: str) -> dict[str, Any]:
+        return {"text": text, "name": self._active.name if self._active is not None else "edited"}
+
     def _asked(self) -> dict[str, Any]:
-        return {"text": self.text, "name": self._active.name if self._active is not None else "edited"}
+        return self.asked(self.text)
 
     @work(exclusive=True)
     async def action_diff(self) -> None:
@@ -252,8 +279,7 @@ def head_line(model: ActivePolicy, state: str = "") -> Line:
     )
 
 
-def rows(model: ActivePolicy) -> list[Row]:
+def rows(rules: list[RuleLine]) -> list[Row]:
     return [
-        Row(one.key, (one.rule, one.when, one.worth, one.tiers, "caps" if one.caps_rest else None))
-        for one in model.rules
+        Row(one.key, (one.rule, one.when, one.worth, one.tiers, "caps" if one.caps_rest else None)) for one in rules
     ]

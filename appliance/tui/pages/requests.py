@@ -11,6 +11,7 @@ from textual import work
 from textual.app import ComposeResult
 from textual.binding import Binding
 
+from appliance.api.lint_views import DEFAULT_SECONDS as LINT_SECONDS
 from appliance.api.lint_views import Lint
 from appliance.api.request_views import Why
 from appliance.tui import figures, ink
@@ -52,8 +53,9 @@ class RequestsPage(SteeringPage):
     """Requests under way, then those that have ended, the newest first. Missed: tokens that could have been read
     and were computed; why: the reason of most of them. Below, the prompt under the cursor as a bar, in order. `enter`
     asks the box why: what was read from where, what was not and who is to blame, what can be done, and where its text
-    left the one before. `c` asks what clients change from turn to turn, what that costs, and which rule is for it.
-    `K` ends a request that is under way, after you saw what that comes to; its client is told so."""
+    left the one before. `c` asks what clients change from turn to turn, in the last hour, day or all that is
+    remembered, what that costs, and which rule is for it. `K` ends a request that is under way, after you saw what that
+    comes to; its client is told so."""
 
     title = "Requests"
     feeds = frozenset({Feed.REQUESTS})
@@ -105,9 +107,12 @@ class RequestsPage(SteeringPage):
 
     @work(exclusive=True)
     async def action_lint(self) -> None:
-        lint = await self.ask("GET", "/box/v1/lint", None, Lint)
+        lint = await self._linted(LINT_SECONDS)
         if lint is not None:
-            await self.app.push_screen(LintDialog(lint))
+            await self.app.push_screen(LintDialog(lint, self._linted))
+
+    async def _linted(self, seconds: int) -> Lint | None:
+        return await self.ask("GET", f"/box/v1/lint?last={seconds}", None, Lint)
 
     @work(exclusive=True)
     async def action_cancel(self) -> None:

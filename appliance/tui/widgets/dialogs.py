@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from textual.app import ComposeResult
@@ -79,35 +79,45 @@ class Ask(ModalScreen[str]):
 
 
 class Form(ModalScreen[list[str] | None]):
-    """Lines of text to fill in, each with its label; `error` says what was wrong with them. Ends with the texts, or
-    `None`."""
+    """Lines of text to fill in, each with its label; `error` says what was wrong with them, `errors` what with each, by
+    its place. Ends with the texts, or `None`."""
 
-    CSS = _CSS.format(name="Form", width=60) + "Form .error { color: ansi_red; }"
+    CSS = _CSS.format(name="Form", width=76) + "Form .error { color: ansi_red; }"
     BINDINGS: ClassVar[list[Any]] = [
         ("escape", "dismiss(None)", "close"),
         Binding("down", "app.focus_next", "next", show=False),
         Binding("up", "app.focus_previous", "previous", show=False),
     ]
 
-    def __init__(self, question: str, lines: Sequence[tuple[str, str, str]], error: str | None = None) -> None:
+    def __init__(
+        self,
+        question: str,
+        lines: Sequence[tuple[str, str, str]],
+        error: str | None = None,
+        errors: Mapping[int, str] | None = None,
+    ) -> None:
         """`lines`: label, text, and what an empty one means."""
         super().__init__()
         self._question = question
         self._lines = lines
         self._error = error
+        self._errors = errors or {}
 
     def compose(self) -> ComposeResult:
         with VerticalScroll(can_focus=False) as box:
             box.border_title = self._question
             box.border_subtitle = "enter · esc" if len(self._lines) == 1 else "tab · enter · esc"
-            for label, text, empty in self._lines:
+            for place, (label, text, empty) in enumerate(self._lines):
                 yield Static(label, markup=False)
+                # Above its line: that is scrolled to, and what is below it may not be seen.
+                if place in self._errors:
+                    yield Static(self._errors[place], markup=False, classes="error")
                 yield Input(text, placeholder=empty, compact=True)
             if self._error is not None:
                 yield Static(self._error, markup=False, classes="error")
 
     def on_mount(self) -> None:
-        self.query(Input).first().focus()
+        self.query(Input)[min(self._errors, default=0)].focus()
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         event.stop()

@@ -42,11 +42,11 @@ def shown(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, Stance, Any, float
 def test_the_console_shows_the_box_that_runs_here(
     place: Place, box: Runtime, shown: list[tuple[Any, Stance, Any, float]]
 ) -> None:
-    assert place.command("console", "--ascii", "--interval", "2", "--key", "console.freeze=p").code == 0
+    assert place.command("console", "--ascii", "--interval", "2", "--key", "console.freeze=f8").code == 0
     ((where, stance, key, interval),) = shown
     assert where == place.runtime / "control.sock"
     assert (stance.is_local, stance.is_read_only, stance.is_ascii, stance.can_stop) == (True, False, True, False)
-    assert dict(stance.keys) == {"console.freeze": "p"}
+    assert dict(stance.keys) == {"console.freeze": "f8"}
     assert (key, interval) == (None, 2.0)
 
 
@@ -84,6 +84,12 @@ def test_an_attached_box_is_opened_with_the_key_of_the_settings(
         (["--attach", "http://h:1", "--theme", "zzz"], 2, "there are textual-dark"),
         (["--attach", "http://h:1", "--key", "freeze"], 2, "--key freeze: wants ID=KEY"),
         (["--attach", "http://h:1", "--key", "console.stops=p"], 2, "did you mean console.stop?"),
+        (["--attach", "http://h:1", "--key", "policy.edits=p"], 2, "did you mean policy.edit?"),
+        (
+            ["--attach", "http://h:1", "--key", "policy.edit=j"],
+            2,
+            "on Policy it is already the key of table.down, down",
+        ),
     ],
 )
 def test_what_is_wrong_is_said_before_the_screen_is_taken(

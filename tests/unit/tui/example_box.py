@@ -306,10 +306,12 @@ def policy() -> PolicyBody:
 TOML = """\
 description = "For agents whose prompts come back"
 
+# coding-agent.toml:8
 [[rule]]
 region = ["system", "tools"]
 priority = 90
 
+# coding-agent.toml:12
 [[rule]]
 state = "finished"
 priority = 5
@@ -317,6 +319,7 @@ duration = "30s"
 tiers = ["gpu"]
 caps_rest = true
 
+# coding-agent.toml:17
 [[rule]]
 priority = 35
 """

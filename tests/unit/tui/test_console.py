@@ -11,6 +11,7 @@ from textual.widgets import Input
 
 from appliance.api.cache_views import SessionCache, SessionCaches
 from appliance.api.views import EvictionsView
+from appliance.errors import SettingsError
 from appliance.tui import keymap
 from appliance.tui.ending import Ending
 from appliance.tui.frame import Frame
@@ -287,8 +288,10 @@ async def test_a_curve_is_shown_alone_with_axes_and_drawn_anew_at_most_once_a_se
         await pilot.press("k")
         await pilot.pause()
         assert "plot of read from cache" in text(app)
+        assert "esc all curves" in footer(text(app))
         await pilot.press("escape")
         await pilot.pause()
+        assert "enter large" in footer(text(app))
         assert "▶ read from cache" in text(app)
         assert "requests waiting" in text(app)
 
@@ -302,3 +305,37 @@ async def test_a_large_curve_tells_times_and_units() -> None:
     assert "% of prompt tokens" in shown
     assert "time" in shown
     assert re.search(r"\d\d:\d\d:\d\d +\d\d:\d\d:\d\d", shown)
+
+
+async def test_every_id_that_a_screen_shows_can_be_given_another_key() -> None:
+    on_screens = keymap.on_screens()
+    async with console((120, 36)) as (app, pilot):
+        for key, page in PAGES.items():
+            await pilot.press(key)
+            await pilot.pause()
+            shown = {one.id for one in app._bindings_of(app.screen)} - {None}
+            assert shown == {one.id for one in on_screens[page.title]}
+            assert keymap.checked({str(name): "f9" for name in [min(map(str, shown))]})
+
+
+@pytest.mark.parametrize(
+    ("keys", "words"),
+    [
+        ({"policy.edit": "question_mark"}, "on Policy it is already the key of console.help"),
+        ({"policy.edit": "?"}, "on Policy it is already the key of console.help"),
+        ({"sessions.pin": "f9", "console.freeze": "f9"}, "on Sessions it is already the key of"),
+        ({"map.left": "m"}, "on Blocks it is already the key of blocks.lens, the next lens"),
+    ],
+)
+def test_a_key_that_would_do_two_things_on_one_screen_is_refused(keys: dict[str, str], words: str) -> None:
+    with pytest.raises(SettingsError, match=re.escape(words)):
+        keymap.checked(keys)
+
+
+def test_keys_may_change_places_and_screens_have_keys_of_their_own() -> None:
+    assert keymap.checked({"policy.edit": "!", "blocks.lens": "d"}) == {
+        "policy.edit": "exclamation_mark",
+        "blocks.lens": "d",
+    }
+    swapped = {"table.up": "j", "table.down": "k", "history.next": "up,k", "history.before": "down,j"}
+    assert keymap.checked(swapped) == swapped

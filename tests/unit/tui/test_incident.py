@@ -10,11 +10,12 @@ import msgspec
 import pytest
 
 from appliance.api.request_views import RequestView
+from appliance.tui import figures
 from appliance.tui.errands import Errands
 from appliance.tui.incident import EXPLAINED, LISTED, incident, write_new
 from appliance.tui.link import LinkLost, Refused
 from tests.unit.tui import example_box
-from tests.unit.tui.screens import console
+from tests.unit.tui.screens import console, universal_time
 
 AT = example_box.NOW - 30
 
@@ -85,6 +86,9 @@ async def test_lists_that_do_not_go_back_so_far_or_are_cut_are_said_to() -> None
     many = [msgspec.structs.replace(one, arrived_at=AT) for one in example_box.requests(LISTED)]
     found = await incident(RecordedBox(), AT - 10**6)
     assert found["problems"] == {"policy": "no version that was active then is remembered"}
+    crowded = {"evictions": {"evictions": [{"number": number} for number in range(LISTED)]}}
+    found = await incident(RecordedBox(**crowded), AT)
+    assert found["problems"] == {"evictions": "only the newest 1,000 of that minute are listed"}
     box = ManyRequests(many)
     found = await incident(box, AT)
     assert [len(found["requests"]), sum("why" in one for one in found["requests"])] == [LISTED, EXPLAINED]
@@ -92,6 +96,24 @@ async def test_lists_that_do_not_go_back_so_far_or_are_cut_are_said_to() -> None
     assert found["problems"] == {"why": f"only the newest {EXPLAINED} of {LISTED} requests are explained"}
     found = await incident(box, AT - 100)
     assert (found["requests"], list(found["problems"])) == ([], ["requests"])
+
+
+class ForgetfulBox(RecordedBox):
+    """It remembers its events from the 5th on."""
+
+    async def send(self, method: str, route: str, body: Any) -> bytes:
+        if route.startswith("/box/v1/events"):
+            kept = example_box.events()[5:]
+            return b"".join(b"id: 1\ndata: " + msgspec.json.encode(one) + b"\n\n" for one in kept)
+        return await super().send(method, route, body)
+
+
+async def test_events_that_the_box_has_forgotten_are_said_to_be() -> None:
+    first = example_box.events()[5].at
+    with universal_time():
+        found = await incident(ForgetfulBox(), first)
+        assert found["problems"] == {"events": f"those before {figures.clock(first)} are forgotten"}
+    assert "events" not in (await incident(ForgetfulBox(), first + 31))["problems"]
 
 
 def test_a_file_that_is_there_stays_as_it_is(tmp_path: Path) -> None:

@@ -362,7 +362,7 @@ def test_engines_are_known_without_this_machine() -> None:
     assert [(one.id, one.cores) for one in lines] == [(0, None), (1, None)]
 
 
-@pytest.mark.parametrize("name", sorted({*TWINS} - {"overview", "blocks", "history"}))
+@pytest.mark.parametrize("name", sorted({*TWINS} - {"overview", "blocks", "history", "policy"}))
 def test_every_row_of_a_list_has_a_value_for_each_column(name: str) -> None:
     page = getattr(twins, name)
     model = TWINS[name].model(example_box.frame(), [])

@@ -7,7 +7,7 @@ import dataclasses
 import msgspec
 import pytest
 
-from appliance.api.lint_views import Lint
+from appliance.api.lint_views import MAX_SECONDS, Lint
 from appliance.api.request_views import Cancelled, RequestView
 from appliance.tui.frame import Frame
 from appliance.tui.line import text_of, width_of
@@ -173,8 +173,15 @@ def test_clients_that_change_nothing_are_said_to() -> None:
     assert lines[1] == "none of them had changed anything that could have been read from cache"
 
 
-async def test_c_asks_what_clients_change() -> None:
-    errands = ScriptedErrands({"GET /box/v1/lint": example_box.lint()})
+async def test_c_asks_what_clients_change_in_the_last_hour_day_or_all() -> None:
+    day, everything = Lint(86_400.0, 300, []), Lint(float(MAX_SECONDS), 9_000, [])
+    errands = ScriptedErrands(
+        {
+            "GET /box/v1/lint?last=3600": example_box.lint(),
+            "GET /box/v1/lint?last=86400": [day, Refused(503, "the box is starting")],
+            f"GET /box/v1/lint?last={MAX_SECONDS}": everything,
+        }
+    )
     async with console(errands=errands) as (app, pilot):
         await pilot.press("3")
         await pilot.pause()
@@ -182,6 +189,15 @@ async def test_c_asks_what_clients_change() -> None:
         await pilot.pause()
         assert isinstance(app.screen, LintDialog)
         assert "stabiliser.dates = true" in text(app)
+        assert "h last hour   d last day   a all that is remembered" in text(app)
+        for key, told in (("d", "300 requests in the last 1d00h"), ("a", "9,000 requests in the last 90d00h")):
+            await pilot.press(key)
+            await pilot.pause()
+            assert told in text(app)
+        await pilot.press("d")
+        await pilot.pause()
+        assert "9,000 requests" in text(app)
+        assert [one.message for one in app._notifications] == ["the box is starting"]
         await pilot.press("escape")
         await pilot.pause()
         assert "arrived" in text(app)
