@@ -242,19 +242,23 @@ class HintDesk:
         self._audit.tell(ActionRecord(self._clock(), by, f"hint {verb}", session, details, effect))
 
     def _view(self, hint: OperatorHint) -> HintView:
-        return HintView(
-            hint.id,
-            hint.verb.value,
-            hint.session,
-            hint.by,
-            hint.given_at,
-            hint.expires_at,
-            self._retention.hints.remaining_seconds(hint),
-            hint.token_start,
-            hint.token_end,
-            hint.priority,
-            hint.ttl_seconds,
-        )
+        return hint_view(hint, self._retention.hints.remaining_seconds(hint))
+
+
+def hint_view(hint: OperatorHint, remaining_seconds: float) -> HintView:
+    return HintView(
+        hint.id,
+        hint.verb.value,
+        hint.session,
+        hint.by,
+        hint.given_at,
+        hint.expires_at,
+        remaining_seconds,
+        hint.token_start,
+        hint.token_end,
+        hint.priority,
+        hint.ttl_seconds,
+    )
 
 
 async def _holding(member: Member) -> Holding | None:

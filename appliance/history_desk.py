@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from appliance.api.hint_views import MAX_SECONDS, Hints
 from appliance.api.history_views import EvictionHistory, PastEviction, SessionEntry, SessionList, Snapshot
+from appliance.chronicle import hints_of
+from appliance.hint_desk import hint_view
 from appliance.records import EvictionRecord, SessionRecord
 from appliance.state.database import Database
 
 if TYPE_CHECKING:
     from appliance.retention import Retention
+
+MOST_ACTIONS: Final = 10_000
+"""Of those in which a hint that still holds was given."""
 
 
 class HistoryDesk:
@@ -32,6 +38,13 @@ class HistoryDesk:
     async def snapshot(self, at: float | None) -> Snapshot | None:
         found = await self._database.ask(lambda reader: reader.snapshot(at))
         return None if found is None else Snapshot(found.at, dict(found.status))
+
+    async def hints(self, at: float) -> Hints:
+        """Those that were active then."""
+        since = at - MAX_SECONDS
+        told = await self._database.ask(lambda reader: reader.actions(since, MOST_ACTIONS, until=at))
+        held = [hint for hint in hints_of(told) if hint.given_at <= at < hint.expires_at]
+        return Hints([hint_view(hint, hint.expires_at - at) for hint in held])
 
     def _entry(self, record: SessionRecord) -> SessionEntry:
         live = None if self._retention is None else self._retention.session(record.name)

@@ -95,6 +95,10 @@ class PolicyDesk(Protocol):
 
     def active(self) -> PolicyBody: ...
 
+    def active_at(self, at: float) -> PolicyBody:
+        """Raises a `RequestError` for a time before all that is remembered."""
+        ...
+
     async def check(self, asked: PolicyText) -> PolicyCheck:
         """Raises `InvalidRequest` for what names no policy."""
         ...
@@ -111,7 +115,9 @@ class PolicyDesk(Protocol):
         """Make it the active one, also for what is in the cache. Raises as `diff`."""
         ...
 
-    def history(self, most: int) -> PolicyHistory: ...
+    def history(self, most: int, until: float | None = None) -> PolicyHistory:
+        """`until`: of those that had become active at that time."""
+        ...
 
     async def roll_back(self, asked: PolicyRollback) -> PolicyBody:
         """Raises a `RequestError` where there is no such version."""
@@ -181,6 +187,10 @@ class HistoryDesk(Protocol):
 
     async def snapshot(self, at: float | None) -> Snapshot | None:
         """The last that was taken until then; without `at` the newest."""
+        ...
+
+    async def hints(self, at: float) -> Hints:
+        """Those that were active then."""
         ...
 
 

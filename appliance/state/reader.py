@@ -94,8 +94,10 @@ class Reader:
         newest = wanted.order_by(EvictionRow.at.desc(), EvictionRow.id.desc()).limit(limit)
         return [rows.eviction_record(row) for row in self._session.execute(newest)]
 
-    def actions(self, since: float | None = None, limit: int = DEFAULT_LIMIT) -> list[ActionRecord]:
-        wanted = _between(select(ActionRow), ActionRow.at, since, None)
+    def actions(
+        self, since: float | None = None, limit: int = DEFAULT_LIMIT, until: float | None = None
+    ) -> list[ActionRecord]:
+        wanted = _between(select(ActionRow), ActionRow.at, since, until)
         newest = wanted.order_by(ActionRow.at.desc(), ActionRow.number.desc()).limit(limit)
         return [rows.action_record(row) for row in self._session.scalars(newest)]
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeVar
 
 import msgspec
 from pydantic import ValidationError
 
 from appliance.api.eviction_page import EvictedBlock
+from appliance.api.hint_views import Hints
 from appliance.api.history_views import EvictionHistory, PastEviction, Snapshot
+from appliance.api.policy_views import PolicyBody, PolicyHistory, PolicyVersionView
 from appliance.api.request_views import RequestList
 from appliance.api.views import BoxStatus
 from appliance.tui.frame import Feed, Frame
@@ -31,8 +33,9 @@ NOT_RECORDED: Final = {
     Feed.BLOCKS: "which blocks there were is not recorded; L goes back to now",
     Feed.PREFIXES: "prefixes are not recorded; L goes back to now",
     Feed.ROUTING: "decisions are not recorded; L goes back to now",
-    Feed.POLICY: "which policy was active stands under versions; L goes back to now",
 }
+
+T = TypeVar("T")
 
 
 class Past:
@@ -70,12 +73,17 @@ class Past:
     def _feed(self, feed: Feed, at: float) -> dict[str, Any]:
         if feed is Feed.EVICTIONS:
             route = f"/box/v1/evictions/history?limit={LISTED}&since={at - EVICTIONS_SECONDS:.3f}&until={at:.3f}"
-            found = msgspec.json.decode(self._link.get(route), type=EvictionHistory)
-            return {feed.value: tuple(map(_evicted, reversed(found.evictions)))}
+            return {feed.value: tuple(map(_evicted, reversed(self._told(route, EvictionHistory).evictions)))}
         if feed is Feed.REQUESTS:
-            listed = msgspec.json.decode(self._link.get(f"/box/v1/requests?limit={LISTED}"), type=RequestList)
+            listed = self._told(f"/box/v1/requests?limit={LISTED}", RequestList)
             ended = [one for one in listed.requests if one.arrived_at + one.total_seconds <= at]
             return {feed.value: tuple(ended)}
+        if feed is Feed.POLICY:
+            return {feed.value: self._told(f"/box/v1/policy?at={at:.3f}", PolicyBody)}
+        if feed is Feed.VERSIONS:
+            return {feed.value: _versions(self._told(f"/box/v1/policy/history?until={at:.3f}", PolicyHistory))}
+        if feed is Feed.HINTS:
+            return {feed.value: tuple(self._told(f"/box/v1/hints?at={at:.3f}", Hints).hints)}
         if feed in NOT_RECORDED:
             raise Refused(404, NOT_RECORDED[feed])
         return {}
@@ -104,7 +112,10 @@ class Past:
         return sample_of(snapshot.at, _status(snapshot)) if at - snapshot.at < STEP_SECONDS else None
 
     def _snapshot(self, at: float) -> Snapshot:
-        return msgspec.json.decode(self._link.get(f"/box/v1/snapshot?at={at:.3f}"), type=Snapshot)
+        return self._told(f"/box/v1/snapshot?at={at:.3f}", Snapshot)
+
+    def _told(self, route: str, kind: type[T]) -> T:
+        return msgspec.json.decode(self._link.get(route), type=kind)
 
 
 def _status(snapshot: Snapshot) -> BoxStatus:
@@ -112,6 +123,16 @@ def _status(snapshot: Snapshot) -> BoxStatus:
         return BoxStatus.told(snapshot.status)
     except ValidationError as error:
         raise Refused(200, "that second was recorded by another version of the box") from error
+
+
+def _versions(told: PolicyHistory) -> tuple[PolicyVersionView, ...]:
+    """The one that was active then is marked; what it was going to realise nobody knew."""
+    return tuple(
+        msgspec.structs.replace(one, active=True, prompt_tokens=0, cached_tokens=0, hit_rate=None)
+        if place == 0
+        else msgspec.structs.replace(one, active=False)
+        for place, one in enumerate(told.versions)
+    )
 
 
 def _evicted(one: PastEviction) -> EvictedBlock:

@@ -120,7 +120,13 @@ BOX_OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
     ("GET", "/ready"): Operation(Group.BOX, "200 when a request would be taken, else 503", Ready, others={503: Ready}),
     ("GET", "/metrics"): Operation(Group.BOX, "Prometheus text format", str, media_type="text/plain"),
     ("GET", "/box/v1/status"): Operation(Group.BOX, "The whole box at one moment", BoxStatus),
-    ("GET", "/box/v1/policy"): Operation(Group.BOX, "The active retention policy", PolicyBody, errors=(400, 503)),
+    ("GET", "/box/v1/policy"): Operation(
+        Group.BOX,
+        "The active retention policy, or for the box's own machine the one that was active then",
+        PolicyBody,
+        parameters=(_time("at"),),
+        errors=(400, 403, 404, 503),
+    ),
     ("PUT", "/box/v1/policy"): Operation(
         Group.BOX,
         "Change the retention policy, from the box's own machine; what is in the cache moves, nothing is dropped",
@@ -146,7 +152,7 @@ BOX_OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
         Group.BOX,
         "The policies that were active, the newest first, and what each realised",
         PolicyHistory,
-        parameters=(Parameter("limit", {"type": "integer", "minimum": 1, "maximum": MAX_POLICIES}),),
+        parameters=(Parameter("limit", {"type": "integer", "minimum": 1, "maximum": MAX_POLICIES}), _time("until")),
         errors=(400, 403, 503),
     ),
     ("POST", "/box/v1/policy/rollback"): Operation(
@@ -248,7 +254,11 @@ BOX_OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
         errors=(403, 404, 503),
     ),
     ("GET", "/box/v1/hints"): Operation(
-        Group.BOX, "What operators have said about sessions and still holds", Hints, errors=(400, 403, 503)
+        Group.BOX,
+        "What operators have said about sessions and still holds, or held then",
+        Hints,
+        parameters=(_time("at"),),
+        errors=(400, 403, 503),
     ),
     ("POST", "/box/v1/hints"): Operation(
         Group.BOX,

@@ -45,7 +45,8 @@ class PolicyPage(SteeringPage):
     edits the text, which is checked while you write, with line and key; esc leaves it as it is. `d` compares it with
     the active policy, `p` replays the last half hour with it, `a` makes it the active one after a question, for all
     that is cached too; `u` goes back to the one before. Nothing is dropped by a change. Below: the versions that were
-    active, what was predicted of each, and what it realised."""
+    active, what was predicted of each, and what it realised. In the past: the version that was active then, and those
+    before it."""
 
     title = "Policy"
     feeds = frozenset({Feed.POLICY, Feed.VERSIONS})
@@ -68,6 +69,7 @@ class PolicyPage(SteeringPage):
     def __init__(self, *, id: str | None = None) -> None:  # noqa: A002 – textual calls it so
         super().__init__(id=id)
         self._active: ActivePolicy | None = None
+        self._is_past = False
         self._versions: tuple[PolicyVersionView, ...] = ()
         self._edited_from: str | None = None
         """The text that was active when the edit began; `None`: nothing is edited."""
@@ -98,7 +100,7 @@ class PolicyPage(SteeringPage):
         area = self.query_one(TextArea)
         if not self.is_edited and area.text != model.toml:
             area.load_text(model.toml)
-        self._active = model
+        self._active, self._is_past = model, moment.frame.past_of is not None
         self.query_one(Table).show(rows(model))
         self._show_state()
 
@@ -113,7 +115,7 @@ class PolicyPage(SteeringPage):
     def _head(self, model: ActivePolicy) -> Line:
         state: str | tuple[str, Any] = ""
         if self.is_edited:
-            moved = self._edited_from != model.toml
+            moved = not self._is_past and self._edited_from != model.toml
             state = ("  edited" + (", and another became active meanwhile" if moved else ""), ink.WARN)
         return words(
             (clean(model.name), ink.STRONG),
@@ -134,6 +136,8 @@ class PolicyPage(SteeringPage):
     def own_keys(self) -> Iterator[tuple[str, str]]:
         if not self.query_one(TextArea).read_only:
             yield "esc", "stop writing"
+            return
+        if self._is_past:
             return
         yield "i", "edit"
         if self.is_edited:

@@ -373,6 +373,10 @@ class ScriptedHistory:
     async def snapshot(self, at: float | None) -> Snapshot | None:
         return None if at is not None and at < 100 else Snapshot(float(int(at or 200)), {"phase": "running"})
 
+    async def hints(self, at: float) -> Hints:
+        self.asked = [at]
+        return Hints([])
+
 
 class ScriptedBox:
     def __init__(

@@ -25,6 +25,10 @@ FIRST = NOW - 300
 FEEDS = frozenset({Feed.EVICTIONS, Feed.REQUESTS, Feed.SESSIONS})
 
 
+def told(answer: Any) -> Any:
+    return json.loads(msgspec.json.encode(answer))
+
+
 class Recorder(dict[str, Any]):
     """A box that has recorded every second of the last five minutes; notes what it was asked."""
 
@@ -52,7 +56,14 @@ class Recorder(dict[str, Any]):
                     for one in reversed(blocks)
                 ]
             }
-        return json.loads(msgspec.json.encode({"requests": example_box.requests()}))
+        until = float(query.get("until", NOW))
+        answers = {
+            "/box/v1/policy": example_box.policy(),
+            "/box/v1/policy/history": {"versions": [v for v in example_box.versions() if v.activated_at <= until]},
+            "/box/v1/hints": {"hints": example_box.hints()},
+            "/box/v1/requests": {"requests": example_box.requests()},
+        }
+        return told(answers[urlsplit(route).path])
 
 
 def test_a_second_is_told_as_it_was_with_what_had_happened_until_then(tmp_path: Path) -> None:
@@ -66,6 +77,22 @@ def test_a_second_is_told_as_it_was_with_what_had_happened_until_then(tmp_path: 
     assert frame.requests
     assert all(one.arrived_at + one.total_seconds <= NOW - 100 for one in frame.requests)
     assert frame.problems["sessions"].startswith("what each session held is not recorded")
+
+
+def test_the_policy_of_the_past_is_the_one_that_was_active_with_those_before_it(tmp_path: Path) -> None:
+    box = Recorder()
+    versions = example_box.versions()
+    at = versions[0].activated_at - 1
+    with answering(tmp_path / "s", box):
+        past = Past(Link(tmp_path / "s"))
+        feeds = past._feed(Feed.POLICY, at) | past._feed(Feed.VERSIONS, at) | past._feed(Feed.HINTS, at)
+    assert feeds["policy"] == example_box.policy()
+    assert [one.version for one in feeds["versions"]] == [one.version for one in versions[1:]]
+    then, *before = feeds["versions"]
+    assert (then.active, then.hit_rate) == (True, None)
+    assert not any(one.active for one in before)
+    assert feeds["hints"] == tuple(example_box.hints())
+    assert f"/box/v1/policy?at={at:.3f}" in box.asked
 
 
 def test_the_curve_of_the_past_comes_in_pieces_and_is_asked_for_once(tmp_path: Path) -> None:
@@ -182,6 +209,18 @@ async def test_a_time_is_asked_for_and_what_is_none_is_said() -> None:
         await pilot.pause()
         assert app.past_at == NOW - 120
         assert next(iter(app._notifications)).message.startswith("soon: no time")
+
+
+async def test_nothing_is_changed_from_the_past() -> None:
+    async with console((120, 36)) as (app, pilot):
+        await pilot.press("6", "left_square_bracket")
+        app.take(past_frame(NOW - 10))
+        await pilot.pause()
+        assert "edit" not in text(app).splitlines()[-1]
+        await pilot.press("i", "u")
+        await pilot.pause()
+        words = {one.message for one in app._notifications}
+        assert words == {"this is the past: L goes back to now, where things can be changed"}
 
 
 async def test_every_screen_says_what_of_the_past_is_unknown() -> None:
