@@ -15,6 +15,7 @@ from appliance.api.responses_journal import Entry, entries_of, entry_body
 from appliance.api.responses_memory import MemoryStore
 from appliance.audit import MOST_REMEMBERED
 from appliance.cache.session_state import SessionState
+from appliance.decision_views import decision_record
 from appliance.errors import NotReady
 from appliance.eviction_log import Evicted, EvictionLog
 from appliance.hint_book import OperatorHint, hint_of
@@ -23,6 +24,7 @@ from appliance.last_policy import earlier_versions
 from appliance.policy_book import PolicyVersion
 from appliance.records import ActionRecord, EvictionRecord, PolicyRecord, SessionRecord, SnapshotRecord
 from appliance.retention import MAX_SESSIONS, Retention
+from appliance.router.history import History
 from appliance.state.backlog import ManyEvictions
 from appliance.state.database import Database
 from appliance.state.reader import Reader
@@ -118,6 +120,11 @@ class Chronicle:
             words = "what-if begins anew"
         record.on_added = lambda added: self.database.record(record_of(added, model, block_tokens, ahead))
         return words
+
+    def keep_decisions(self, history: History, clock: Callable[[], float]) -> None:
+        """From now on each decision of a router is recorded, and what came of it; `clock` is the router's."""
+        boot = self._clock()
+        history.on_told = lambda told: self.database.record(decision_record(told, boot, self._clock() - clock()))
 
     def resume(self, retention: Retention) -> int:
         """Make the sessions known that were, and what operators said of them, with the time that is left; how many

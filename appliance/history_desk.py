@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from appliance.api.hint_views import MAX_SECONDS, Hints
 from appliance.api.history_views import EvictionHistory, PastEviction, SessionEntry, SessionList, Snapshot
+from appliance.api.routing_views import PastRouting
 from appliance.chronicle import hints_of
+from appliance.decision_views import past_decision
 from appliance.hint_desk import hint_view
 from appliance.records import EvictionRecord, SessionRecord
 from appliance.state.database import Database
@@ -21,8 +25,9 @@ MOST_ACTIONS: Final = 10_000
 class HistoryDesk:
     """`api.box.HistoryDesk`."""
 
-    def __init__(self, database: Database, retention: Retention | None) -> None:
+    def __init__(self, database: Database, retention: Retention | None, clock: Callable[[], float] = time.time) -> None:
         self._database = database
+        self._clock = clock
         self._retention = retention
 
     async def sessions(self, since: float | None, limit: int) -> SessionList:
@@ -38,6 +43,13 @@ class HistoryDesk:
     async def snapshot(self, at: float | None) -> Snapshot | None:
         found = await self._database.ask(lambda reader: reader.snapshot(at))
         return None if found is None else Snapshot(found.at, dict(found.status))
+
+    async def decisions(self, until: float | None, limit: int) -> PastRouting:
+        """Of the router, as far as they were known then; those of another version are left out."""
+        at = self._clock() if until is None else until
+        found = await self._database.ask(lambda reader: reader.decisions(until, limit))
+        views = [view for record in found if (view := past_decision(record, at)) is not None]
+        return PastRouting(views)
 
     async def hints(self, at: float) -> Hints:
         """Those that were active then."""

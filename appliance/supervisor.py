@@ -166,6 +166,7 @@ class Supervisor:
 
         record = AccessLog(pipeline.router.block_tokens)
         if self._chronicle is not None:
+            self._chronicle.keep_decisions(pipeline.router.history, pipeline.router.clock)
             words = await self._chronicle.keep_accesses(record, pipeline.card.id, pipeline.clock)
             if words is not None:
                 log.info("%s", words)

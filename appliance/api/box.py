@@ -21,7 +21,7 @@ from appliance.api.policy_views import (
     PolicyText,
 )
 from appliance.api.request_views import RequestList, RequestView, Why
-from appliance.api.routing_views import DecisionView, PlacementView, Routing
+from appliance.api.routing_views import DecisionView, PastRouting, PlacementView, Routing
 from appliance.api.views import BoxStatus
 from appliance.api.whatif_views import WhatIfJob, WhatIfJobs
 from appliance.cache.policy import Policy
@@ -187,6 +187,10 @@ class HistoryDesk(Protocol):
 
     async def snapshot(self, at: float | None) -> Snapshot | None:
         """The last that was taken until then; without `at` the newest."""
+        ...
+
+    async def decisions(self, until: float | None, limit: int) -> PastRouting:
+        """Of the router, as far as they were known then."""
         ...
 
     async def hints(self, at: float) -> Hints:

@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 from appliance.records import (
     AccessRecord,
     ActionRecord,
+    DecisionRecord,
     EvictionRecord,
     PolicyRecord,
     Record,
@@ -43,6 +44,7 @@ KINDS: Final[dict[type[Entry], Kind]] = {
     RequestRecord: Kind("requests", 1 << 13),
     EvictionRecord: Kind("evictions", 1 << 13),
     ManyEvictions: Kind("evictions", 1 << 16),
+    DecisionRecord: Kind("decisions", 1 << 13),
     ActionRecord: Kind("actions", 1 << 12),
     PolicyRecord: Kind("policies", 1 << 8),
     SnapshotRecord: Kind("snapshots", 120),

@@ -12,6 +12,7 @@ from sqlalchemy import delete, func, select
 from appliance.records import (
     AccessRecord,
     ActionRecord,
+    DecisionRecord,
     EvictionRecord,
     PolicyRecord,
     RequestRecord,
@@ -64,6 +65,7 @@ class Batches:
             RequestRecord: self._requests,
             EvictionRecord: self._evictions,
             ManyEvictions: self._many_evictions,
+            DecisionRecord: self._decisions,
             ActionRecord: self._actions,
             PolicyRecord: self._policies,
             SnapshotRecord: self._snapshots,
@@ -107,6 +109,11 @@ class Batches:
     def _many_evictions(self, session: WriteSession, batches: list[ManyEvictions]) -> None:
         records = (record for batch in batches for record in batch.make())
         _insert(session, statements.EVICTION, records, rows.eviction_row)
+
+    def _decisions(self, session: WriteSession, records: list[DecisionRecord]) -> None:
+        # Of one that was told twice at once the last word stands.
+        newest = {(record.boot, record.number): record for record in records}
+        _insert(session, statements.DECISION, newest.values(), rows.decision_row)
 
     def _actions(self, session: WriteSession, records: list[ActionRecord]) -> None:
         _insert(session, statements.ACTION, records, rows.action_row)

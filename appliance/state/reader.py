@@ -15,6 +15,7 @@ from appliance.records import (
     MOST_BLOCKS,
     AccessRecord,
     ActionRecord,
+    DecisionRecord,
     EvictionRecord,
     PolicyRecord,
     RequestRecord,
@@ -28,6 +29,7 @@ from appliance.state.tables import (
     AccessRow,
     ActionRow,
     Base,
+    DecisionRow,
     EvictionRow,
     PolicyRow,
     RangeRow,
@@ -93,6 +95,11 @@ class Reader:
             wanted = wanted.where(EvictionRow.owner == session)
         newest = wanted.order_by(EvictionRow.at.desc(), EvictionRow.id.desc()).limit(limit)
         return [rows.eviction_record(row) for row in self._session.execute(newest)]
+
+    def decisions(self, until: float | None = None, limit: int = DEFAULT_LIMIT) -> list[DecisionRecord]:
+        wanted = _between(select(DecisionRow.__table__), DecisionRow.at, None, until)
+        newest = wanted.order_by(DecisionRow.at.desc(), DecisionRow.id.desc()).limit(limit)
+        return [rows.decision_record(row) for row in self._session.execute(newest)]
 
     def actions(
         self, since: float | None = None, limit: int = DEFAULT_LIMIT, until: float | None = None

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from sqlalchemy import JSON, Float, ForeignKey, Index, Integer, LargeBinary, MetaData, Text
+from sqlalchemy import JSON, Float, ForeignKey, Index, Integer, LargeBinary, MetaData, Text, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 NAMES: Final = {
@@ -125,6 +125,20 @@ class EvictionRow(Base):
     awaited: Mapped[bool]
 
     __table_args__ = (Index("ix_evictions_owner", "owner", "at"),)
+
+
+class DecisionRow(Base):
+    """A `DecisionRecord`."""
+
+    __tablename__ = "decisions"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    boot: Mapped[float]
+    number: Mapped[int]
+    at: Mapped[float] = mapped_column(index=True)
+    request: Mapped[str | None]
+    body: Mapped[bytes]
+
+    __table_args__ = (UniqueConstraint("boot", "number"),)
 
 
 class ActionRow(Base):

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Any, Final, Literal, TypeVar
 
 import msgspec
 from pydantic import ValidationError
 
 from appliance.api.eviction_page import EvictedBlock
-from appliance.api.hint_views import Hints
+from appliance.api.hint_views import Hints, HintView
 from appliance.api.history_views import EvictionHistory, PastEviction, Snapshot
 from appliance.api.policy_views import PolicyBody, PolicyHistory, PolicyVersionView
-from appliance.api.request_views import RequestList
+from appliance.api.request_views import RequestList, RequestView
+from appliance.api.routing_views import MAX_LISTED as MAX_DECISIONS
+from appliance.api.routing_views import PastRouting, Routing, RoutingTotals
 from appliance.api.views import BoxStatus
 from appliance.tui.frame import Feed, Frame
 from appliance.tui.link import Link, Refused
@@ -32,7 +35,6 @@ NOT_RECORDED: Final = {
     Feed.SESSIONS: "what each session held is not recorded; L goes back to now",
     Feed.BLOCKS: "which blocks there were is not recorded; L goes back to now",
     Feed.PREFIXES: "prefixes are not recorded; L goes back to now",
-    Feed.ROUTING: "decisions are not recorded; L goes back to now",
 }
 
 T = TypeVar("T")
@@ -44,6 +46,14 @@ class Past:
     def __init__(self, link: Link) -> None:
         self._link = link
         self._samples: OrderedDict[float, Sample | None] = OrderedDict()
+        self._feeds: dict[Feed, Callable[[float, BoxStatus], Any]] = {
+            Feed.EVICTIONS: self._evictions,
+            Feed.REQUESTS: self._requests,
+            Feed.POLICY: self._policy,
+            Feed.VERSIONS: self._versions,
+            Feed.HINTS: self._hints,
+            Feed.ROUTING: self._routing,
+        }
 
     def frame(self, now: float, at: float, feeds: frozenset[Feed]) -> Frame:
         """The box as it was; without a status where nothing was recorded, and why is among the problems. Raises
@@ -57,7 +67,7 @@ class Past:
         problems = {}
         for feed in sorted(feeds):
             try:
-                parts |= self._feed(feed, at)
+                parts |= self._feed(feed, at, status)
             except Refused as error:
                 problems[feed.value] = error.message
         return Frame(
@@ -70,23 +80,33 @@ class Past:
             **parts,
         )
 
-    def _feed(self, feed: Feed, at: float) -> dict[str, Any]:
-        if feed is Feed.EVICTIONS:
-            route = f"/box/v1/evictions/history?limit={LISTED}&since={at - EVICTIONS_SECONDS:.3f}&until={at:.3f}"
-            return {feed.value: tuple(map(_evicted, reversed(self._told(route, EvictionHistory).evictions)))}
-        if feed is Feed.REQUESTS:
-            listed = self._told(f"/box/v1/requests?limit={LISTED}", RequestList)
-            ended = [one for one in listed.requests if one.arrived_at + one.total_seconds <= at]
-            return {feed.value: tuple(ended)}
-        if feed is Feed.POLICY:
-            return {feed.value: self._told(f"/box/v1/policy?at={at:.3f}", PolicyBody)}
-        if feed is Feed.VERSIONS:
-            return {feed.value: _versions(self._told(f"/box/v1/policy/history?until={at:.3f}", PolicyHistory))}
-        if feed is Feed.HINTS:
-            return {feed.value: tuple(self._told(f"/box/v1/hints?at={at:.3f}", Hints).hints)}
+    def _feed(self, feed: Feed, at: float, status: BoxStatus) -> dict[str, Any]:
+        """Raises `Refused` for what is not recorded."""
         if feed in NOT_RECORDED:
             raise Refused(404, NOT_RECORDED[feed])
-        return {}
+        return {feed.value: self._feeds[feed](at, status)} if feed in self._feeds else {}
+
+    def _evictions(self, at: float, _status: BoxStatus) -> tuple[EvictedBlock, ...]:
+        since = at - EVICTIONS_SECONDS
+        route = f"/box/v1/evictions/history?limit={LISTED}&since={since:.3f}&until={at:.3f}"
+        return tuple(map(_evicted, reversed(self._told(route, EvictionHistory).evictions)))
+
+    def _requests(self, at: float, _status: BoxStatus) -> tuple[RequestView, ...]:
+        listed = self._told(f"/box/v1/requests?limit={LISTED}", RequestList)
+        return tuple(one for one in listed.requests if one.arrived_at + one.total_seconds <= at)
+
+    def _policy(self, at: float, _status: BoxStatus) -> PolicyBody:
+        return self._told(f"/box/v1/policy?at={at:.3f}", PolicyBody)
+
+    def _versions(self, at: float, _status: BoxStatus) -> tuple[PolicyVersionView, ...]:
+        return _as_it_was(self._told(f"/box/v1/policy/history?until={at:.3f}", PolicyHistory).versions)
+
+    def _hints(self, at: float, _status: BoxStatus) -> tuple[HintView, ...]:
+        return tuple(self._told(f"/box/v1/hints?at={at:.3f}", Hints).hints)
+
+    def _routing(self, at: float, status: BoxStatus) -> Routing:
+        route = f"/box/v1/routing/history?until={at:.3f}&limit={MAX_DECISIONS}"
+        return _routing(self._told(route, PastRouting), status)
 
     def _curve(self, now: float, at: float, last: Sample) -> tuple[Sample, ...]:
         """What is known of the last minutes before, the newest asked for first."""
@@ -125,14 +145,25 @@ def _status(snapshot: Snapshot) -> BoxStatus:
         raise Refused(200, "that second was recorded by another version of the box") from error
 
 
-def _versions(told: PolicyHistory) -> tuple[PolicyVersionView, ...]:
-    """The one that was active then is marked; what it was going to realise nobody knew."""
-    return tuple(
-        msgspec.structs.replace(one, active=True, prompt_tokens=0, cached_tokens=0, hit_rate=None)
-        if place == 0
-        else msgspec.structs.replace(one, active=False)
-        for place, one in enumerate(told.versions)
+def _routing(told: PastRouting, status: BoxStatus) -> Routing:
+    """With the totals of that second. How often a scorer had failed nobody has recorded."""
+    totals = RoutingTotals(
+        told.decisions[0].number if told.decisions else 0,
+        sum(one.settled for one in status.regrets),
+        sum(one.regretted for one in status.regrets),
+        sum(one.regret_seconds for one in status.regrets),
+        sum(one.missed_tokens for one in status.regrets),
+        0,
     )
+    return Routing(totals, [one.decision for one in told.decisions])
+
+
+def _as_it_was(versions: list[PolicyVersionView]) -> tuple[PolicyVersionView, ...]:
+    """The one that was active then is marked; what it was going to realise nobody knew."""
+    marked = [msgspec.structs.replace(one, active=False) for one in versions]
+    if marked:
+        marked[0] = msgspec.structs.replace(marked[0], active=True, prompt_tokens=0, cached_tokens=0, hit_rate=None)
+    return tuple(marked)
 
 
 def _evicted(one: PastEviction) -> EvictedBlock:

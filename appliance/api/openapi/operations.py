@@ -64,7 +64,15 @@ from appliance.api.responses_events import EVENT_KINDS
 from appliance.api.responses_routes import InputTokens
 from appliance.api.responses_store import Deleted
 from appliance.api.routes import Health, Ready
-from appliance.api.routing_views import MAX_LISTED, Freed, PlacementRequest, PlacementView, RequestRouting, Routing
+from appliance.api.routing_views import (
+    MAX_LISTED,
+    Freed,
+    PastRouting,
+    PlacementRequest,
+    PlacementView,
+    RequestRouting,
+    Routing,
+)
 from appliance.api.views import BoxStatus
 from appliance.api.warm_routes import Warmed, WarmRequest
 from appliance.api.whatif_views import WhatIfJob, WhatIfJobs, WhatIfRequest
@@ -167,6 +175,13 @@ BOX_OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
         "The router's newest decisions and their outcomes, for the box's own machine",
         Routing,
         parameters=(Parameter("limit", {"type": "integer", "minimum": 1, "maximum": MAX_LISTED}),),
+        errors=(400, 403, 503),
+    ),
+    ("GET", "/box/v1/routing/history"): Operation(
+        Group.BOX,
+        "The router's decisions until a time, also from before the box was started again, for the box's own machine",
+        PastRouting,
+        parameters=(_time("until"), Parameter("limit", {"type": "integer", "minimum": 1, "maximum": MAX_LISTED})),
         errors=(400, 403, 503),
     ),
     ("GET", "/box/v1/routing/{request_id}"): Operation(

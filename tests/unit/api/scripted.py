@@ -48,6 +48,7 @@ from appliance.api.routing_views import (
     DecisionView,
     OutcomeView,
     OverlapView,
+    PastRouting,
     PlacementView,
     ReservationView,
     Routing,
@@ -372,6 +373,10 @@ class ScriptedHistory:
 
     async def snapshot(self, at: float | None) -> Snapshot | None:
         return None if at is not None and at < 100 else Snapshot(float(int(at or 200)), {"phase": "running"})
+
+    async def decisions(self, until: float | None, limit: int) -> PastRouting:
+        self.asked = [until, limit]
+        return PastRouting([])
 
     async def hints(self, at: float) -> Hints:
         self.asked = [at]

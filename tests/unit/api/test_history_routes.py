@@ -32,6 +32,12 @@ async def test_past_evictions_are_listed_as_asked_for() -> None:
     assert (one["owner"], one["cause_session"], one["rule"]) == ("s1", "s2", "mine.toml:9")
 
 
+async def test_decisions_are_listed_until_a_time() -> None:
+    box = ScriptedBox()
+    assert (await ask("routing/history?until=12.5&limit=7", box)).json() == {"decisions": []}
+    assert box.history_desk.asked == [12.5, 7]
+
+
 async def test_a_snapshot_is_of_the_second_that_is_asked_for() -> None:
     assert (await ask("snapshot?at=150.5")).json() == {"at": 150.0, "status": {"phase": "running"}}
     assert (await ask("snapshot")).json()["at"] == 200.0
@@ -50,6 +56,8 @@ async def test_a_snapshot_is_of_the_second_that_is_asked_for() -> None:
         ("evictions/history?until=nan", "until"),
         ("evictions/history?since=1e300", "since"),
         ("snapshot?at=٣", "at"),
+        ("routing/history?until=soon", "until"),
+        ("routing/history?limit=0", "limit"),
     ],
 )
 async def test_what_is_no_time_or_number_is_refused_by_name(route: str, name: str) -> None:
@@ -58,6 +66,6 @@ async def test_what_is_no_time_or_number_is_refused_by_name(route: str, name: st
     assert response.json()["error"]["param"] == name
 
 
-@pytest.mark.parametrize("route", ["sessions", "evictions/history", "snapshot"])
+@pytest.mark.parametrize("route", ["sessions", "evictions/history", "snapshot", "routing/history"])
 async def test_it_is_for_those_on_the_machine(route: str) -> None:
     assert (await ask(route, client="10.0.0.9")).status_code == 403

@@ -10,6 +10,7 @@ from appliance.cache.ledger import Blame, Divergence, Reason, Source, TokenRange
 from appliance.records import (
     AccessRecord,
     ActionRecord,
+    DecisionRecord,
     EvictionRecord,
     Outcome,
     PolicyRecord,
@@ -75,6 +76,10 @@ def eviction(number: int = 0, at: float = 100.0, owner: str | None = "s1") -> Ev
     return EvictionRecord(
         50.0, number, at, 0, "ab12", 64, "system", owner, "s2", "r2", "coding-agent:3", 35, 4.5, awaited=False
     )
+
+
+def decision(number: int = 1, at: float = 100.0, body: bytes = b"weighed") -> DecisionRecord:
+    return DecisionRecord(50.0, number, at, "r1", body)
 
 
 def action(at: float = 100.0) -> ActionRecord:

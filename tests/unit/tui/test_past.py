@@ -12,6 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 import msgspec
 import pytest
 
+from appliance.api.routing_views import PastDecision
 from appliance.tui.frame import Feed, Frame, Wanted
 from appliance.tui.link import Link
 from appliance.tui.past import AT_ONCE, STEP_SECONDS, Past, moment_of
@@ -21,6 +22,7 @@ from tests.unit.tui import example_box
 from tests.unit.tui.screens import console, text, universal_time
 
 NOW = example_box.NOW
+STARTED_AT = example_box.STARTED_AT
 FIRST = NOW - 300
 FEEDS = frozenset({Feed.EVICTIONS, Feed.REQUESTS, Feed.SESSIONS})
 
@@ -60,6 +62,12 @@ class Recorder(dict[str, Any]):
         answers = {
             "/box/v1/policy": example_box.policy(),
             "/box/v1/policy/history": {"versions": [v for v in example_box.versions() if v.activated_at <= until]},
+            "/box/v1/routing/history": {
+                "decisions": [
+                    PastDecision(STARTED_AT, 77 - place, until - one.age_seconds, one)
+                    for place, one in enumerate(example_box.routing().decisions)
+                ]
+            },
             "/box/v1/hints": {"hints": example_box.hints()},
             "/box/v1/requests": {"requests": example_box.requests()},
         }
@@ -82,17 +90,28 @@ def test_a_second_is_told_as_it_was_with_what_had_happened_until_then(tmp_path: 
 def test_the_policy_of_the_past_is_the_one_that_was_active_with_those_before_it(tmp_path: Path) -> None:
     box = Recorder()
     versions = example_box.versions()
-    at = versions[0].activated_at - 1
+    at = versions[0].activated_at - 1.0
     with answering(tmp_path / "s", box):
         past = Past(Link(tmp_path / "s"))
-        feeds = past._feed(Feed.POLICY, at) | past._feed(Feed.VERSIONS, at) | past._feed(Feed.HINTS, at)
-    assert feeds["policy"] == example_box.policy()
-    assert [one.version for one in feeds["versions"]] == [one.version for one in versions[1:]]
-    then, *before = feeds["versions"]
+        frame = past.frame(at + 1, at, frozenset({Feed.POLICY, Feed.VERSIONS, Feed.HINTS}))
+    assert frame.problems == {}
+    assert frame.policy == example_box.policy()
+    assert frame.versions is not None
+    assert [one.version for one in frame.versions] == [one.version for one in versions[1:]]
+    then, *before = frame.versions
     assert (then.active, then.hit_rate) == (True, None)
     assert not any(one.active for one in before)
-    assert feeds["hints"] == tuple(example_box.hints())
+    assert frame.hints == tuple(example_box.hints())
     assert f"/box/v1/policy?at={at:.3f}" in box.asked
+
+
+def test_decisions_of_the_past_come_with_the_totals_of_that_second(tmp_path: Path) -> None:
+    with answering(tmp_path / "s", Recorder()):
+        frame = Past(Link(tmp_path / "s")).frame(NOW, NOW - 100, frozenset({Feed.ROUTING}))
+    assert frame.routing is not None
+    assert frame.routing.decisions == example_box.routing().decisions
+    totals = frame.routing.totals
+    assert (totals.decisions, totals.settled, totals.regretted, totals.regret_seconds) == (77, 980, 43, 12.9)
 
 
 def test_the_curve_of_the_past_comes_in_pieces_and_is_asked_for_once(tmp_path: Path) -> None:
