@@ -136,6 +136,15 @@ class SnapshotRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class ViewRecord:
+    """What there was to see beside the status, as `appliance.past_views` makes and reads it: `name` says of what."""
+
+    at: float
+    name: str
+    parts: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class AccessRecord:
     """The blocks that a request asked for, for what-if; `appliance.access_records` makes and reads it.
 
@@ -170,6 +179,7 @@ Record = (
     | ActionRecord
     | PolicyRecord
     | SnapshotRecord
+    | ViewRecord
     | AccessRecord
 )
 

@@ -157,7 +157,10 @@ class Supervisor:
             self._caretaker.start()
         box.open(parts.pipeline, parts.fleet, parts.caretaker, parts.arena, parts.disk, record)
         if self._chronicle is not None:
-            self._chronicle.watch(lambda: box.status().model_dump(), box.accounts.evictions)
+            from appliance.view_watch import looks_at
+
+            looks = looks_at(box, sorted(parts.fleet.members), has_host_tier=parts.arena is not None)
+            self._chronicle.watch(lambda: box.status().model_dump(), box.accounts.evictions, looks)
         self._on_running(box)
 
     async def _accesses(self, pipeline: Pipeline) -> AccessLog:

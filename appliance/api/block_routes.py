@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -23,14 +24,10 @@ def add_block_routes(app: FastAPI, box: Box) -> None:
         async def shown() -> Any:
             refuse_strangers(request.scope, "blocks can be seen")
             query = request.query_params
-            tier = Fields(query).choice("tier", MAP_TIERS)
+            worker = map_in(query)
             cells = number_in(query, "cells", 1, MAX_CELLS) or DEFAULT_CELLS
-            worker = number_in(query, "worker", 0, INT64_MAX)
-            if tier != "host":
-                return await box.blocks().blocks(worker or 0, cells)
-            if worker is not None:
-                raise InvalidRequest("the host tier is all workers': ask for it without a worker", param="worker")
-            return await box.blocks().host_blocks(cells)
+            desk = box.blocks()
+            return await (desk.host_blocks(cells) if worker is None else desk.blocks(worker, cells))
 
         return await answered(request, openai_problem, shown)
 
@@ -42,3 +39,13 @@ def add_block_routes(app: FastAPI, box: Box) -> None:
             return await box.blocks().prefixes(limit)
 
         return await answered(request, openai_problem, shown)
+
+
+def map_in(query: Mapping[str, str]) -> int | None:
+    """The worker whose map is asked for; `None` is the host tier. Raises `InvalidRequest`."""
+    worker = number_in(query, "worker", 0, INT64_MAX)
+    if Fields(query).choice("tier", MAP_TIERS) != "host":
+        return worker or 0
+    if worker is not None:
+        raise InvalidRequest("the host tier is all workers': ask for it without a worker", param="worker")
+    return None

@@ -9,7 +9,7 @@ from appliance.api.block_views import BlockMapView, Prefixes
 from appliance.api.cache_views import CacheView, Flushes, Resized, SessionCaches, TierName, Verification
 from appliance.api.eviction_page import EvictionPage
 from appliance.api.hint_views import Actions, HintAnswer, HintRequest, Hints, HintWithdrawn
-from appliance.api.history_views import EvictionHistory, SessionList, Snapshot
+from appliance.api.history_views import EvictionHistory, PastBlocks, PastPrefixes, PastSessions, SessionList, Snapshot
 from appliance.api.lint_views import Lint
 from appliance.api.policy_views import (
     PolicyBody,
@@ -192,6 +192,16 @@ class HistoryDesk(Protocol):
     async def decisions(self, until: float | None, limit: int) -> PastRouting:
         """Of the router, as far as they were known then."""
         ...
+
+    async def session_caches(self, at: float | None) -> PastSessions | None:
+        """The last that were seen until then, as `snapshot`; so do the two that follow."""
+        ...
+
+    async def blocks(self, worker: int | None, at: float | None) -> PastBlocks | None:
+        """`worker`: `None` is the host tier."""
+        ...
+
+    async def prefixes(self, at: float | None) -> PastPrefixes | None: ...
 
     async def hints(self, at: float) -> Hints:
         """Those that were active then."""

@@ -17,6 +17,7 @@ from appliance.records import (
     RequestRecord,
     SessionRecord,
     SnapshotRecord,
+    ViewRecord,
 )
 from appliance.state.stored import OVERHEAD, StoredChange
 
@@ -48,6 +49,7 @@ KINDS: Final[dict[type[Entry], Kind]] = {
     ActionRecord: Kind("actions", 1 << 12),
     PolicyRecord: Kind("policies", 1 << 8),
     SnapshotRecord: Kind("snapshots", 120),
+    ViewRecord: Kind("views", 64),
     AccessRecord: Kind("accesses", 16 * 2**20),
     StoredChange: Kind("stored", 64 * 2**20),
 }

@@ -20,6 +20,7 @@ from appliance.state.tables import (
     RequestRow,
     SessionRow,
     SnapshotRow,
+    ViewRow,
 )
 
 ROWS_A_STEP: Final = 500
@@ -34,6 +35,7 @@ AGES: Final[tuple[tuple[InstrumentedAttribute[int], InstrumentedAttribute[float]
     (EvictionRow.id, EvictionRow.at),
     (DecisionRow.id, DecisionRow.at),
     (SnapshotRow.number, SnapshotRow.at),
+    (ViewRow.number, ViewRow.at),
     (ActionRow.number, ActionRow.at),
     (AccessRow.number, AccessRow.arrived_at),
 )

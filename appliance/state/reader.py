@@ -21,9 +21,11 @@ from appliance.records import (
     RequestRecord,
     SessionRecord,
     SnapshotRecord,
+    ViewRecord,
 )
 from appliance.state import rows
 from appliance.state.engines import ReadSession
+from appliance.state.parts import unpack_parts
 from appliance.state.snapshots import unpack
 from appliance.state.tables import (
     AccessRow,
@@ -38,6 +40,7 @@ from appliance.state.tables import (
     SnapshotRow,
     StoredEntryRow,
     StoredItemRow,
+    ViewRow,
 )
 
 DEFAULT_LIMIT: Final = 100
@@ -122,6 +125,15 @@ class Reader:
         newest = wanted.order_by(SnapshotRow.at.desc(), SnapshotRow.number.desc()).limit(1)
         found = self._session.execute(newest).first()
         return None if found is None else SnapshotRecord(found[0].at, unpack(found[0].body, found[1]))
+
+    def view(self, name: str, at: float | None = None) -> ViewRecord | None:
+        """As `snapshot`."""
+        base = aliased(ViewRow)
+        wanted = select(ViewRow, base.body).outerjoin(base, ViewRow.base == base.number).where(ViewRow.name == name)
+        if at is not None:
+            wanted = wanted.where(ViewRow.at <= at)
+        found = self._session.execute(wanted.order_by(ViewRow.at.desc(), ViewRow.number.desc()).limit(1)).first()
+        return None if found is None else ViewRecord(found[0].at, name, tuple(unpack_parts(found[0].body, found[1])))
 
     def accesses(
         self, model: str, block_tokens: int, limit: int = MOST_ACCESSES, most_blocks: int = MOST_BLOCKS

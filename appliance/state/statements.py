@@ -25,6 +25,7 @@ from appliance.state.tables import (
     SnapshotRow,
     StoredEntryRow,
     StoredItemRow,
+    ViewRow,
 )
 
 
@@ -101,6 +102,7 @@ DECISION: Final = _decision_told()
 ACTION: Final = _insert(ActionRow)
 POLICY: Final = _insert(PolicyRow)
 SNAPSHOT: Final = _insert(SnapshotRow)
+VIEW: Final = _insert(ViewRow)
 ACCESS: Final = _insert(AccessRow)
 STORED_ITEM: Final = _replace(StoredItemRow)
 STORED_ENTRY: Final = _replace(StoredEntryRow)

@@ -172,6 +172,19 @@ class SnapshotRow(Base):
     body: Mapped[bytes]
 
 
+class ViewRow(Base):
+    """A `ViewRecord`. `body` is compressed; with a `base`, against the parts of that row."""
+
+    __tablename__ = "views"
+    number: Mapped[int] = mapped_column(primary_key=True)
+    at: Mapped[float]
+    name: Mapped[str]
+    base: Mapped[int | None] = mapped_column(ForeignKey("views.number", ondelete="CASCADE"), index=True)
+    body: Mapped[bytes]
+
+    __table_args__ = (Index("ix_views_name", "name", "at"),)
+
+
 class AccessRow(Base):
     """An `AccessRecord`. `last_block` counts the keys of all rows up to this one, and `regions` is compressed."""
 

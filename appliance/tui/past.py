@@ -5,21 +5,24 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, Final, Literal, NamedTuple, TypeVar
 
 import msgspec
 from pydantic import ValidationError
 
+from appliance.api.block_views import BlockMapView, Prefixes
+from appliance.api.cache_views import SessionCaches
 from appliance.api.eviction_page import EvictedBlock
 from appliance.api.hint_views import Hints, HintView
-from appliance.api.history_views import EvictionHistory, PastEviction, Snapshot
+from appliance.api.history_views import EvictionHistory, PastBlocks, PastEviction, PastPrefixes, PastSessions, Snapshot
 from appliance.api.policy_views import PolicyBody, PolicyHistory, PolicyVersionView
 from appliance.api.request_views import RequestList, RequestView
 from appliance.api.routing_views import MAX_LISTED as MAX_DECISIONS
 from appliance.api.routing_views import PastRouting, Routing, RoutingTotals
 from appliance.api.views import BoxStatus
-from appliance.tui.frame import Feed, Frame
+from appliance.tui.frame import Feed, Frame, Wanted
 from appliance.tui.link import Link, Refused
+from appliance.tui.models.blocks import coarser
 from appliance.tui.trail import Sample, sample_of
 
 STEP_SECONDS: Final = 10.0
@@ -31,13 +34,16 @@ SURELY_WRITTEN_SECONDS: Final = 60.0
 EVICTIONS_SECONDS: Final = 600.0
 LISTED: Final = 1000
 
-NOT_RECORDED: Final = {
-    Feed.SESSIONS: "what each session held is not recorded; L goes back to now",
-    Feed.BLOCKS: "which blocks there were is not recorded; L goes back to now",
-    Feed.PREFIXES: "prefixes are not recorded; L goes back to now",
-}
-
 T = TypeVar("T")
+
+
+class Asked(NamedTuple):
+    """What a frame is to have; `recorded_at` is filled in."""
+
+    at: float
+    status: BoxStatus
+    wanted: Wanted
+    recorded_at: dict[str, float]
 
 
 class Past:
@@ -46,16 +52,19 @@ class Past:
     def __init__(self, link: Link) -> None:
         self._link = link
         self._samples: OrderedDict[float, Sample | None] = OrderedDict()
-        self._feeds: dict[Feed, Callable[[float, BoxStatus], Any]] = {
+        self._feeds: dict[Feed, Callable[[Asked], Any]] = {
             Feed.EVICTIONS: self._evictions,
             Feed.REQUESTS: self._requests,
             Feed.POLICY: self._policy,
             Feed.VERSIONS: self._versions,
             Feed.HINTS: self._hints,
             Feed.ROUTING: self._routing,
+            Feed.SESSIONS: self._sessions,
+            Feed.BLOCKS: self._blocks,
+            Feed.PREFIXES: self._prefixes,
         }
 
-    def frame(self, now: float, at: float, feeds: frozenset[Feed]) -> Frame:
+    def frame(self, now: float, at: float, wanted: Wanted) -> Frame:
         """The box as it was; without a status where nothing was recorded, and why is among the problems. Raises
         `LinkLost`."""
         try:
@@ -65,9 +74,11 @@ class Past:
             return Frame(at=at, past_of=now, problems={"history": error.message})
         parts: dict[str, Any] = {}
         problems = {}
-        for feed in sorted(feeds):
+        asked = Asked(at, status, wanted, {})
+        for feed in sorted(wanted.feeds):
             try:
-                parts |= self._feed(feed, at, status)
+                if feed in self._feeds:
+                    parts[feed.value] = self._feeds[feed](asked)
             except Refused as error:
                 problems[feed.value] = error.message
         return Frame(
@@ -77,36 +88,48 @@ class Past:
             status=status,
             samples=self._curve(now, at, sample_of(snapshot.at, status)),
             problems=problems,
+            recorded_at=asked.recorded_at,
             **parts,
         )
 
-    def _feed(self, feed: Feed, at: float, status: BoxStatus) -> dict[str, Any]:
-        """Raises `Refused` for what is not recorded."""
-        if feed in NOT_RECORDED:
-            raise Refused(404, NOT_RECORDED[feed])
-        return {feed.value: self._feeds[feed](at, status)} if feed in self._feeds else {}
-
-    def _evictions(self, at: float, _status: BoxStatus) -> tuple[EvictedBlock, ...]:
-        since = at - EVICTIONS_SECONDS
-        route = f"/box/v1/evictions/history?limit={LISTED}&since={since:.3f}&until={at:.3f}"
+    def _evictions(self, asked: Asked) -> tuple[EvictedBlock, ...]:
+        since = asked.at - EVICTIONS_SECONDS
+        route = f"/box/v1/evictions/history?limit={LISTED}&since={since:.3f}&until={asked.at:.3f}"
         return tuple(map(_evicted, reversed(self._told(route, EvictionHistory).evictions)))
 
-    def _requests(self, at: float, _status: BoxStatus) -> tuple[RequestView, ...]:
+    def _requests(self, asked: Asked) -> tuple[RequestView, ...]:
         listed = self._told(f"/box/v1/requests?limit={LISTED}", RequestList)
-        return tuple(one for one in listed.requests if one.arrived_at + one.total_seconds <= at)
+        return tuple(one for one in listed.requests if one.arrived_at + one.total_seconds <= asked.at)
 
-    def _policy(self, at: float, _status: BoxStatus) -> PolicyBody:
-        return self._told(f"/box/v1/policy?at={at:.3f}", PolicyBody)
+    def _policy(self, asked: Asked) -> PolicyBody:
+        return self._told(f"/box/v1/policy?at={asked.at:.3f}", PolicyBody)
 
-    def _versions(self, at: float, _status: BoxStatus) -> tuple[PolicyVersionView, ...]:
-        return _as_it_was(self._told(f"/box/v1/policy/history?until={at:.3f}", PolicyHistory).versions)
+    def _versions(self, asked: Asked) -> tuple[PolicyVersionView, ...]:
+        return _as_it_was(self._told(f"/box/v1/policy/history?until={asked.at:.3f}", PolicyHistory).versions)
 
-    def _hints(self, at: float, _status: BoxStatus) -> tuple[HintView, ...]:
-        return tuple(self._told(f"/box/v1/hints?at={at:.3f}", Hints).hints)
+    def _hints(self, asked: Asked) -> tuple[HintView, ...]:
+        return tuple(self._told(f"/box/v1/hints?at={asked.at:.3f}", Hints).hints)
 
-    def _routing(self, at: float, status: BoxStatus) -> Routing:
-        route = f"/box/v1/routing/history?until={at:.3f}&limit={MAX_DECISIONS}"
-        return _routing(self._told(route, PastRouting), status)
+    def _routing(self, asked: Asked) -> Routing:
+        route = f"/box/v1/routing/history?until={asked.at:.3f}&limit={MAX_DECISIONS}"
+        return _routing(self._told(route, PastRouting), asked.status)
+
+    def _sessions(self, asked: Asked) -> SessionCaches:
+        found = self._told(f"/box/v1/cache/sessions/history?at={asked.at:.3f}", PastSessions)
+        asked.recorded_at[Feed.SESSIONS.value] = found.at
+        return found.sessions
+
+    def _blocks(self, asked: Asked) -> BlockMapView:
+        worker = asked.wanted.worker
+        whose = "tier=host" if worker is None else f"worker={worker}"
+        found = self._told(f"/box/v1/blocks/history?{whose}&at={asked.at:.3f}", PastBlocks)
+        asked.recorded_at[Feed.BLOCKS.value] = found.at
+        return coarser(found.blocks, asked.wanted.cells)
+
+    def _prefixes(self, asked: Asked) -> Prefixes:
+        found = self._told(f"/box/v1/prefixes/history?at={asked.at:.3f}", PastPrefixes)
+        asked.recorded_at[Feed.PREFIXES.value] = found.at
+        return found.prefixes
 
     def _curve(self, now: float, at: float, last: Sample) -> tuple[Sample, ...]:
         """What is known of the last minutes before, the newest asked for first."""

@@ -27,7 +27,14 @@ from appliance.api.hint_routes import MAX_LIMIT as MAX_ACTIONS
 from appliance.api.hint_views import MAX_NAME, Actions, HintAnswer, HintRequest, Hints, HintWithdrawn
 from appliance.api.history_routes import LATEST_SECONDS
 from appliance.api.history_views import MAX_LISTED as MAX_REMEMBERED
-from appliance.api.history_views import EvictionHistory, SessionList, Snapshot
+from appliance.api.history_views import (
+    EvictionHistory,
+    PastBlocks,
+    PastPrefixes,
+    PastSessions,
+    SessionList,
+    Snapshot,
+)
 from appliance.api.item_pages import MAX_LIMIT, ORDERS, ItemPage
 from appliance.api.lint_views import MAX_SECONDS, Lint
 from appliance.api.messages_bodies import EventBody, MessageBody, TokenCount
@@ -318,6 +325,31 @@ BOX_OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
             Parameter("cells", {"type": "integer", "minimum": 1, "maximum": MAX_CELLS}),
         ),
         errors=(400, 403, 503),
+    ),
+    ("GET", "/box/v1/blocks/history"): Operation(
+        Group.BOX,
+        "The last map that was recorded until a time: a minute before it at most, where something had changed",
+        PastBlocks,
+        parameters=(
+            Parameter("tier", {"enum": list(MAP_TIERS)}),
+            Parameter("worker", {"type": "integer", "minimum": 0}),
+            _time("at"),
+        ),
+        errors=(400, 403, 404, 503),
+    ),
+    ("GET", "/box/v1/prefixes/history"): Operation(
+        Group.BOX,
+        "The last tree of prefixes that was recorded until a time",
+        PastPrefixes,
+        parameters=(_time("at"),),
+        errors=(400, 403, 404, 503),
+    ),
+    ("GET", "/box/v1/cache/sessions/history"): Operation(
+        Group.BOX,
+        "What sessions had where: what was recorded last until a time, every ten seconds while something changed",
+        PastSessions,
+        parameters=(_time("at"),),
+        errors=(400, 403, 404, 503),
     ),
     ("GET", "/box/v1/prefixes"): Operation(
         Group.BOX,

@@ -17,6 +17,7 @@ from appliance.records import (
     RequestRecord,
     SessionRecord,
     SnapshotRecord,
+    ViewRecord,
 )
 
 RANGES = (
@@ -92,6 +93,10 @@ def policy(name: str = "coding-agent", activated_at: float = 100.0, text: str | 
 
 def snapshot(at: float = 100.0, **status: Any) -> SnapshotRecord:
     return SnapshotRecord(at, {"phase": "running", "workers": [{"id": 0, "kv_usage": 0.5}], **status})
+
+
+def view(at: float = 100.0, name: str = "sessions", parts: tuple[bytes, ...] = (b"head", b"row")) -> ViewRecord:
+    return ViewRecord(at, name, parts)
 
 
 def access(name: str = "s1", arrived_at: float = 100.0, **changed: Any) -> AccessRecord:

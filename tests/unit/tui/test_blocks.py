@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from appliance.tui.frame import Frame
-from appliance.tui.models.blocks import Lens, cell_words, cells, legend
+from appliance.tui.models.blocks import Lens, cell_words, cells, coarser, legend
 from appliance.tui.models.prefixes import prefix_tree
 from appliance.tui.pages.blocks import BlocksPage
 from appliance.tui.widgets.block_map import TONES, BlockMap
@@ -162,3 +162,20 @@ def test_prefixes_stand_before_what_goes_on_from_them_the_most_shared_first() ->
     ]  # fmt: skip
     assert model.shared == pytest.approx(1 - 152 / 240)
     assert prefix_tree(Frame(at=0.0)) is None
+
+
+def test_a_map_in_fewer_cells_has_the_same_blocks_and_speaks_of_those_used_last() -> None:
+    view = example_box.blocks()
+    assert coarser(view, len(view.filled)) is view
+    folded = coarser(view, 500)
+    assert (len(folded.filled), folded.blocks_per_cell) == (400, 3 * view.blocks_per_cell)
+    for name in ("filled", "held", "awaited"):
+        assert sum(getattr(folded, name)) == sum(getattr(view, name))
+    for place in range(400):
+        ages = [age for age in view.age_seconds[3 * place : 3 * place + 3] if age is not None]
+        assert folded.age_seconds[place] == min(ages, default=None)
+        of = [
+            three for three in range(3 * place, 3 * place + 3) if view.age_seconds[three] == folded.age_seconds[place]
+        ]
+        assert folded.owner[place] in [view.owner[three] for three in of]
+    assert len(coarser(view, 7).filled) == 7

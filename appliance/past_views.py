@@ -1,0 +1,80 @@
+"""What sessions, blocks and prefixes there were to see, as it is remembered: a head, and a part for each row."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Final
+
+import msgspec
+
+from appliance.api.block_views import BlockMapView, Prefixes, PrefixView
+from appliance.api.cache_views import SessionCache, SessionCaches
+from appliance.records import ViewRecord
+
+View = SessionCaches | Prefixes | BlockMapView
+
+SESSIONS: Final = "sessions"
+PREFIXES: Final = "prefixes"
+CELLS: Final = ("filled", "held", "awaited", "owner", "region", "priority", "age_seconds", "reuse")
+"""The fields of a map that have an entry for each cell."""
+AGE: Final = CELLS.index("age_seconds")
+
+
+def blocks_name(worker: int | None) -> str:
+    """`None` is the host tier."""
+    return "blocks of the host tier" if worker is None else f"blocks of worker {worker}"
+
+
+def view_record(name: str, at: float, view: View) -> ViewRecord:
+    head = {field: getattr(view, field) for field in view.__struct_fields__}
+    match view:
+        case SessionCaches():
+            rows: Any = map(msgspec.structs.astuple, head.pop("sessions"))
+        case Prefixes():
+            rows = map(msgspec.structs.astuple, head.pop("nodes"))
+        case BlockMapView():
+            rows = zip(*(head.pop(field) for field in CELLS), strict=True)
+            # The second of the last use stays as it is while nobody uses the block.
+            rows = (_aged(row, None if row[AGE] is None else round(at - row[AGE])) for row in rows)
+    return ViewRecord(at, name, tuple(map(msgspec.msgpack.encode, (head, *rows))))
+
+
+def sessions_in(record: ViewRecord) -> SessionCaches:
+    """Raises `ValueError` for what another version has recorded, as the others do."""
+    with _another_version(record):
+        head, rows = _read(record)
+        return SessionCaches(sessions=[SessionCache(*row) for row in rows], **head)
+
+
+def prefixes_in(record: ViewRecord) -> Prefixes:
+    with _another_version(record):
+        head, rows = _read(record)
+        return Prefixes(nodes=[PrefixView(*row) for row in rows], **head)
+
+
+def blocks_in(record: ViewRecord) -> BlockMapView:
+    """Ages are whole seconds."""
+    with _another_version(record):
+        head, rows = _read(record)
+        aged = [_aged(row, None if row[AGE] is None else max(record.at - row[AGE], 0.0)) for row in rows]
+        columns = [list(column) for column in zip(*aged, strict=True)] if aged else [[] for _ in CELLS]
+        fields: dict[str, Any] = head | dict(zip(CELLS, columns, strict=True))
+        return BlockMapView(**fields)
+
+
+def _aged(row: Sequence[Any], age: float | None) -> tuple[Any, ...]:
+    return (*row[:AGE], age, *row[AGE + 1 :])
+
+
+def _read(record: ViewRecord) -> tuple[dict[str, Any], list[list[Any]]]:
+    head, *rows = map(msgspec.msgpack.decode, record.parts)
+    return head, rows
+
+
+@contextmanager
+def _another_version(record: ViewRecord) -> Iterator[None]:
+    try:
+        yield
+    except (msgspec.DecodeError, TypeError, IndexError, ValueError) as error:
+        raise ValueError(f"{record.name}, of another version: {error}") from error
