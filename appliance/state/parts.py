@@ -19,19 +19,22 @@ class PartsPacker:
     behind the one before, which is 0 for neighbours."""
 
     def __init__(self) -> None:
+        self._base: list[bytes] = []
         self._places: dict[bytes, int] = {}
         self._left = 0
 
     def pack(self, parts: Sequence[bytes]) -> Packed:
         if not self._left:
+            self._base = list(parts)
             self._places = {part: place for place, part in enumerate(parts)}
             self._left = LISTS_A_BASE - 1
-            return Packed(_compress(list(parts)), is_base=True)
+            return Packed(_compress(self._base), is_base=True)
         self._left -= 1
         told: list[int | bytes] = []
         expected = 0
         for part in parts:
-            place = self._places.get(part)
+            is_next = expected < len(self._base) and self._base[expected] == part
+            place = expected if is_next else self._places.get(part)
             if place is None:
                 told.append(part)
             else:
