@@ -1,4 +1,4 @@
-"""What the box has done: tokens read from cache, request outcomes, first-token times."""
+"""What the box has done: tokens read from cache, request outcomes, times to and between tokens."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from appliance.cache.prompt_read import NO_TOKENS, TierTokens
 from appliance.eviction_log import EvictionLog
+from appliance.token_gaps import TokenGaps
 
 WINDOW_SECONDS = 60.0
 SAMPLES = 2048
@@ -83,6 +84,8 @@ class Accounts:
         self._since_start = Rate(0, 0)
         self._recent: deque[tuple[float, PromptRead]] = deque(maxlen=SAMPLES)
         self._ttft_seconds: deque[float] = deque(maxlen=SAMPLES)
+        self.token_gaps = TokenGaps()
+        self.last_read: PromptRead | None = None
         self.completion_tokens = 0
         self.outcomes = Outcomes()
         self.stabilised: Counter[str] = Counter()
@@ -92,6 +95,7 @@ class Accounts:
 
     def prompt_read(self, read: PromptRead, ttft_seconds: float) -> None:
         self._since_start += read
+        self.last_read = read
         self._recent.append((self._clock(), read))
         self._ttft_seconds.append(ttft_seconds)
 

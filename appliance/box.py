@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from appliance import __version__
 from appliance.access_log import AccessLog
-from appliance.accounting import Accounts
+from appliance.accounting import Accounts, Rate
 from appliance.api.eviction_page import EvictionPage
 from appliance.api.hint_views import Actions, ActionView
 from appliance.api.views import (
@@ -175,7 +175,7 @@ class RunningBox:
         pipeline, fleet = self._opened(), self._fleet
         if fleet is None:
             raise NotReady("The box is starting.")
-        return BlockDesk(pipeline, fleet, self._arena)
+        return BlockDesk(pipeline, fleet, self._arena, self._disk)
 
     def whatif(self) -> WhatIfDesk:
         self._care()
@@ -190,7 +190,16 @@ class RunningBox:
         pipeline, fleet = self._opened(), self._fleet
         if fleet is None:
             raise NotReady("The box is starting.")
-        desk = CacheDesk(fleet, pipeline.router.block_tokens, pipeline.retention, self._arena, self._disk)
+        router = pipeline.router
+        desk = CacheDesk(
+            fleet,
+            router.block_tokens,
+            pipeline.retention,
+            self._arena,
+            self._disk,
+            turns=pipeline.book.sessions.turns,
+            prefill_seconds=router.paces.prefill_seconds,
+        )
         desk.on_flush = lambda worker: pipeline.book.emptied(worker, Emptied.FLUSHED)
         return desk
 
@@ -198,7 +207,9 @@ class RunningBox:
         pipeline = self._opened()
         database = None if self.chronicle is None else self.chronicle.database
         rules, has_host_tier = pipeline.stabiliser.rules, self._arena is not None
-        return RequestDesk(pipeline, rules, has_host_tier=has_host_tier, database=database)
+        return RequestDesk(
+            pipeline, rules, has_host_tier=has_host_tier, audit=self.audit, database=database, clock=self._clock
+        )
 
     def hints(self) -> HintDesk:
         pipeline, caretaker = self._opened(), self._care()
@@ -226,7 +237,7 @@ class RunningBox:
         return self._metrics.render()
 
     def status(self) -> BoxStatus:
-        outcomes = self.accounts.outcomes
+        outcomes, last = self.accounts.outcomes, self.accounts.last_read
         return BoxStatus(
             version=__version__,
             phase=self.phase.value,
@@ -246,6 +257,7 @@ class RunningBox:
             ),
             cache_since_start=rate_view(self.accounts.since_start()),
             cache_last_minute=rate_view(self.accounts.last_minute()),
+            cache_last_request=None if last is None else rate_view(Rate(*last)),
             completion_tokens=self.accounts.completion_tokens,
             stabilised=dict(self.accounts.stabilised),
             latency=latency_view(self.accounts, self.loop_lag),

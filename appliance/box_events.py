@@ -52,6 +52,17 @@ class RequestFinished(Happening, frozen=True, tag="request_finished"):
     total_seconds: float
 
 
+class RequestCancelled(Happening, frozen=True, tag="request_cancelled"):
+    """An operator ends it; that it has ended is told as of any other."""
+
+    request: str
+    session: str | None
+    worker: int | None
+    by: str
+    phase: Literal["waiting", "prefill", "decode"]
+    completion_tokens: int
+
+
 class BlocksEvicted(Happening, frozen=True, tag="evictions"):
     """What one worker's engine told at once. `first_number` is where it begins in `/box/v1/evictions`; `owners` have
     the most blocks each, the one who lost most first."""
@@ -109,6 +120,7 @@ KINDS: Final = (
     WorkerChanged,
     RequestStarted,
     RequestFinished,
+    RequestCancelled,
     BlocksEvicted,
     PolicyChanged,
     HintChanged,
@@ -122,6 +134,7 @@ Event = (
     | WorkerChanged
     | RequestStarted
     | RequestFinished
+    | RequestCancelled
     | BlocksEvicted
     | PolicyChanged
     | HintChanged

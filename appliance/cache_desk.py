@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from appliance.api.cache_views import (
     CacheView,
     Flushed,
@@ -33,7 +35,8 @@ BUSY = "requests run there; try again when they have ended"
 
 
 class CacheDesk:
-    """`api.box.CacheDesk` over the workers' caches, and the host and the disk tier where there are these."""
+    """`api.box.CacheDesk` over the workers' caches, and the host and the disk tier where there are these. `turns`
+    counts a session's requests, `prefill_seconds` says what computing so many tokens takes."""
 
     def __init__(
         self,
@@ -42,12 +45,17 @@ class CacheDesk:
         retention: Retention | None = None,
         arena: HostArena | None = None,
         disk: DiskTier | None = None,
+        *,
+        turns: Callable[[str], int | None] = lambda _session: None,
+        prefill_seconds: Callable[[int], float] | None = None,
     ) -> None:
         self._fleet = fleet
         self._block_tokens = block_tokens
         self._retention = retention
         self._arena = arena
         self._disk = disk
+        self._turns = turns
+        self._prefill_seconds = prefill_seconds
         self.on_flush: Callable[[int], None] = lambda _worker: None
         """Told of each worker whose GPU was flushed."""
 
@@ -136,7 +144,21 @@ class CacheDesk:
         name, tokens = facts.name, self._block_tokens
         gpu_tokens = {str(worker): blocks[name] * tokens for worker, blocks in on_gpu.items() if name in blocks}
         host_tokens = on_host.get(name, 0) * tokens
-        return SessionCache(name, facts.parent, facts.state.value, facts.prompt_tokens, gpu_tokens, host_tokens)
+        told = SessionCache(
+            name,
+            facts.parent,
+            facts.state.value,
+            facts.prompt_tokens,
+            gpu_tokens,
+            host_tokens,
+            self._turns(name),
+            facts.client,
+            claim_seconds=facts.claim_seconds,
+        )
+        if self._prefill_seconds is None:
+            return told
+        lacking = told.lacking_tokens
+        return replace(told, prefill_seconds=self._prefill_seconds(lacking) if lacking else 0.0)
 
     async def _verified(self, member: Member) -> Verified:
         try:

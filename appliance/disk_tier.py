@@ -10,7 +10,7 @@ import logging
 import shutil
 import time
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
 
 import msgspec
 import numpy as np
@@ -29,6 +29,8 @@ from appliance.keeper.wire import (
     Flush,
     KeeperSettings,
     KeeperStats,
+    Map,
+    Mapped,
     Moved,
     Opening,
     Promote,
@@ -54,9 +56,12 @@ UPKEEP_SECONDS: Final = 3600.0
 """A slab of terabytes is read at the speed of its disk."""
 RESIZE_SECONDS: Final = 600.0
 """The headers of a slab of terabytes are read meanwhile."""
+MAP_SECONDS: Final = 5.0
 PROGRESS_SECONDS: Final = 2.0
 _KEY_BYTES: Final = 32
 _MAX_KEYS: Final = MAX_FRAME // 2 // _KEY_BYTES
+
+Answer = TypeVar("Answer", Counted, Mapped)
 
 log = logging.getLogger("dynamo_box.disk_tier")
 
@@ -100,7 +105,8 @@ class DiskTier:
         self._brought: dict[int, Brought] = {}
         self._began: dict[int, float] = {}
         """Of those that wait or are overdue."""
-        self._counting: dict[int, asyncio.Future[Counted | None]] = {}
+        self._answers: dict[int, asyncio.Future[Counted | Mapped | None]] = {}
+        self._mapping = asyncio.Lock()
         self._resize: _Resize | None = None
         self._next = 0
         self._next_progress = 0.0
@@ -144,6 +150,11 @@ class DiskTier:
         """Of the remote store, if there is one."""
         return self._settings.remote.url if self._settings.remote is not None else None
 
+    @property
+    def tier(self) -> SharedTier | None:
+        """By which the router knows what is on the disk."""
+        return self._tier
+
     async def recall(self, hashes: Keys, computing_seconds: float = 0.0) -> Brought:
         """Have the blocks of a prompt brought into the arena, its head first; `hashes` are what engines call them,
         `computing_seconds` what making them anew would take.
@@ -159,7 +170,7 @@ class DiskTier:
         if computing_seconds and not self.pace.pays(computing_seconds / len(keys)):
             return brought
         self.asked += 1
-        number, self._next = self._next, self._next + 1
+        number = self._number()
         answer = self._waiting[number] = asyncio.get_running_loop().create_future()
         self._brought[number] = brought
         self._began[number] = time.monotonic()
@@ -179,11 +190,19 @@ class DiskTier:
 
     async def verify(self) -> Counted | None:
         """Have every block read and checked; `None` when there is no keeper, or it does not answer in time."""
-        return await self._count(Verify)
+        return await self._answer(Verify(self._number()), Counted, UPKEEP_SECONDS)
 
     async def flush(self) -> Counted | None:
         """Drop every block; `None` as for `verify`."""
-        return await self._count(Flush)
+        return await self._answer(Flush(self._number()), Counted, UPKEEP_SECONDS)
+
+    async def map(self, cells: int) -> Mapped | None:
+        """Its slab in at most so many cells, made by the keeper; one at a time. `None` as for `verify`."""
+        try:
+            async with asyncio.timeout(MAP_SECONDS), self._mapping:
+                return await self._answer(Map(self._number(), cells), Mapped, MAP_SECONDS)
+        except TimeoutError:
+            return None
 
     async def resize(self, num_bytes: int) -> str | None:
         """Have the slab made larger or smaller: the keeper ends, and the next one opens it so; requests do without the
@@ -211,19 +230,23 @@ class DiskTier:
             self._resize = None
         return None if is_open else "the keeper could not open it so, see the log; it has its old size"
 
-    async def _count(self, ask: type[Verify | Flush]) -> Counted | None:
-        number, self._next = self._next, self._next + 1
-        answer: asyncio.Future[Counted | None] = asyncio.get_running_loop().create_future()
-        self._counting[number] = answer
+    async def _answer(self, ask: Verify | Flush | Map, kind: type[Answer], seconds: float) -> Answer | None:
+        answer: asyncio.Future[Counted | Mapped | None] = asyncio.get_running_loop().create_future()
+        self._answers[ask.number] = answer
         try:
-            if not self._say(ask(number)):
+            if not self._say(ask):
                 return None
-            async with asyncio.timeout(UPKEEP_SECONDS):
-                return await answer
+            async with asyncio.timeout(seconds):
+                told = await answer
+            return told if isinstance(told, kind) else None
         except TimeoutError:
             return None
         finally:
-            del self._counting[number]
+            del self._answers[ask.number]
+
+    def _number(self) -> int:
+        number, self._next = self._next, self._next + 1
+        return number
 
     def _learn(self, number: int) -> None:
         if number in self._brought:
@@ -281,9 +304,9 @@ class DiskTier:
                 self._tier.restart(())
             for number in [*self._waiting, *self._overdue]:
                 self._end(number)
-            for counted in self._counting.values():
-                if not counted.done():
-                    counted.set_result(None)
+            for answer in self._answers.values():
+                if not answer.done():
+                    answer.set_result(None)
             await end_keeper(process)
 
     def _hear(self, told: Told) -> None:
@@ -293,10 +316,11 @@ class DiskTier:
             case Checking(_, seen, blocks):
                 self.checked = seen
                 log.info("checking the disk tier: %d of %d blocks", seen, blocks)
-            case Counted():
-                self.checked = None
-                if told.number in self._counting and not self._counting[told.number].done():
-                    self._counting[told.number].set_result(told)
+            case Counted() | Mapped():
+                if isinstance(told, Counted):
+                    self.checked = None
+                if told.number in self._answers and not self._answers[told.number].done():
+                    self._answers[told.number].set_result(told)
             case Opening(seen, rows) if seen == rows or time.monotonic() >= self._next_progress:
                 self._next_progress = time.monotonic() + PROGRESS_SECONDS
                 log.info("reading the disk tier's index: %d of %d rows", seen, rows)

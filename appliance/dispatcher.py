@@ -9,7 +9,7 @@ from typing import Final
 
 from appliance.accounting import QueueAccount
 from appliance.cache.queue_order import is_overdue
-from appliance.errors import NotReady
+from appliance.errors import NotReady, RequestError
 from appliance.router.decision import Decision
 from appliance.router.errors import IntegrityError, NoWorker
 from appliance.router.places import Errand, Place
@@ -90,6 +90,13 @@ class Dispatcher:
         """Raises `TooManyRequests` when the queue is full of requests that are as important: so that this can be told
         before an answer has begun."""
         self.room.refuse_when_full(importance)
+
+    def cancel(self, errand: Errand, error: RequestError) -> None:
+        """It waits no longer, and is told why. A no-op for one that does not wait."""
+        entry = self.room.find(errand)
+        if entry is not None:
+            self.room.fail(entry, error)
+            self.wake()
 
     def close(self, reason: str) -> None:
         """Whoever waits, and whoever comes, is told `reason`. Those that have a place keep it."""

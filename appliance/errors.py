@@ -13,6 +13,7 @@ BoxError                      anything the operator or a client can act on
    ├─ Unauthorized            401: no key, or a wrong one
    ├─ UnknownModel            404: no such model here
    ├─ ContextTooLong          400: prompt and answer do not fit the context
+   ├─ CancelledByOperator     499: an operator ended it
    ├─ NotReady                503: starting, draining, or no worker alive
    └─ GenerationFailed        500: the engine gave up on the request
 """
@@ -103,6 +104,16 @@ class TooManyRequests(RequestError):
     def __init__(self, message: str, *, retry_after_seconds: int, code: str | None = None) -> None:
         super().__init__(message, code=code, hint=f"Try again in {retry_after_seconds} s.")
         self.retry_after_seconds = retry_after_seconds
+
+
+class CancelledByOperator(RequestError):
+    """An operator ended the request. 499 is a status after which no SDK asks again by itself."""
+
+    status = 499
+    type = "request_cancelled"
+
+    def __init__(self, by: str) -> None:
+        super().__init__(f"{by} cancelled this request", code="cancelled_by_operator")
 
 
 class NotReady(RequestError):

@@ -19,6 +19,7 @@ from appliance.router.room import Capacity
 from appliance.router.router import Router
 from appliance.router.subscription import EventSubscription
 from appliance.settings import WorkerSettings
+from appliance.watchdog import Watchdog
 
 if TYPE_CHECKING:
     from appliance.engine.worker import Worker
@@ -36,11 +37,12 @@ class WorkerPhase(StrEnum):
 
 @dataclass(slots=True)
 class Member:
-    """One worker with what follows it: its part of the index, its event stream, its restarts."""
+    """One worker with what follows it: its part of the index, its event stream, its restarts, its watchdog."""
 
     worker: Worker
     mirror: WorkerMirror
     budget: RestartBudget
+    watchdog: Watchdog
     subscription: EventSubscription | None = None
     phase: WorkerPhase = WorkerPhase.STARTING
     last_error: str | None = None
@@ -75,7 +77,12 @@ class Fleet:
         """By worker and name, the requests whose blocks it was told to keep."""
         self._telling: set[asyncio.Task[None]] = set()
         self.members = {
-            worker.plan.id: Member(worker, WorkerMirror(worker.plan.id, index, block_tokens, root=root), self._budget())
+            worker.plan.id: Member(
+                worker,
+                WorkerMirror(worker.plan.id, index, block_tokens, root=root),
+                self._budget(),
+                Watchdog(worker, settings.watchdog_interval, settings.watchdog_timeout),
+            )
             for worker in workers
         }
 
@@ -177,26 +184,12 @@ class Fleet:
     async def _watch(self, member: Member) -> None:
         """Until the fleet stops or the worker's restarts are used up."""
         while True:
-            reason = await self._death(member)
+            reason = await member.watchdog.death()
             log.warning("worker %d died: %s", member.id, reason)
             member.last_error = reason
             self._set_phase(member, WorkerPhase.RESTARTING)
             if not await self._restart(member):
                 return
-
-    async def _death(self, member: Member) -> str:
-        """Wait until the worker has ended or hangs; a hung one is killed. Returns what happened."""
-        died = asyncio.ensure_future(member.worker.died())
-        try:
-            while True:
-                done, _ = await asyncio.wait({died}, timeout=self._settings.watchdog_interval)
-                if done:
-                    return "its process ended"
-                if not await member.worker.ping(self._settings.watchdog_timeout) and member.worker.alive:
-                    member.worker.kill()
-                    return f"it did not answer for {self._settings.watchdog_timeout:g} s"
-        finally:
-            died.cancel()
 
     async def _restart(self, member: Member) -> bool:
         """Try until the worker runs again; `False` when its restarts are used up."""

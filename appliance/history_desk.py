@@ -61,8 +61,9 @@ class HistoryDesk:
     async def session_caches(self, at: float | None) -> PastSessions | None:
         return await self._seen(SESSIONS, at, lambda found: PastSessions(found.at, sessions_in(found)))
 
-    async def blocks(self, worker: int | None, at: float | None) -> PastBlocks | None:
-        return await self._seen(blocks_name(worker), at, lambda found: PastBlocks(found.at, blocks_in(found)))
+    async def blocks(self, whose: int | str, at: float | None) -> PastBlocks | None:
+        """A worker's, or those of the tier of this name."""
+        return await self._seen(blocks_name(whose), at, lambda found: PastBlocks(found.at, blocks_in(found)))
 
     async def prefixes(self, at: float | None) -> PastPrefixes | None:
         return await self._seen(PREFIXES, at, lambda found: PastPrefixes(found.at, prefixes_in(found)))

@@ -76,6 +76,11 @@ def _box_metrics(status: BoxStatus) -> Iterator[Metric]:
         if value is not None:
             ttft.add_metric([quantile], value / 1000)
     yield ttft
+    itl = GaugeMetricFamily("dynamo_box_itl_seconds", "Time between the last tokens of answers.", labels=["quantile"])
+    for quantile, value in (("0.5", status.latency.itl_p50_ms), ("0.99", status.latency.itl_p99_ms)):
+        if value is not None:
+            itl.add_metric([quantile], value / 1000)
+    yield itl
     lag = GaugeMetricFamily(
         "dynamo_box_loop_lag_seconds", "Waits for the loop in the last minute; 1 is the longest.", labels=["quantile"]
     )
@@ -214,6 +219,7 @@ def _miss_metrics(misses: MissesView) -> Iterator[Metric]:
         tokens.add_metric([reason], count)
     yield tokens
     yield _counter("unexplained_tokens", "Of the evicted ones, those nobody has told of.", misses.unexplained)
+    yield _counter("thrashed_tokens", "Evicted less than a minute before they were asked for.", misses.thrashed)
     yield GaugeMetricFamily("dynamo_box_unexplained_requests", "Requests about to be explained.", misses.pending)
     yield _counter("explanations_failed", "Requests that could not be explained.", misses.failed)
     forgotten = CounterMetricFamily("dynamo_box_forgotten", "What is too old to explain with.", labels=["what"])
@@ -246,7 +252,43 @@ def _worker_metrics(workers: list[WorkerView]) -> Iterator[Metric]:
     yield _per_worker(workers, "restarts", "Restarts since the box started.", lambda w: w.restarts)
     yield _per_worker(workers, "event_gaps", "Gaps in the stream of cache events.", lambda w: w.event_gaps)
     yield _per_worker(workers, "event_resets", "Times the index lost step.", lambda w: w.event_resets)
+    yield from _steps_metrics(workers)
     yield from _leads_metrics(workers)
+
+
+def _steps_metrics(workers: list[WorkerView]) -> Iterator[Metric]:
+    known = [(str(worker.id), worker.steps) for worker in workers if worker.steps is not None]
+    waiting = GaugeMetricFamily(
+        "dynamo_box_worker_waiting_requests", "In the engine, and not in its batch.", labels=["worker"]
+    )
+    for worker, steps in known:
+        waiting.add_metric([worker], steps.waiting)
+    yield waiting
+    for name, help_text, field in (
+        ("steps", "Steps of the engine.", "steps"),
+        ("prefill_tokens", "Tokens of prompts that it computed.", "prefill_tokens"),
+        ("decode_tokens", "Tokens that it decoded.", "decode_tokens"),
+        ("preemptions", "Requests whose blocks it took for others; they are computed again.", "preemptions"),
+    ):
+        family = CounterMetricFamily(f"dynamo_box_worker_{name}", help_text, labels=["worker"])
+        for worker, steps in known:
+            family.add_metric([worker], getattr(steps, field))
+        yield family
+    for name, help_text, p50, longest in (
+        ("step", "Steps of the last minute; 1 is the longest.", "step_p50_ms", "step_max_ms"),
+        ("scheduler", "The part of them without the model.", "scheduler_p50_ms", "scheduler_max_ms"),
+    ):
+        gauge = GaugeMetricFamily(f"dynamo_box_worker_{name}_seconds", help_text, labels=["worker", "quantile"])
+        for worker, steps in known:
+            for quantile, value in (("0.5", getattr(steps, p50)), ("1", getattr(steps, longest))):
+                if value is not None:
+                    gauge.add_metric([worker, quantile], value / 1000)
+        yield gauge
+    yield _per_worker(workers, "silent_seconds", "How long it has owed its watchdog an answer.", _silent)
+
+
+def _silent(worker: WorkerView) -> float | None:
+    return None if worker.watchdog is None else worker.watchdog.silent_seconds
 
 
 def _leads_metrics(workers: list[WorkerView]) -> Iterator[Metric]:

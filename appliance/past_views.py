@@ -18,14 +18,14 @@ View = SessionCaches | Prefixes | BlockMapView
 PARTS_AT_ONCE: Final = 256
 SESSIONS: Final = "sessions"
 PREFIXES: Final = "prefixes"
-CELLS: Final = ("filled", "held", "awaited", "owner", "region", "priority", "age_seconds", "reuse")
+CELLS: Final = ("filled", "held", "awaited", "owner", "first_token", "region", "priority", "age_seconds", "reuse")
 """The fields of a map that have an entry for each cell."""
 AGE: Final = CELLS.index("age_seconds")
 
 
-def blocks_name(worker: int | None) -> str:
-    """`None` is the host tier."""
-    return "blocks of the host tier" if worker is None else f"blocks of worker {worker}"
+def blocks_name(whose: int | str) -> str:
+    """Of a worker's, or of those of the tier of this name."""
+    return f"blocks of the {whose} tier" if isinstance(whose, str) else f"blocks of worker {whose}"
 
 
 def view_record(name: str, at: float, view: View) -> ViewRecord:

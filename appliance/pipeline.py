@@ -26,6 +26,7 @@ from appliance.router.rooms import Engines
 from appliance.router.router import Router
 from appliance.speculation import Speculation
 from appliance.stabiliser.stabiliser import Stabiliser
+from appliance.under_way import UnderWay
 from appliance.waiting_room import DEFAULT_LIMITS, QueueLimits
 
 if TYPE_CHECKING:
@@ -91,6 +92,7 @@ class Pipeline:
         what came from where is told, and may be told later still."""
         self.events = EventBus()
         """Told of requests; a box puts its own here."""
+        self.under_way = UnderWay()
         self.last_prompts = LastPrompts()
         self.on_ended: list[Callable[[EndedRequest], None]] = [self.last_prompts.ended]
         """Told, one after another in turns of the loop, of each request that an engine has read and that has ended."""
@@ -186,11 +188,14 @@ class Pipeline:
         with suppress(WorkerDied):
             await self.workers.worker(worker_id).replan(session_id, payload)
 
-    def begin(self) -> None:
+    def begin(self, number: int, request: PreparedRequest) -> None:
+        """`number` is that of its entry in the book."""
+        self.under_way.add(number, request)
         self.accounts.outcomes.active += 1
         self._idle.clear()
 
-    def end(self) -> None:
+    def end(self, number: int) -> None:
+        self.under_way.remove(number)
         self.accounts.outcomes.active -= 1
         if self.accounts.outcomes.active == 0:
             self._idle.set()

@@ -18,7 +18,15 @@ from appliance.box_events import RequestFinished, RequestStarted
 from appliance.cache.ledger import TokenRange
 from appliance.cache.prompt_read import Brought, TierTokens, read_ranges
 from appliance.conversation import Conversation, Hints, Ignored, Role, ToolResult
-from appliance.errors import BoxError, GenerationFailed, NotReady, RequestError, SetAside, WorkerDied
+from appliance.errors import (
+    BoxError,
+    CancelledByOperator,
+    GenerationFailed,
+    NotReady,
+    RequestError,
+    SetAside,
+    WorkerDied,
+)
 from appliance.generation import Delta, Event, Finished, FinishReason, Started, Timing, Usage
 from appliance.last_prompts import EndedRequest
 from appliance.next_turn import AnswerText
@@ -31,6 +39,7 @@ from appliance.router.hashing import Hashes
 from appliance.router.places import Choose, Errand, Place
 from appliance.router.queue import Importance
 from appliance.speculation import Ended
+from appliance.under_way import Progress, RequestPhase
 
 if TYPE_CHECKING:
     from appliance.engine.prompt import Prompt
@@ -61,6 +70,7 @@ class PreparedRequest:
         self._entry = entry
         self._arrived = arrived
         self._first_token_seconds = 0.0
+        self._last_token_at: float | None = None
         self._parser = pipeline.new_parser(pipeline.renderer, prompt)
         self._shown: list[str] = []
         self._last_step: Step | None = None
@@ -69,6 +79,12 @@ class PreparedRequest:
         """What was read of the prompt, by tier."""
         self._finish: FinishReason | None = None
         self._worker: int | None = None
+        self._seat: Place | None = None
+        self._waits_since: float | None = None
+        self._waits_as: Errand | None = None
+        self._watch: asyncio.Task[bool] | None = None
+        """For a worker to come back, where none lives."""
+        self._cancelled: CancelledByOperator | None = None
         self._hashes: Hashes | None = None
         self._answer = AnswerText() if _is_followed_up(conversation) else None
         self._num_attempts = 0
@@ -82,9 +98,37 @@ class PreparedRequest:
         """Where it would go now; nothing is sent, and nothing changes. Raises `NoWorker`."""
         return self._chooser(self._prompt)(self._pipeline.workers.dead())
 
+    def progress(self) -> Progress:
+        seat, phase = self._seat, RequestPhase.WAITING
+        if seat is not None and not seat.is_closed:
+            phase = RequestPhase.PREFILL if seat.is_reading else RequestPhase.DECODE
+        now = self._pipeline.clock()
+        return Progress(
+            self._entry,
+            phase,
+            self._worker,
+            self._cached_tokens,
+            self._parser.completion_tokens,
+            None if self._cached_tokens is None else self.prompt_tokens + len(self._parser.generated()) - 1,
+            self._entry.queued_seconds + (0.0 if self._waits_since is None else now - self._waits_since),
+            now - self._arrived,
+        )
+
+    def cancel(self, error: CancelledByOperator) -> None:
+        """As of `under_way.Running`."""
+        self._cancelled = self._cancelled or error
+        seat = self._seat
+        if seat is not None and not seat.is_closed:
+            self._pipeline.set_aside(seat.worker, seat.errand.name)
+            seat.close()
+        elif self._watch is not None:
+            self._watch.cancel()
+        elif self._waits_as is not None:
+            self._pipeline.dispatcher.cancel(self._waits_as, error)
+
     async def events(self) -> AsyncGenerator[Event]:
         outcomes = self._pipeline.accounts.outcomes
-        self._pipeline.begin()
+        self._pipeline.begin(self._entry.number, self)
         finished = aborted = False
         fault: str | None = None
         self._pipeline.book.began(self._entry)
@@ -93,6 +137,7 @@ class PreparedRequest:
         try:
             async with aclosing(self._attempts()) as attempts:
                 async for event in attempts:
+                    self._end_if_cancelled()
                     finished = isinstance(event, Finished)
                     outcomes.finished += finished
                     if isinstance(event, Delta):
@@ -102,6 +147,7 @@ class PreparedRequest:
                     yield event
         except RequestError as error:
             fault = str(error)
+            aborted = isinstance(error, CancelledByOperator)
             raise
         except BoxError as error:
             fault = str(error)
@@ -117,7 +163,7 @@ class PreparedRequest:
             outcome = Outcome.FINISHED if finished else Outcome.ABORTED if aborted else Outcome.FAILED
             self._pipeline.book.ended(self._entry, self._ending(outcome, fault))
             self._tell_end(outcome)
-            self._pipeline.end()
+            self._pipeline.end(self._entry.number)
             if finished and self._answer is not None and self._worker is not None:
                 self._pipeline.speculation.after(Ended(self._conversation, self._answer.message(), self._worker))
 
@@ -189,6 +235,7 @@ class PreparedRequest:
         # A worker that was started again counts anew: the same request may have ended it twice.
         died_on: list[int] = []
         while True:
+            self._end_if_cancelled()
             place = await self._place(prompt, frozenset(died_on))
             try:
                 async with aclosing(self._attempt(prompt, place)) as events:
@@ -200,6 +247,7 @@ class PreparedRequest:
                     raise GenerationFailed("Two engines ended while they worked on this request.") from None
                 resumed = 1
             except SetAside:
+                self._end_if_cancelled()
                 self._times_set_aside += 1
                 self._entry.was_set_aside |= self._cached_tokens is None
                 resumed = 0
@@ -216,16 +264,32 @@ class PreparedRequest:
     async def _place(self, prompt: Prompt, avoid: frozenset[int]) -> Place:
         """On a live worker, one of `avoid` only when there is no other. Waits when none has room, or none lives."""
         errand, clock = self._errand(prompt, avoid), self._pipeline.clock
-        began = clock()
+        began = self._waits_since = clock()
+        self._waits_as = errand
         try:
             for _ in range(2):
                 with suppress(NoWorker):
                     return await self._pipeline.dispatcher.place(errand)
-                if not await self._pipeline.workers.any_ready(WORKER_WAIT_SECONDS):
+                if not await self._any_ready():
                     break
             raise NotReady("No worker is alive.")
         finally:
             self._entry.queued_seconds += clock() - began
+            self._waits_since = self._waits_as = None
+
+    async def _any_ready(self) -> bool:
+        self._watch = asyncio.create_task(self._pipeline.workers.any_ready(WORKER_WAIT_SECONDS))
+        try:
+            return await self._watch
+        except asyncio.CancelledError:
+            self._end_if_cancelled()
+            raise
+        finally:
+            self._watch = None
+
+    def _end_if_cancelled(self) -> None:
+        if self._cancelled is not None:
+            raise self._cancelled
 
     def _errand(self, prompt: Prompt, avoid: frozenset[int]) -> Errand:
         hints, name = self._conversation.hints, f"{self._entry.name}.{self._num_attempts}"
@@ -260,11 +324,12 @@ class PreparedRequest:
 
     async def _attempt(self, prompt: Prompt, place: Place) -> AsyncGenerator[Event]:
         pipeline = self._pipeline
-        self._worker = place.worker
+        self._worker, self._seat = place.worker, place
         if self._hashes is None:
             self._hashes = place.decision.hashes
         self._num_attempts += 1
         try:
+            self._end_if_cancelled()
             brought = await pipeline.recall(prompt)
             if place.is_closed:
                 raise SetAside("set aside before it began")
@@ -285,6 +350,8 @@ class PreparedRequest:
                         place.advance(len(step.token_ids), step.cached_tokens, TierTokens.of(read))
                     else:
                         place.advance(len(step.token_ids))
+                    if self._prompt.params.n == 1:
+                        self._count_gap(len(step.token_ids))
                     if self._cached_tokens is None:
                         yield self._started(step, place.worker, read)
                     delta = self._delta(step, held_back)
@@ -294,6 +361,14 @@ class PreparedRequest:
         finally:
             place.close()
         yield self._finished()
+
+    def _count_gap(self, tokens: int) -> None:
+        """How long after the token before them these came, whichever worker made it."""
+        now = self._pipeline.clock()
+        if self._last_token_at is not None:
+            self._pipeline.accounts.token_gaps.add(now - self._last_token_at, tokens)
+        if tokens:
+            self._last_token_at = now
 
     def _ranges(self, step: Step, brought: Brought) -> tuple[TokenRange, ...]:
         came = brought.ranges(self._pipeline.router.block_tokens)

@@ -146,6 +146,10 @@ class RequestBook:
         )
         return list(islice(found, limit))
 
+    def has_ended(self, name: str) -> bool:
+        """Whether a request of this name is remembered here, explained or not."""
+        return name in self._records or any(ended.entry.name == name for ended in self._pending)
+
     async def find(self, name: str) -> RequestRecord | None:
         """By its answer's id, `last` for the newest. One that has just ended is waited for, seconds at most."""
         waited = (ended for ended in reversed(self._pending) if name in (ended.entry.name, LAST))
@@ -242,7 +246,7 @@ class RequestBook:
 
     def _remember(self, ended: _Ended, ranges: tuple[TokenRange, ...]) -> None:
         record = record_of(ended.entry, ended.ending, ranges)
-        self.misses.add(ranges)
+        self.misses.add(ranges, record.arrived_at)
         self._records[record.id] = record
         self._records.move_to_end(record.id)
         if len(self._records) > self._most:

@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from appliance.cache.claims import DEFAULT_PRIORITY
 from appliance.cache.errors import InvalidRange
 from appliance.cache.eviction_facts import Order
 from appliance.cache.heads import Head, Heads, head_of
@@ -45,12 +46,20 @@ class Subject(NamedTuple):
 
 
 class SessionFacts(NamedTuple):
-    """`prompt_tokens` is the length of its last prompt, without the answer."""
+    """`prompt_tokens` is the length of its last prompt, without the answer. `client` is the user agent.
+    `claim_seconds`: until the next of its claims ends, by its own last use; `None` where none does."""
 
     name: str
     parent: str | None
     state: SessionState
     prompt_tokens: int
+    client: str | None = None
+    claim_seconds: float | None = None
+
+
+def _endings(plan: RetentionPlan) -> tuple[float, ...]:
+    claimed = (one.duration_seconds for one in plan.directives if one.priority > DEFAULT_PRIORITY)
+    return tuple({seconds for seconds in claimed if seconds is not None})
 
 
 def subject_of(conversation: Conversation, regions: RegionMap, marked: Sequence[MarkedPrefix]) -> Subject:
@@ -68,6 +77,14 @@ class _Known:
     subject: Subject
     is_over: bool = False
     """It was told once that silence has finished it."""
+    claims: tuple[float, ...] = ()
+    """For how many seconds after their last use blocks are worth more than others, by its last plan; only those that
+    end."""
+
+    def claim_seconds(self) -> float | None:
+        """Until the next claim ends."""
+        silent = self.session.silent_seconds
+        return min((one - silent for one in self.claims if one > silent), default=None)
 
 
 class Retention:
@@ -111,7 +128,7 @@ class Retention:
         if self.forecast is not None:
             self.forecast.arrived(name)
         self._forget_oldest()
-        return self._payload(subject, known.session)
+        return self._payload(subject, known)
 
     def end(self, subject: Subject, stop_reason: str | None) -> Payload | None:
         """A request that had begun has ended. What its session's blocks are worth from now on; `None` when nobody can
@@ -125,7 +142,7 @@ class Retention:
             known.session.finish()
         if self.forecast is not None:
             self.forecast.ended(name, stop_reason, subject.hints)
-        return self._payload(subject, known.session)
+        return self._payload(subject, known)
 
     def resume(self, subject: Subject, state: SessionState, silent_seconds: float) -> None:
         """A session as it was before a restart, with what time is left to it. No-op for one that is known, is over, or
@@ -170,7 +187,7 @@ class Retention:
     def plan(self, session_id: str) -> Payload | None:
         """What the session's blocks are worth now; `None` for one that is not known."""
         known = self._known.get(session_id)
-        return None if known is None else self._payload(known.subject, known.session)
+        return None if known is None else self._payload(known.subject, known)
 
     def over(self) -> Iterator[str]:
         """Sessions that silence has finished, each once; the forecast expects nothing of them any more."""
@@ -184,7 +201,14 @@ class Retention:
     def facts(self) -> list[SessionFacts]:
         """Of all that are known, the one used longest ago first."""
         return [
-            SessionFacts(name, known.session.parent_id, known.session.state, known.subject.regions.tokens)
+            SessionFacts(
+                name,
+                known.session.parent_id,
+                known.session.state,
+                known.subject.regions.tokens,
+                known.subject.identity.client,
+                known.claim_seconds(),
+            )
             for name, known in self._known.items()
         ]
 
@@ -250,12 +274,15 @@ class Retention:
             if self.forecast is not None:
                 self.forecast.forget(oldest)
 
-    def _payload(self, subject: Subject, session: Session | None) -> Payload:
+    def _payload(self, subject: Subject, known: _Known | None) -> Payload:
+        session = None if known is None else known.session
         try:
             plan = self._plan(subject, self._context(subject, session, self._moved(subject)))
         except InvalidRange:
             # What a client says of ranges must not fail its request: without them the policy decides.
             plan = self._plan(subject, self._context(subject, session, Hints(priority=self._moved(subject).priority)))
+        if known is not None:
+            known.claims = _endings(plan)
         return encode_plan(plan, subject.identity.session_id, self._lead(subject.identity.parent_session_id))
 
     def _lead(self, parent_id: str | None) -> Lead | None:

@@ -55,6 +55,11 @@ class SessionTurns:
             self._sessions.popitem(last=False)
             self.forgotten += 1
 
+    def turns(self, session_id: str) -> int | None:
+        """How many requests of it there were; `None` for one that is not known."""
+        session = self._sessions.get(session_id)
+        return None if session is None else session.turns
+
     def record(self, entry: Entry, ending: Ending, now: float) -> SessionRecord | None:
         """As the request leaves its session; `None` for one that is not known, or in an unknown state."""
         name = entry.identity.session_id

@@ -19,6 +19,8 @@ from appliance.api.views import (
     RegretView,
     RemoteTierView,
     StateView,
+    StepsView,
+    WatchdogView,
     WorkerView,
 )
 from appliance.cache.ledger import Reason
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from appliance.caretaker import Caretaker, LeadCounts
     from appliance.chronicle import Chronicle
     from appliance.disk_tier import DiskTier
+    from appliance.engine.load import EngineLoad
     from appliance.fleet import Fleet, Member
     from appliance.host_arena import HostArena
 
@@ -56,6 +59,38 @@ def worker_view(member: Member, fleet: Fleet | None, caretaker: Caretaker | None
         event_resets=stats.resets if stats is not None else 0,
         last_error=member.last_error,
         leads=leads_view(caretaker.leads(member.id)) if caretaker is not None and worker.alive else None,
+        steps=steps_view(worker.load) if worker.alive else None,
+        watchdog=watchdog_view(member) if worker.alive else None,
+    )
+
+
+def steps_view(load: EngineLoad) -> StepsView:
+    batch, rates = load.batch, load.rates()
+    return StepsView(
+        waiting=load.waiting,
+        batch_requests=batch.requests if batch is not None else 0,
+        batch_prefill_tokens=batch.prefill_tokens if batch is not None else 0,
+        batch_decode_tokens=batch.decode_tokens if batch is not None else 0,
+        steps=load.num_steps,
+        prefill_tokens=load.prefill_tokens,
+        decode_tokens=load.decode_tokens,
+        preemptions=load.preemptions,
+        prefill_tokens_per_second=rates.prefill,
+        decode_tokens_per_second=rates.decode,
+        step_p50_ms=milliseconds(load.steps.quantile(0.5)),
+        step_max_ms=milliseconds(load.steps.max_seconds),
+        scheduler_p50_ms=milliseconds(load.scheduling.quantile(0.5)),
+        scheduler_max_ms=milliseconds(load.scheduling.max_seconds),
+    )
+
+
+def watchdog_view(member: Member) -> WatchdogView:
+    watchdog = member.watchdog
+    return WatchdogView(
+        limit_seconds=watchdog.limit_seconds,
+        silent_seconds=watchdog.silent_seconds,
+        answer_ms=milliseconds(watchdog.answer_seconds),
+        stalled_seconds=member.worker.load.stalled_seconds,
     )
 
 
@@ -80,6 +115,7 @@ def misses_view(book: RequestBook) -> MissesView:
     return MissesView(
         tokens={reason.value: book.misses.tokens[reason] for reason in Reason if book.misses.tokens[reason]},
         unexplained=book.misses.unexplained,
+        thrashed=book.misses.thrashed,
         pending=book.num_pending,
         failed=book.num_failed,
         forgotten=book.forgotten(),
@@ -176,6 +212,8 @@ def latency_view(accounts: Accounts, loop_lag: LoopLag) -> LatencyView:
         ttft_p99_ms=milliseconds(accounts.ttft_quantile(0.99)),
         loop_lag_p99_ms=milliseconds(lag and lag.p99_seconds),
         loop_lag_max_ms=milliseconds(lag and lag.max_seconds),
+        itl_p50_ms=milliseconds(accounts.token_gaps.quantile(0.5)),
+        itl_p99_ms=milliseconds(accounts.token_gaps.quantile(0.99)),
     )
 
 

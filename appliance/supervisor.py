@@ -159,7 +159,10 @@ class Supervisor:
         if self._chronicle is not None:
             from appliance.view_watch import looks_at
 
-            looks = looks_at(box, sorted(parts.fleet.members), has_host_tier=parts.arena is not None)
+            maps: list[int | str] = sorted(parts.fleet.members)
+            maps += ["host"] if parts.arena is not None else []
+            maps += ["disk"] if parts.disk is not None and parts.disk.has_disk else []
+            looks = looks_at(box, maps)
             self._chronicle.watch(lambda: box.status().model_dump(), box.accounts.evictions, looks)
         self._on_running(box)
 

@@ -42,20 +42,21 @@ class Seen(NamedTuple):
     view: View
 
 
-def looks_at(box: RunningBox, workers: Sequence[int], *, has_host_tier: bool) -> list[Look]:
-    """What screens of a console show of a box that is open."""
-    tiers: list[int | None] = [*workers, None] if has_host_tier else [*workers]
+def looks_at(box: RunningBox, maps: Sequence[int | str]) -> list[Look]:
+    """What screens of a console show of a box that is open; `maps` are of these workers and tiers."""
     return [
         Look(SESSIONS, 1, lambda: box.cache().sessions(SEEN_SESSIONS)),
         Look(PREFIXES, TICKS_A_MINUTE, lambda: box.blocks().prefixes(SEEN_PROMPTS)),
-        *(Look(blocks_name(worker), TICKS_A_MINUTE, _map_of(box, worker)) for worker in tiers),
+        *(Look(blocks_name(whose), TICKS_A_MINUTE, _map_of(box, whose)) for whose in maps),
     ]
 
 
-def _map_of(box: RunningBox, worker: int | None) -> Callable[[], Awaitable[View]]:
-    if worker is None:
+def _map_of(box: RunningBox, whose: int | str) -> Callable[[], Awaitable[View]]:
+    if isinstance(whose, int):
+        return lambda: box.blocks().blocks(whose, SEEN_CELLS)
+    if whose == "host":
         return lambda: box.blocks().host_blocks(SEEN_CELLS)
-    return lambda: box.blocks().blocks(worker, SEEN_CELLS)
+    return lambda: box.blocks().disk_blocks(SEEN_CELLS)
 
 
 class ViewWatch:

@@ -105,6 +105,10 @@ class WaitingRoom:
         if not future.done():
             future.set_exception(error)
 
+    def find(self, errand: Errand) -> Entry | None:
+        """Where it stands; `None` for one that does not wait."""
+        return next((entry for entry, waiter in self._waiters.items() if waiter.errand is errand), None)
+
     def refuse_when_full(self, importance: Importance) -> None:
         """Raises `TooManyRequests` when the queue is full of requests that are as important."""
         least = self.queue.least()

@@ -249,4 +249,5 @@ def _outcome_view(role: ContenderRole, outcome: RoutedOutcome) -> WhatIfOutcome:
         outcome.evicted_blocks,
         outcome.evictions_by_region,
         [WhatIfSession(*session) for session in outcome.sessions],
+        [*outcome.hit_rates],
     )

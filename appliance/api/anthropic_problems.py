@@ -17,6 +17,7 @@ TYPES: Final = {
     405: "invalid_request_error",
     413: "request_too_large",
     429: "rate_limit_error",
+    499: "invalid_request_error",
     503: "overloaded_error",
 }
 

@@ -34,7 +34,7 @@ from appliance.api.messages_routes import add_messages_routes
 from appliance.api.openapi.routes import add_document_routes
 from appliance.api.policy_routes import add_policy_routes
 from appliance.api.problems import MethodNotAllowed, NoSuchRoute
-from appliance.api.request_routes import add_request_routes
+from appliance.api.request_routes import add_cancel_route, add_request_routes
 from appliance.api.responses_memory import MemoryStore
 from appliance.api.responses_routes import add_responses_routes, responses_of
 from appliance.api.responses_store import ResponseStore
@@ -96,6 +96,7 @@ def create_app(  # noqa: PLR0913 – every part of the whole API that a test may
     add_whatif_routes(app, box, service)
     add_cache_routes(app, box, service)
     add_request_routes(app, box)
+    add_cancel_route(app, box)
     add_model_routes(app, inference)
     add_warm_route(app, service, {"chat": chat, "responses": responses.codec, "messages": messages})
     add_generation_route(app, "/v1/chat/completions", service, chat)

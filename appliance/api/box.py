@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from appliance.api.block_views import BlockMapView, Prefixes
+from appliance.api.block_views import BlockChain, BlockMapView, Prefixes
 from appliance.api.cache_views import CacheView, Flushes, Resized, SessionCaches, TierName, Verification
 from appliance.api.eviction_page import EvictionPage
 from appliance.api.hint_views import Actions, HintAnswer, HintRequest, Hints, HintWithdrawn
@@ -20,7 +20,7 @@ from appliance.api.policy_views import (
     PolicyRollback,
     PolicyText,
 )
-from appliance.api.request_views import RequestList, RequestView, Why
+from appliance.api.request_views import Cancelled, RequestList, RequestView, Why
 from appliance.api.routing_views import DecisionView, PastRouting, PlacementView, Routing
 from appliance.api.views import BoxStatus
 from appliance.api.whatif_views import WhatIfJob, WhatIfJobs
@@ -71,10 +71,11 @@ class CacheDesk(Protocol):
 
 
 class RequestDesk(Protocol):
-    """Requests that have ended. `name` is an answer's id, or `last`; one that ended a moment ago is waited for."""
+    """`name` is an answer's id, or `last`; one that ended a moment ago is waited for."""
 
     async def newest(self, limit: int, session: str | None, since: float | None) -> RequestList:
-        """At most so many, the last to end first; `since` (seconds since 1970) is the earliest arrival."""
+        """Of those that have ended and of those under way at most so many each, the last first; `since` (seconds since
+        1970) is the earliest arrival of those that have ended."""
         ...
 
     async def find(self, name: str) -> RequestView | None:
@@ -83,6 +84,10 @@ class RequestDesk(Protocol):
 
     async def why(self, name: str) -> Why | None:
         """As `find`."""
+        ...
+
+    async def cancel(self, name: str, by: str, *, dry_run: bool) -> Cancelled:
+        """End one that is under way, or only say what that would come to. Raises a `RequestError` for any other."""
         ...
 
     async def lint(self, seconds: float) -> Lint:
@@ -125,7 +130,7 @@ class PolicyDesk(Protocol):
 
 
 class BlockDesk(Protocol):
-    """What is in the workers' caches and the host tier."""
+    """What is in the workers' caches, the host tier and the disk."""
 
     async def blocks(self, worker: int, cells: int) -> BlockMapView:
         """One worker's in at most so many cells. Raises a `RequestError`."""
@@ -133,6 +138,14 @@ class BlockDesk(Protocol):
 
     async def host_blocks(self, cells: int) -> BlockMapView:
         """The host tier's. Raises a `RequestError`."""
+        ...
+
+    async def disk_blocks(self, cells: int) -> BlockMapView:
+        """The disk's. Raises a `RequestError`."""
+        ...
+
+    async def chain(self, session: str, token: int) -> BlockChain:
+        """The session's last prompt from its start to the block of this token. Raises a `RequestError`."""
         ...
 
     async def prefixes(self, limit: int) -> Prefixes:
@@ -197,8 +210,8 @@ class HistoryDesk(Protocol):
         """The last that were seen until then, as `snapshot`; so do the two that follow."""
         ...
 
-    async def blocks(self, worker: int | None, at: float | None) -> PastBlocks | None:
-        """`worker`: `None` is the host tier."""
+    async def blocks(self, whose: int | str, at: float | None) -> PastBlocks | None:
+        """A worker's, or those of the tier of this name."""
         ...
 
     async def prefixes(self, at: float | None) -> PastPrefixes | None: ...

@@ -33,7 +33,9 @@ class CacheView(Struct, frozen=True):
 
 class SessionCache(Struct, frozen=True):
     """A session's blocks in tokens, where it was the last to use them: `gpu_tokens` by worker. `prompt_tokens` is what
-    it asked last, without the answer."""
+    it asked last, without the answer; computing again what of it is in neither takes `prefill_seconds`, by the workers'
+    pace. `client` is the user agent. `claim_seconds`: until the next of its claims ends, by its own last use;
+    `null` where none does."""
 
     session: str
     parent: str | None
@@ -41,6 +43,16 @@ class SessionCache(Struct, frozen=True):
     prompt_tokens: int
     gpu_tokens: dict[str, int]
     host_tokens: int
+    turns: int | None = None
+    client: str | None = None
+    prefill_seconds: float | None = None
+    claim_seconds: float | None = None
+
+    @property
+    def lacking_tokens(self) -> int:
+        """At least so many of the prompt are nowhere: the host tier may hold copies of what GPUs hold."""
+        held = max(max(self.gpu_tokens.values(), default=0), self.host_tokens)
+        return max(self.prompt_tokens - held, 0)
 
 
 class SessionCaches(Struct, frozen=True):

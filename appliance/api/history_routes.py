@@ -70,8 +70,8 @@ def _add_view_routes(app: FastAPI, box: Box) -> None:
     async def blocks(request: Request) -> Response:
         async def shown() -> Any:
             refuse_strangers(request.scope, REMEMBERED)
-            worker, at = map_in(request.query_params), seconds_in(request.query_params, "at")
-            return _there(await box.history().blocks(worker, at), "map of it", at)
+            whose, at = map_in(request.query_params), seconds_in(request.query_params, "at")
+            return _there(await box.history().blocks(whose, at), "map of it", at)
 
         return await answered(request, openai_problem, shown)
 

@@ -1,5 +1,5 @@
-"""Requests that have ended, and why their tokens were computed: for those on the box's own machine, since they name
-sessions and quote prompts."""
+"""Requests, and why their tokens were computed: for those on the box's own machine, since they name sessions and quote
+prompts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from fastapi import FastAPI, Request
 from starlette.responses import Response
 
 from appliance.api.box import Box
-from appliance.api.fields import refusal
+from appliance.api.fields import Fields, refusal
+from appliance.api.hint_views import MAX_NAME
 from appliance.api.item_pages import number_in
 from appliance.api.json_route import answered
 from appliance.api.lint_views import DEFAULT_SECONDS, MAX_SECONDS
@@ -56,6 +57,19 @@ def add_request_routes(app: FastAPI, box: Box) -> None:
             return await box.requests().lint(seconds)
 
         return await answered(request, openai_problem, linted)
+
+
+def add_cancel_route(app: FastAPI, box: Box) -> None:
+    @app.post("/box/v1/requests/{request_id}/cancel")
+    async def cancel(request_id: str, request: Request) -> Response:
+        async def cancelled() -> Any:
+            refuse_strangers(request.scope, "requests can be cancelled")
+            query = Fields(request.query_params)
+            dry_run = query.choice("dry_run", ("true", "false")) == "true"
+            by = query.short_string("by", MAX_NAME) or "operator"
+            return await box.requests().cancel(request_id, by, dry_run=dry_run)
+
+        return await answered(request, openai_problem, cancelled)
 
 
 async def _found(request_id: str, looked_up: Awaitable[Any]) -> Any:

@@ -1,5 +1,5 @@
-"""Requests that have ended, and why their tokens were computed, as operators see them. Seconds, tokens, times since
-1970; `null` means unknown."""
+"""Requests as operators see them: those under way, those that have ended, and why their tokens were computed. Seconds,
+tokens, times since 1970; `null` means unknown."""
 
 from __future__ import annotations
 
@@ -25,6 +25,8 @@ ReasonName = Literal[
     "tier_failed",
 ]
 OutcomeName = Literal["finished", "failed", "aborted"]
+PhaseName = Literal["waiting", "prefill", "decode"]
+ProtocolName = Literal["chat", "completions", "messages", "responses"]
 
 
 class BlameView(Struct, frozen=True):
@@ -87,10 +89,44 @@ class RequestView(Struct, frozen=True):
     ranges: list[RangeView]
 
 
+class ActiveRequestView(Struct, frozen=True):
+    """One that has not ended. It is `waiting` for a place on a worker, its prompt is read there (`prefill`), or its
+    answer comes (`decode`); so far it took `total_seconds` and has `completion_tokens`. `cached_tokens` are unknown
+    until its prompt was read; `protocol` is `null` for one that the box makes itself."""
+
+    id: str
+    session: str | None
+    turn: int | None
+    client: str | None
+    protocol: ProtocolName | None
+    arrived_at: float
+    phase: PhaseName
+    worker: int | None
+    queued_seconds: float
+    first_token_seconds: float | None
+    total_seconds: float
+    prompt_tokens: int
+    cached_tokens: int | None
+    completion_tokens: int
+
+
 class RequestList(Struct, frozen=True):
-    """The one that ended last comes first."""
+    """Those that have ended, the last of them first; and those under way, the newest first."""
 
     requests: list[RequestView]
+    active: list[ActiveRequestView] = []
+
+
+class Cancelled(Struct, frozen=True):
+    """A request under way that is ended, or would be. Of its prompt and answer `kept_tokens` stay in the cache of its
+    worker, `null` where that is not known; `impact` says in words what it comes to, and `effect` what was done, `null`
+    for a dry run."""
+
+    dry_run: bool
+    request: ActiveRequestView
+    kept_tokens: int | None
+    impact: str
+    effect: str | None
 
 
 class Finding(Struct, frozen=True):

@@ -39,11 +39,47 @@ class LeadsView(View):
     in_vain: int
 
 
+class StepsView(View):
+    """What one engine's scheduler does. `waiting`: requests in the engine that are not in its batch.
+
+    `batch_…` is what the step that ended last computed, 0 while there is no work. `steps`, `preemptions` and the
+    tokens are counted since the box started, tokens a second over the last ten. Times are those of the last minute's
+    steps, `None` without any; `scheduler_…` is the part of a step in which the engine did not wait for its model.
+    """
+
+    waiting: int
+    batch_requests: int
+    batch_prefill_tokens: int
+    batch_decode_tokens: int
+    steps: int
+    prefill_tokens: int
+    decode_tokens: int
+    preemptions: int
+    prefill_tokens_per_second: float
+    decode_tokens_per_second: float
+    step_p50_ms: float | None
+    step_max_ms: float | None
+    scheduler_p50_ms: float | None
+    scheduler_max_ms: float | None
+
+
+class WatchdogView(View):
+    """An engine that owes an answer for `limit_seconds` is killed and started again. `silent_seconds`: how long it has
+    owed one, 0 when it owes none; `answer_ms`: how long its last answer took. `stalled_seconds`: since its last step,
+    `None` while it has no work. The first two are `None` before it was asked.
+    """
+
+    limit_seconds: float
+    silent_seconds: float | None
+    answer_ms: float | None
+    stalled_seconds: float | None
+
+
 class WorkerView(View):
     """One vLLM engine. `kv_usage` is the share of its KV blocks that running requests hold, 0 … 1.
 
     `index_in_step` says whether the router's view of its cache has missed no event. `leads` is `None` while its engine
-    has told nothing of them.
+    has told nothing of them, `steps` and `watchdog` while there is no engine.
     """
 
     id: int
@@ -62,6 +98,8 @@ class WorkerView(View):
     event_resets: int
     last_error: str | None
     leads: LeadsView | None = None
+    steps: StepsView | None = None
+    watchdog: WatchdogView | None = None
 
 
 class RateView(View):
@@ -89,12 +127,15 @@ class RequestsView(View):
 
 
 class LatencyView(View):
-    """`loop_lag` is how long others had to wait for the loop that serves everything, in the last minute."""
+    """`ttft` is the time to the first token, `itl` that between the tokens of an answer, both of those seen last.
+    `loop_lag` is how long others had to wait for the loop that serves everything, in the last minute."""
 
     ttft_p50_ms: float | None
     ttft_p99_ms: float | None
     loop_lag_p99_ms: float | None = None
     loop_lag_max_ms: float | None = None
+    itl_p50_ms: float | None = None
+    itl_p99_ms: float | None = None
 
 
 class ModelView(View):
@@ -249,12 +290,14 @@ class RegretView(View):
 
 class MissesView(View):
     """Prompt tokens that were computed, by reason, of requests that have ended and been explained. `unexplained` are
-    those called evicted of whose eviction nobody has told; `pending` requests are about to be explained, `failed` could
+    those called evicted of whose eviction nobody has told, `thrashed` those that had to make room less than a minute
+    before they were asked for again; `pending` requests are about to be explained, `failed` could
     not be. `forgotten` counts what is too old to explain anything with, by what it is; `unnamed` are evictions of
     blocks that the router had no name for."""
 
     tokens: dict[str, int] = {}
     unexplained: int = 0
+    thrashed: int = 0
     pending: int = 0
     failed: int = 0
     forgotten: dict[str, int] = {}
@@ -265,9 +308,8 @@ class BoxStatus(View):
     """The whole box at one moment. `started_at` is in seconds since 1970; `activity` says what a start is busy with.
 
     `stabilised` counts, for each rule of the stabiliser, what it changed, `speculations` what became of prompts that
-    were prepared before anybody asked for them; `host` is `None` without a host tier, `state` where
-    nothing is kept. `regrets` has each reason
-    for which a worker was chosen.
+    were prepared before anybody asked for them; `cache_last_request` is of the prompt that was read last. `host` is
+    `None` without a host tier, `state` where nothing is kept. `regrets` has each reason for which a worker was chosen.
     """
 
     version: str
@@ -294,3 +336,4 @@ class BoxStatus(View):
     speculations: dict[str, int] = {}
     regrets: list[RegretView] = []
     misses: MissesView = MissesView()
+    cache_last_request: RateView | None = None

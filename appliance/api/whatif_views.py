@@ -34,7 +34,8 @@ class WhatIfSession(Struct, frozen=True):
 
 class WhatIfOutcome(Struct, frozen=True):
     """What one contender finds in the GPUs' caches. `evicted_blocks` are those of the whole record, `null` for the
-    optimum; `sessions` those that compute longest."""
+    optimum; `sessions` those that compute longest. `hit_rates` are those of equal spans of the time that is measured,
+    `null` where no request arrived."""
 
     role: ContenderRole
     name: str
@@ -46,6 +47,7 @@ class WhatIfOutcome(Struct, frozen=True):
     evicted_blocks: int | None
     evictions_by_region: dict[str, int] | None
     sessions: list[WhatIfSession]
+    hit_rates: list[float | None] = []
 
 
 class WhatIfMeasured(Struct, frozen=True):

@@ -19,11 +19,14 @@ class Cells:
 
     def counted(self, is_so: NDArray[np.bool_]) -> NDArray[np.int32]:
         """By cell, how many of its blocks are so."""
-        return np.add.reduceat(is_so.astype(np.int32), self._starts)
+        return np.add.reduceat(is_so, self._starts, dtype=np.int32)
 
     def last_used(self, filled: NDArray[np.bool_], uses: NDArray[Any]) -> NDArray[np.int64]:
-        """Of each cell the filled block with the largest use number, which no two share; any where none is filled."""
+        """Of each cell the filled block with the largest use number, the first of several; any where none is filled."""
         uses = np.where(filled, uses, -1)
-        most = np.repeat(np.maximum.reduceat(uses, self._starts), np.diff(np.append(self._starts, len(uses))))
-        places = np.flatnonzero(uses == most)
-        return places[np.searchsorted(places, self._starts)]
+        whole = len(uses) // self.per_cell
+        found = self._starts.astype(np.int64)
+        found[:whole] += uses[: whole * self.per_cell].reshape(whole, self.per_cell).argmax(axis=1)
+        if whole < len(found):
+            found[-1] += uses[found[-1] :].argmax()
+        return found

@@ -18,6 +18,8 @@ from appliance.cache.trace import Trace
 from appliance.cache.yardsticks import Yardstick, yardstick_hits
 
 OPTIMUM = "optimum"
+SPANS = 60
+"""Of equal length, in which hit rates are told."""
 MOST_SESSIONS = 100
 """Told one by one: those that compute longest."""
 
@@ -50,7 +52,8 @@ class SessionOutcome(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class RoutedOutcome:
     """Of all workers. `evicted_blocks` are those of the whole record, `None` for the optimum; `sessions` those that
-    compute longest."""
+    compute longest; `hit_rates` those of `SPANS` spans from the first to the last request that counts, `None` where
+    there was none."""
 
     contender: str
     requests: int
@@ -60,6 +63,7 @@ class RoutedOutcome:
     evicted_blocks: int | None
     evictions_by_region: dict[str, int] | None
     sessions: tuple[SessionOutcome, ...]
+    hit_rates: tuple[float | None, ...]
 
     @property
     def hit_rate(self) -> float | None:
@@ -121,7 +125,7 @@ def _outcome(
     evictions: dict[str, int] | None,
 ) -> RoutedOutcome:
     rows = [row for record, hit_blocks in zip(records, hits, strict=True) for row in _rows(record, hit_blocks)]
-    sessions = _by_session(rows, pace)
+    sessions = _by_session([row[1:] for row in rows], pace)
     return RoutedOutcome(
         name,
         len(rows),
@@ -131,17 +135,27 @@ def _outcome(
         None if evictions is None else sum(evictions.values()),
         evictions,
         tuple(sessions[:MOST_SESSIONS]),
+        _over_time(rows),
     )
 
 
-def _rows(record: WorkerRecord, hit_blocks: NDArray[np.int64]) -> Iterable[tuple[str, int, int]]:
-    """Session, prompt tokens and hit tokens of each measured request. The last token is always computed."""
+def _over_time(rows: Sequence[tuple[float, str, int, int]]) -> tuple[float | None, ...]:
+    arrivals = np.array([row[0] for row in rows])
+    length = float(np.ptp(arrivals)) or 1.0
+    spans = np.minimum((arrivals - arrivals.min()) / length * SPANS, SPANS - 1).astype(np.int64)
+    prompt = np.bincount(spans, [row[2] for row in rows], SPANS)
+    hit = np.bincount(spans, [row[3] for row in rows], SPANS)
+    return tuple(found / asked if asked else None for asked, found in zip(prompt.tolist(), hit.tolist(), strict=True))
+
+
+def _rows(record: WorkerRecord, hit_blocks: NDArray[np.int64]) -> Iterable[tuple[float, str, int, int]]:
+    """Arrival, session, prompt tokens and hit tokens of each measured request. The last token is always computed."""
     trace = record.trace
     measured = np.flatnonzero(trace.arrival_seconds >= record.measured_from)
     prompt = trace.prompt_tokens[measured]
     hit = np.minimum(hit_blocks[measured] * trace.block_tokens, np.maximum(prompt - 1, 0))
     names = [trace.session_names[number] for number in trace.session[measured].tolist()]
-    return zip(names, prompt.tolist(), hit.tolist(), strict=True)
+    return zip(trace.arrival_seconds[measured].tolist(), names, prompt.tolist(), hit.tolist(), strict=True)
 
 
 def _by_session(rows: Sequence[tuple[str, int, int]], pace: Pace) -> list[SessionOutcome]:

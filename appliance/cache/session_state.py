@@ -64,6 +64,11 @@ class Session:
         return SessionState.TOOL_WAIT if self._waits_for_tool else SessionState.IDLE
 
     @property
+    def silent_seconds(self) -> float:
+        """Since its last request ended; 0 while it runs."""
+        return 0.0 if self._requests else self._clock() - self._silent_since
+
+    @property
     def finishes_at(self) -> float | None:
         """The reading of the clock at which silence finishes it; `None` while it runs and when it is finished."""
         if self.state in (SessionState.RUNNING, SessionState.FINISHED):

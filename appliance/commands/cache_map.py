@@ -1,4 +1,4 @@
-"""A worker's cache or the host tier as a picture, and the prompts of sessions as a tree."""
+"""A worker's cache, the host tier or the disk as a picture, and the prompts of sessions as a tree."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def _map_lines(told: dict[str, Any]) -> Iterator[str]:
     ]
     filled, held, blocks = sum(told["filled"]), sum(told["held"]), told["blocks"]
     counted = f"{blocks:,} blocks, {filled:,} filled, {held:,} held"
-    whose = "host" if told["worker"] is None else f"worker {told['worker']}"
+    whose = told["tier"] if told["worker"] is None else f"worker {told['worker']}"
     yield f"{whose}: {counted}; {told['blocks_per_cell']:,} a sign"
     for start in range(0, len(signs), WIDTH):
         yield "".join(signs[start : start + WIDTH])

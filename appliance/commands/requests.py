@@ -1,4 +1,4 @@
-"""`dynamo-box requests`: those that ended last, a line each."""
+"""`dynamo-box requests`: those that ended last, or those under way, a line each."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from collections.abc import Iterator
 from typing import Any, Final
 from urllib.parse import urlencode
 
+from appliance.commands import request_cancel
 from appliance.commands.columns import columns
 from appliance.commands.context import read_context
 from appliance.control import Control
+from appliance.errors import SettingsError
 
 UNKNOWN: Final = "—"
 WATCH_SECONDS: Final = 1.0
@@ -28,19 +30,39 @@ HEADINGS: Final = (
     "",
     "computed, and why",
 )
+ACTIVE_HEADINGS: Final = (
+    "since",
+    "id",
+    "session",
+    "turn",
+    "worker",
+    "prompt",
+    "cached",
+    "generated",
+    "phase",
+    "for",
+    "protocol",
+)
 
 
 def run(options: argparse.Namespace) -> int:
+    if options.action == "cancel":
+        return request_cancel.run(options)
     context = read_context(options)
     context.running()
-    asked = {"limit": options.limit} | ({} if options.session is None else {"session": options.session})
+    asked: dict[str, Any] = {"limit": options.limit} | ({} if options.session is None else {"session": options.session})
+    if options.active and options.watch:
+        raise SettingsError("--watch shows requests as they end: it does not go with --active")
     if options.watch:
         for one in _new(context.control, asked):
             print(json.dumps(one) if options.json else "  ".join(_row(one)), flush=True)
         return 0
     told = context.control.get(f"/box/v1/requests?{urlencode(asked)}")
-    rows = [_row(one) for one in told["requests"]]
-    print(json.dumps(told, indent=2) if options.json else "\n".join(columns([HEADINGS, *rows])))
+    if options.active:
+        told, rows = {"active": told["active"]}, [ACTIVE_HEADINGS, *map(_active_row, told["active"])]
+    else:
+        rows = [HEADINGS, *map(_row, told["requests"])]
+    print(json.dumps(told, indent=2) if options.json else "\n".join(columns(rows)))
     return 0
 
 
@@ -55,19 +77,32 @@ def _new(control: Control, asked: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _row(one: dict[str, Any]) -> tuple[str, ...]:
-    share = f" ({one['cached_tokens'] / one['prompt_tokens']:.0%})" if one["prompt_tokens"] else ""
     first = one["first_token_seconds"]
+    return (
+        *_begun(one),
+        UNKNOWN if first is None else f"{first:.2f} s",
+        one["finish"] or one["outcome"],
+        _reasons(one),
+    )
+
+
+def _active_row(one: dict[str, Any]) -> tuple[str, ...]:
+    seconds = f"{one['total_seconds']:.1f} s"
+    return (*_begun(one), f"{one['completion_tokens']:,}", one["phase"], seconds, one["protocol"] or "the box")
+
+
+def _begun(one: dict[str, Any]) -> tuple[str, ...]:
+    """What is known before a request has ended."""
+    cached, prompt = one["cached_tokens"], one["prompt_tokens"]
+    share = f" ({cached / prompt:.0%})" if cached is not None and prompt else ""
     return (
         time.strftime("%H:%M:%S", time.localtime(one["arrived_at"])),
         one["id"],
         one["session"] or UNKNOWN,
         _known(one["turn"]),
         _known(one["worker"]),
-        f"{one['prompt_tokens']:,}",
-        f"{one['cached_tokens']:,}{share}",
-        UNKNOWN if first is None else f"{first:.2f} s",
-        one["finish"] or one["outcome"],
-        _reasons(one),
+        f"{prompt:,}",
+        UNKNOWN if cached is None else f"{cached:,}{share}",
     )
 
 

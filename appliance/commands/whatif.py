@@ -8,7 +8,6 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from string import ascii_lowercase
 
 from appliance.cache.contender import FORECAST, read_contender
 from appliance.cache.interleave import interleave
@@ -28,6 +27,7 @@ from appliance.cache.whatif import (
 from appliance.commands.whatif_live import run_live
 from appliance.commands.whatif_table import loop_table, outcome_table
 from appliance.errors import SettingsError
+from appliance.plots import Axis, Curve, plot
 from appliance.units import parse_bytes
 
 DEFAULT_POLICIES = ("coding-agent", FORECAST)
@@ -67,7 +67,7 @@ def run(options: argparse.Namespace) -> int:
     )
     bar.clear()
     if options.plot and not options.json:
-        print(_plot(outcomes))
+        print("\n".join(_plot(outcomes)))
     print(_json(outcomes) if options.json else outcome_table(outcomes))
     return 0
 
@@ -147,20 +147,12 @@ class _Bar:
             print(CLEAR_LINE, end="", file=sys.stderr, flush=True)
 
 
-def _plot(outcomes: Sequence[Outcome]) -> str:
-    """Hit rates over capacities; without a terminal no colours, and a letter for each contender instead."""
-    import plotext
-
-    is_coloured = sys.stdout.isatty()
-    figure = plotext.figure
-    figure.clear()
-    for letter, name in zip(ascii_lowercase, dict.fromkeys(outcome.contender for outcome in outcomes), strict=False):
-        points = [outcome for outcome in outcomes if outcome.contender == name]
-        capacities = [outcome.capacity_bytes / 2**30 for outcome in points]
-        rates = [100 * outcome.hit_rate for outcome in points]
-        line = figure.signal(capacities, rates, marker=None if is_coloured else letter)
-        figure.draw(line.lines().label(name))
-    figure.label("GiB", axis="x")
-    figure.label("% of prompt tokens read from cache", axis="y")
-    figure.plot_size(*PLOT_SIZE)
-    return str(figure.build().string(colorless=not is_coloured))
+def _plot(outcomes: Sequence[Outcome]) -> list[str]:
+    """Hit rates over capacities."""
+    names = dict.fromkeys(outcome.contender for outcome in outcomes)
+    curves = [
+        Curve(name, [(one.capacity_bytes / 2**30, 100 * one.hit_rate) for one in outcomes if one.contender == name])
+        for name in names
+    ]
+    y = Axis("% of prompt tokens read from cache")
+    return plot(curves, Axis("GiB"), y, *PLOT_SIZE, is_coloured=sys.stdout.isatty())

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
+import sys
 import time
 from collections.abc import Callable
 from typing import Any, Final
 
+import msgspec
+
+from appliance.api.whatif_views import WhatIfJob
 from appliance.commands.columns import columns
 from appliance.commands.context import read_context
 from appliance.commands.policy_change import absolute, percent
@@ -15,10 +20,12 @@ from appliance.commands.who import who
 from appliance.control import CHANGE_SECONDS, Control
 from appliance.errors import BoxError, SettingsError
 from appliance.units import parse_duration
+from appliance.whatif_plot import whatif_plot
 
 ROUTE: Final = "/box/v1/whatif"
 POLL_SECONDS: Final = 0.3
 SHOWN_SESSIONS: Final = 10
+PLOT_SIZE: Final = (100, 20)
 UNKNOWN: Final = "—"
 ENDED: Final = ("done", "failed", "cancelled")
 
@@ -34,7 +41,16 @@ def run_live(options: argparse.Namespace, show: Callable[[float], None], clear: 
     clear()
     if job["state"] != "done":
         raise BoxError(f"the replay {job['state']}" + (f": {job['error']}" if job["error"] else ""))
-    print(json.dumps(job, indent=2) if options.json else "\n".join(_lines(job)))
+    if options.json:
+        print(json.dumps(job, indent=2))
+        return 0
+    if options.plot:
+        size = shutil.get_terminal_size(PLOT_SIZE)
+        drawn = msgspec.convert(job, WhatIfJob)
+        print(
+            "\n".join(whatif_plot(drawn, size.columns, min(size.lines, PLOT_SIZE[1]), is_coloured=sys.stdout.isatty()))
+        )
+    print("\n".join(_lines(job)))
     return 0
 
 

@@ -37,6 +37,8 @@ def engine_config(settings: Settings, model: Model, plan: WorkerPlan, *, reasoni
         "kv_events_config": _kv_events(settings, plan),
         "reasoning_parser": reasoning_parser or "",
         "max_num_seqs": settings.workers.max_num_seqs,
+        # Each step tells what it computed and how long it waited for the model: `load.EngineLoad`.
+        "enable_logging_iteration_details": True,
     }
     if model.hf_overrides:
         arguments["hf_overrides"] = model.hf_overrides

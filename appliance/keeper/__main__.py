@@ -22,6 +22,7 @@ from appliance.keeper.wire import (
     Counted,
     Flush,
     KeeperSettings,
+    Map,
     Opening,
     Promote,
     Promoted,
@@ -86,6 +87,8 @@ async def _answer(keeper: Keeper, message: Asked, line: Line) -> None:
             line.say(Counted(number, *await keeper.upkeep.verify(_checking(number, line))))
         case Flush(number):
             line.say(Counted(number, await keeper.upkeep.flush(), 0))
+        case Map(number, cells):
+            line.say(keeper.map(number, cells))
 
 
 def _checking(number: int, line: Line) -> Progress:

@@ -101,6 +101,7 @@ class Disk:
                 ended = is_whole if whole else ~is_whole
                 at = places[ended]
                 arena.end_store(keys[at], parents[at], None, index.worths(rows[ended]), is_whole=whole)
+            index.count_reads(rows[is_whole])
             index.release(rows)
         brought = np.zeros(len(keys), np.bool_)
         brought[places[is_whole]] = True

@@ -15,7 +15,7 @@ from appliance.keeper.promotion import Promotions
 from appliance.keeper.remote.remote import Remote
 from appliance.keeper.tiers import Near
 from appliance.keeper.upkeep import Upkeep
-from appliance.keeper.wire import DiskStats, KeeperStats, Moved, RemoteStats
+from appliance.keeper.wire import DiskStats, KeeperStats, Mapped, Moved, RemoteStats
 from appliance.keeper.write_through import MAX_QUEUED, WriteThrough
 
 MOVED_AT_ONCE: Final = 512
@@ -66,6 +66,16 @@ class Keeper:
         for start in range(0, len(hashes), MOVED_AT_ONCE):
             part = slice(start, start + MOVED_AT_ONCE)
             yield Moved(hashes[part].tobytes(), is_stored[part].tobytes(), is_whole=True)
+
+    def map(self, number: int, cells: int) -> Mapped:
+        """The answer to the question of this number; of no rows without a disk."""
+        if self.disk is None:
+            return Mapped(number, 0, 1)
+        index = self.disk.index
+        found = index.map(cells)
+        hashes = short_hashes(self._near.arena.block_hashes(index.keys_in(found.rows)))
+        columns = (found.filled, found.held, hashes, found.priorities, found.ages_ms, found.reads)
+        return Mapped(number, found.num_rows, found.per_cell, *(column.tobytes() for column in columns))
 
     @property
     def stats(self) -> KeeperStats:

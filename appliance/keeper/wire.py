@@ -72,6 +72,28 @@ class Flush(msgspec.Struct, frozen=True, tag=True):
     number: int
 
 
+class Map(msgspec.Struct, frozen=True, tag=True):
+    """Show the slab in at most so many cells."""
+
+    number: int
+    cells: int
+
+
+class Mapped(msgspec.Struct, frozen=True, tag=True):
+    """The answer to `Map`: see `SlabMap`. Columns with an element a cell, in this machine's order, of `filled` (i4),
+    `held` (i4), `hashes` (u8) as KV events have them, `priorities` (u1), `ages_ms` (i8), `reads` (u4)."""
+
+    number: int
+    num_rows: int
+    per_cell: int
+    filled: bytes = b""
+    held: bytes = b""
+    hashes: bytes = b""
+    priorities: bytes = b""
+    ages_ms: bytes = b""
+    reads: bytes = b""
+
+
 class Checking(msgspec.Struct, frozen=True, tag=True):
     """How far a `Verify` is: blocks read, of all."""
 
@@ -124,8 +146,8 @@ class KeeperStats(msgspec.Struct, frozen=True, tag=True):
     remote: RemoteStats | None
 
 
-Asked: TypeAlias = Promote | Verify | Flush
-Told: TypeAlias = Promoted | Checking | Counted | Moved | Opening | KeeperStats
+Asked: TypeAlias = Promote | Verify | Flush | Map
+Told: TypeAlias = Promoted | Mapped | Checking | Counted | Moved | Opening | KeeperStats
 
 _encoder = msgspec.msgpack.Encoder()
 

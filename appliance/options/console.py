@@ -6,7 +6,18 @@ import argparse
 
 from appliance.options.shared import Commands, add_command
 
-SCREENS = ("overview", "sessions", "requests", "prefixes", "events", "router", "engine")
+SCREENS = (
+    "overview",
+    "sessions",
+    "requests",
+    "blocks",
+    "prefixes",
+    "policy",
+    "events",
+    "router",
+    "engine",
+    "history",
+)
 
 
 def add(commands: Commands, common: argparse.ArgumentParser) -> None:
@@ -41,6 +52,7 @@ def add(commands: Commands, common: argparse.ArgumentParser) -> None:
         "screen", nargs="?", choices=SCREENS, default="overview", metavar="SCREEN", help=", ".join(SCREENS)
     )
     _add_where(top)
+    top.add_argument("--plot", action="store_true", help="history's curves with axes")
     how = top.add_mutually_exclusive_group()
     how.add_argument("--once", action="store_true", help="as it is now (default)")
     how.add_argument("--watch", action="store_true", help="again and again; with --json one document a line")

@@ -43,4 +43,4 @@ def add(commands: Commands, common: argparse.ArgumentParser) -> None:
     whatif.add_argument("--kv-bytes-per-token", metavar="SIZE", default="128KiB", help="default 128KiB, as an 8B model")
     whatif.add_argument("--prefill-rate", metavar="N", type=float, default=25_000.0, help="tokens/s (default 25000)")
     whatif.add_argument("--no-hints", action="store_true", help="session ends and tool times are not believed")
-    whatif.add_argument("--plot", action="store_true", help="draw hit rates over capacities")
+    whatif.add_argument("--plot", action="store_true", help="draw hit rates over capacities, or with --last over time")

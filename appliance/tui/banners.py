@@ -17,7 +17,8 @@ def banners(
     frame: Frame, *, is_read_only: bool = False, is_local: bool = True, retry_seconds: float | None = None
 ) -> list[Banner]:
     """The worst first."""
-    return [*_lost(frame, retry_seconds), *_of_box(frame), *_of_reach(is_read_only=is_read_only, is_local=is_local)]
+    of_reach = _of_reach(is_read_only=is_read_only, is_local=is_local)
+    return [*_lost(frame, retry_seconds), *_of_box(frame), *_problems(frame), *of_reach]
 
 
 def _lost(frame: Frame, retry_seconds: float | None) -> Iterator[Banner]:
@@ -46,6 +47,9 @@ def _of_box(frame: Frame) -> Iterator[Banner]:
             f"{figures.plural(status.evictions.dropped, 'eviction')} went untold: lists of evictions have gaps",
             ink.BANNER,
         )
+
+
+def _problems(frame: Frame) -> Iterator[Banner]:
     for feed, problem in frame.problems.items():
         yield f"{feed} cannot be shown: {problem}", ink.BANNER
 

@@ -32,6 +32,11 @@ def share(value: float | None) -> str:
     return f"{value:.0%}" if value in (0, 1) else f"{value:.1%}"
 
 
+def times(value: float | None) -> str:
+    """`13.3` of a ratio; three digits at most before the unit."""
+    return UNKNOWN if value is None else f"{value:.1f}" if value < 99.95 else short(value)
+
+
 def milliseconds(value: float | None) -> str:
     if value is None:
         return UNKNOWN

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from appliance.api.eviction_page import EvictedBlock
     from appliance.api.hint_views import HintView
     from appliance.api.policy_views import PolicyBody, PolicyVersionView
-    from appliance.api.request_views import RequestView
+    from appliance.api.request_views import ActiveRequestView, RequestView
     from appliance.api.routing_views import Routing
     from appliance.api.views import BoxStatus
     from appliance.tui.event_feed import ToldEvent
@@ -26,8 +26,8 @@ class Wanted(NamedTuple):
 
     feeds: frozenset[Feed]
     at: float | None = None
-    worker: int | None = 0
-    """Whose blocks, and in how many `cells`; `None` is the host tier."""
+    whose: int | str = 0
+    """Whose blocks, a worker's or those of the tier of this name, and in how many `cells`."""
     cells: int = 1024
 
 
@@ -68,6 +68,8 @@ class Frame:
     versions: tuple[PolicyVersionView, ...] | None = None
     hints: tuple[HintView, ...] | None = None
     requests: tuple[RequestView, ...] | None = None
+    active: tuple[ActiveRequestView, ...] | None = None
+    """Requests under way; they come with the others."""
     blocks: BlockMapView | None = None
     prefixes: Prefixes | None = None
     events: tuple[ToldEvent, ...] | None = None

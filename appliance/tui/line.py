@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterable, Sequence
 from itertools import chain, zip_longest
+from typing import Final
 
 from rich.cells import cell_len, set_cell_size
 from rich.segment import Segment
@@ -13,6 +14,9 @@ from rich.style import Style
 from appliance.tui import ink
 
 Line = list[Segment]
+
+GAP: Final = 3
+"""Between columns."""
 
 # What a client calls itself or its session may hold anything; what a terminal obeys must not reach it.
 _OBEYED = (range(32), range(127, 160), range(0x200E, 0x2010), range(0x2028, 0x202F), range(0x2066, 0x206A))
@@ -76,13 +80,19 @@ def heading(title: str, width: int, note: str = "") -> Line:
     return fit([*pieces, Segment(f" {note}", ink.QUIET)] if note else pieces, width)
 
 
-def beside(left: Sequence[Line], right: Sequence[Line], width: int, gap: int = 3) -> list[Line]:
+def beside(left: Sequence[Line], right: Sequence[Line], width: int) -> list[Line]:
     """Two columns of equal width."""
-    half = (width - gap) // 2
-    space = Segment(" " * gap, ink.PLAIN)
+    half = (width - GAP) // 2
+    return columns([left, right], [half, width - GAP - half])
+
+
+def columns(parts: Sequence[Sequence[Line]], widths: Sequence[int]) -> list[Line]:
+    """Beside each other, each so wide."""
+    space = Segment(" " * GAP, ink.PLAIN)
+    rows = zip_longest(*parts, fillvalue=None)
     return [
-        [*fit(one or [], half), space, *fit(other or [], width - half - gap)]
-        for one, other in zip_longest(left, right, fillvalue=None)
+        [piece for part, width in zip(row, widths, strict=True) for piece in (*fit(part or [], width), space)][:-1]
+        for row in rows
     ]
 
 

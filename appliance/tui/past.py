@@ -120,8 +120,8 @@ class Past:
         return found.sessions
 
     def _blocks(self, asked: Asked) -> BlockMapView:
-        worker = asked.wanted.worker
-        whose = "tier=host" if worker is None else f"worker={worker}"
+        whose = asked.wanted.whose
+        whose = f"tier={whose}" if isinstance(whose, str) else f"worker={whose}"
         found = self._told(f"/box/v1/blocks/history?{whose}&at={asked.at:.3f}", PastBlocks)
         asked.recorded_at[Feed.BLOCKS.value] = found.at
         return coarser(found.blocks, asked.wanted.cells)

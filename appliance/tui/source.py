@@ -34,11 +34,12 @@ KEPT_EVICTIONS: Final = 2000
 
 
 class Document(NamedTuple):
-    """Where a feed is, what it is, and the list in it that is wanted, if not all."""
+    """Where a feed is, what it is, and the lists in it that are wanted, if not all: they are called as the fields of
+    `Frame` are."""
 
     route: str
     kind: type[Any]
-    listed: str | None = None
+    lists: tuple[str, ...] = ()
 
 
 DOCUMENTS: Final = {
@@ -46,11 +47,11 @@ DOCUMENTS: Final = {
     Feed.SESSIONS: Document(f"/box/v1/cache/sessions?limit={LISTED_SESSIONS}", SessionCaches),
     Feed.ROUTING: Document(f"/box/v1/routing?limit={LISTED_DECISIONS}", Routing),
     Feed.POLICY: Document("/box/v1/policy", PolicyBody),
-    Feed.VERSIONS: Document("/box/v1/policy/history", PolicyHistory, "versions"),
-    Feed.REQUESTS: Document(f"/box/v1/requests?limit={LISTED_REQUESTS}", RequestList, "requests"),
+    Feed.VERSIONS: Document("/box/v1/policy/history", PolicyHistory, ("versions",)),
+    Feed.REQUESTS: Document(f"/box/v1/requests?limit={LISTED_REQUESTS}", RequestList, ("requests", "active")),
     Feed.BLOCKS: Document("/box/v1/blocks?{whose}&cells={cells}", BlockMapView),
     Feed.PREFIXES: Document(f"/box/v1/prefixes?limit={LISTED_PROMPTS}", Prefixes),
-    Feed.HINTS: Document("/box/v1/hints", Hints, "hints"),
+    Feed.HINTS: Document("/box/v1/hints", Hints, ("hints",)),
 }
 
 
@@ -102,7 +103,7 @@ class BoxSource:
         problems: dict[str, str] = {}
         for feed in sorted(wanted.feeds):
             try:
-                answers[feed.value] = self._answer(feed, wanted)
+                answers |= self._answer(feed, wanted)
             except Refused as error:
                 problems[feed.value] = error.message
             except msgspec.DecodeError as error:
@@ -131,16 +132,17 @@ class BoxSource:
         except ValidationError as error:
             raise Refused(200, _misfit(answer, error)) from error
 
-    def _answer(self, feed: Feed, wanted: Wanted) -> Any:
+    def _answer(self, feed: Feed, wanted: Wanted) -> dict[str, Any]:
+        """By the names of the frame's fields."""
         if feed is Feed.EVICTIONS:
-            return self._newer_evictions()
+            return {feed.value: self._newer_evictions()}
         if feed is Feed.EVENTS:
-            return self._events.newer()
-        route, kind, listed = DOCUMENTS[feed]
-        whose = "tier=host" if wanted.worker is None else f"tier=gpu&worker={wanted.worker}"
+            return {feed.value: self._events.newer()}
+        route, kind, lists = DOCUMENTS[feed]
+        whose = f"tier={wanted.whose}" if isinstance(wanted.whose, str) else f"tier=gpu&worker={wanted.whose}"
         route = route.format(whose=whose, cells=wanted.cells)
         document = msgspec.json.decode(self._link.get(route), type=kind)
-        return document if listed is None else tuple(getattr(document, listed))
+        return {name: tuple(getattr(document, name)) for name in lists} or {feed.value: document}
 
     def _newer_evictions(self) -> tuple[EvictedBlock, ...]:
         """Those that are kept here, with what came since they were last asked for."""

@@ -33,6 +33,7 @@ def _figures(status: BoxStatus) -> Table:
     if status.misses.tokens:
         table.add_row("computed, and why", _misses(status.misses))
     table.add_row("time to first token", f"p50 {_ms(latency.ttft_p50_ms)}   p99 {_ms(latency.ttft_p99_ms)}")
+    table.add_row("time between tokens", f"p50 {_ms(latency.itl_p50_ms)}   p99 {_ms(latency.itl_p99_ms)}")
     table.add_row(
         "requests",
         f"{requests.active} active   {requests.finished} finished   {requests.failed} failed   "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from typing import Final, NamedTuple
 
@@ -32,6 +32,8 @@ class Sample(NamedTuple):
     disk_used: int
     disk_written: int
     disk_promoted: int
+    misses: Mapping[str, int]
+    thrashed: int
     ttft_p50_ms: float | None
     active: int
     waiting: int
@@ -64,7 +66,7 @@ class Trail:
         return [sample for sample in self._samples if sample.at <= at]
 
 
-def window(samples: list[Sample], seconds: float) -> tuple[Sample, Sample] | None:
+def window(samples: Sequence[Sample], seconds: float) -> tuple[Sample, Sample] | None:
     """The first and the last sample of the last so many seconds; `None` before there are two that span it, or all but
     a tenth of it."""
     if not samples:
@@ -142,6 +144,8 @@ def sample_of(at: float, status: BoxStatus) -> Sample:
         disk_used=0 if disk is None else disk.used,
         disk_written=0 if disk is None else disk.written,
         disk_promoted=0 if disk is None else disk.promoted,
+        misses=status.misses.tokens,
+        thrashed=status.misses.thrashed,
         ttft_p50_ms=status.latency.ttft_p50_ms,
         active=requests.active,
         waiting=status.queue.waiting,

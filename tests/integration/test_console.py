@@ -117,7 +117,7 @@ def test_a_user_sees_the_cache_work_and_steers_it(box: Box, screen: Screen) -> N
     screen.until("1 Overview", MODEL, "running")
     usage = box.ask("first", "Name a colour.", "Name another.")
     assert usage["prompt_tokens_details"]["cached_tokens"] > 0
-    screen.until("of the last minute's")
+    screen.until("the last minute read")
 
     screen.press("2")
     screen.until("first", "1 sessions")
@@ -172,6 +172,16 @@ def _looks_back(screen: Screen) -> None:
     screen.until("PAST", "in the past")
     screen.press("1")
     screen.until("PAST", "prompt tokens read from cache")
+    screen.press("2")
+    screen.until("PAST", "sessions of", "first")
+    screen.press("6")
+    screen.until("PAST", "version ")
+    screen.press("8")
+    screen.until("PAST", "decisions", "candidates")
+    screen.press("4")
+    screen.until("PAST", "blocks of", "by owner")
+    screen.press("5")
+    screen.until("PAST", "prefixes of", "first")
     screen.press("L")
     screen.until("0.5 s")
 

@@ -20,6 +20,7 @@ from appliance.cache.policy_source import load_policy
 from appliance.cache.region import Region
 from appliance.cache.region_map import RegionMap, Span
 from appliance.conversation import Conversation, Message, Role, Text
+from appliance.engine.load import EngineLoad
 from appliance.engine.plan import WorkerPlan
 from appliance.engine.retention.block_map import BlockMap
 from appliance.engine.retention.eviction import EvictionBatch
@@ -184,13 +185,6 @@ class Call(NamedTuple):
     retention: dict[str, Any] | None
 
 
-@dataclass(slots=True)
-class ScriptedLoad:
-    running: int = 0
-    waiting: int = 0
-    kv_usage: float = 0.25
-
-
 class ScriptedWorker:
     """A fake of `appliance.engine.worker.Worker`. Each request plays the next of `scripts`: steps are passed on, events
     waited for, exceptions raised, and at `DIE` the engine ends. Each start takes the next of `starts` likewise."""
@@ -198,7 +192,8 @@ class ScriptedWorker:
     def __init__(self, worker_id: int = 0, *scripts: Sequence[Play]) -> None:
         endpoint = f"inproc://{worker_id}"
         self.plan = WorkerPlan(worker_id, (worker_id,), (), endpoint, endpoint, Path("worker.log"))
-        self.load = ScriptedLoad()
+        self.load = EngineLoad()
+        self.load.kv_usage = 0.25
         self.owned: dict[str, int] = {}
         self.fault: str | None = None
         self.map: BlockMap | None = None

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
@@ -11,9 +12,11 @@ from appliance.cache.arena.tables import short_hashes
 from appliance.cache.region import Region
 from appliance.cache.region_map import REGIONS
 from appliance.conversation import Identity
+from appliance.disk_tier import DiskTier
 from appliance.engine.retention.block_map import BlockMap
 from appliance.errors import InvalidRequest, NotReady
 from appliance.host_arena import HostArena
+from appliance.keeper.wire import Mapped
 from appliance.router.index import Tier
 from appliance.router.shared_tier import SharedTier
 from tests.unit.cache.arena.arenas import keys, opened, store
@@ -125,6 +128,78 @@ async def test_without_a_host_tier_or_before_it_is_made_that_is_told(tmp_path: P
             await BlockDesk(box.pipeline, box.fleet).host_blocks(3)
         with pytest.raises(NotReady, match="there is no arena"):
             await BlockDesk(box.pipeline, box.fleet, arena_of(box, tmp_path)).host_blocks(3)
+
+
+async def test_the_disks_rows_are_found_in_last_prompts_and_tell_what_the_keeper_counts(tmp_path: Path) -> None:
+    async with ScriptedBox(ScriptedWorker(0, HELLO, HELLO)) as box:
+        await ask(box, "a", "hello you")
+        await ask(box, "b", "hello")
+        newest = box.pipeline.last_prompts.get("a")
+        assert newest is not None
+        mirror = box.fleet.members[0].mirror
+        apply(mirror, stored([1, 2, 3, 4], newest.tokens[: 4 * BLOCK_TOKENS].tolist()))
+        disk = AnsweringDisk(SharedTier(box.index, Tier.DISK, [mirror]))
+        disk.tier.follow((one, True) for one in (1, 2, 3, 4))
+        found = await BlockDesk(box.pipeline, box.fleet, None, cast("DiskTier", disk)).disk_blocks(64)
+        disk.told = None
+        with pytest.raises(NotReady, match="does not answer"):
+            await BlockDesk(box.pipeline, box.fleet, None, cast("DiskTier", disk)).disk_blocks(64)
+        disk.has_disk = False
+        with pytest.raises(InvalidRequest, match=r"cache\.disk\.bytes is 0"):
+            await BlockDesk(box.pipeline, box.fleet, None, cast("DiskTier", disk)).disk_blocks(64)
+    assert (found.tier, found.worker, found.blocks, found.blocks_per_cell) == ("disk", None, 5, 1)
+    # "b" asked last and has the first two, "a" the third and the fourth; nobody has 9, and the last is empty.
+    assert [None if one is None else found.owners[one] for one in found.owner] == ["b", "a", None, "b", None]
+    assert found.first_token == [0, 3 * BLOCK_TOKENS, None, BLOCK_TOKENS, None]
+    user = REGIONS.index(Region.USER)
+    assert found.region == [user, user, None, user, None]
+    assert (found.filled, found.held, found.awaited) == ([1, 1, 1, 1, 0], [0, 1, 0, 0, 0], [0] * 5)
+    assert (found.priority, found.age_seconds) == ([35, 60, 35, 35, None], [1.5, 0.0, 2.0, 3.0, None])
+    assert found.reuse == [0, 1, 2, 3, None]
+
+
+async def test_a_blocks_prompt_is_told_from_its_start_with_who_shares_it_and_where_it_is() -> None:
+    async with ScriptedBox(ScriptedWorker(0, HELLO, HELLO)) as box:
+        await ask(box, "a", "hello you")
+        await ask(box, "b", "hello me")
+        prompt = box.pipeline.last_prompts.get("a")
+        assert prompt is not None
+        box.index.store(0, prompt.hashes[:2])
+        box.index.mark(0, prompt.hashes[:2], Tier.DISK)
+        desk = BlockDesk(box.pipeline, box.fleet)
+        found = await desk.chain("a", 7)
+        with pytest.raises(InvalidRequest, match="no prompt of session 'z' is remembered"):
+            await desk.chain("z", 0)
+    assert (found.end_token, found.told_tokens) == (8, 8)
+    # "hello " is three blocks of two, of which the worker has two.
+    shown = [(part.start_token, part.end_token, sorted(part.names), part.tiers) for part in found.parts]
+    assert shown == [
+        (0, 4, ["a", "b"], {"0": "gpu"}),
+        (4, 6, ["a", "b"], {"0": None}),
+        (6, 8, ["a"], {"0": None}),
+    ]
+    assert {part.region for part in found.parts} == {"user"}
+
+
+class AnsweringDisk:
+    has_disk = True
+
+    def __init__(self, tier: SharedTier) -> None:
+        self.tier = tier
+        self.told: Mapped | None = Mapped(
+            0,
+            5,
+            1,
+            column(1, 1, 1, 1, 0).tobytes(),
+            column(0, 1, 0, 0, 0).tobytes(),
+            np.array([1, 4, 9, 2, 3], np.uint64).tobytes(),
+            np.array([35, 60, 35, 35, 0], np.uint8).tobytes(),
+            np.array([1500, 0, 2000, 3000, 0], np.int64).tobytes(),
+            np.array([0, 1, 2, 3, 7], np.uint32).tobytes(),
+        )
+
+    async def map(self, _cells: int) -> Mapped | None:
+        return self.told
 
 
 async def test_sessions_share_what_their_last_prompts_have_in_common() -> None:

@@ -48,6 +48,7 @@ async def test_before_it_is_open_a_box_says_what_it_is_and_that_nothing_is_known
     assert (status.started_at, status.uptime_seconds) == (1_700_000_000.0, 5.0)
     assert (status.model.id, status.model.source, status.model.context_tokens) == (CARD.id, "demo", None)
     assert (status.cache_since_start.hit_rate, status.latency.ttft_p50_ms) == (None, None)
+    assert (status.cache_last_request, status.latency.itl_p50_ms) == (None, None)
     assert (status.latency.loop_lag_p99_ms, status.latency.loop_lag_max_ms) == (None, None)
     assert not box.is_ready()
     assert box.models() == ()
@@ -115,6 +116,8 @@ async def test_an_open_box_serves_and_its_status_follows_requests_and_workers() 
         status = box.status()
         assert (status.requests.active, status.requests.finished, status.completion_tokens) == (0, 1, 2)
         assert (status.cache_since_start.hit_rate, status.latency.ttft_p50_ms) == (0.8, 0.0)
+        assert status.cache_last_request == status.cache_since_start
+        assert status.latency.itl_p50_ms is not None
 
 
 async def test_a_worker_that_died_is_shown_with_its_last_error_and_without_blocks() -> None:

@@ -32,7 +32,7 @@ class Desk:
         self.box = ScriptedBox(*self.workers)
         self.retention = Retention(load_policy("coding-agent"))
         for name, parent in (("a", None), ("b", "a"), ("c", None)):
-            subject = Subject(Identity(name, parent_session_id=parent), "m", Hints(), REGIONS, ())
+            subject = Subject(Identity(name, parent_session_id=parent, client="pi/1"), "m", Hints(), REGIONS, ())
             self.retention.begin(subject)
             self.retention.end(subject, "stop")
         mirrors = [member.mirror for member in self.box.fleet.members.values()]
@@ -79,6 +79,28 @@ async def test_sessions_are_told_the_one_used_last_first_with_what_is_where(desk
     assert [one.host_tokens for one in told.sessions] == [BLOCK_TOKENS, 0, 3 * BLOCK_TOKENS]
     assert [one.session for one in (await desk.cache.sessions(2)).sessions] == ["c", "b"]
     assert told.total == 3
+
+
+async def test_a_session_is_told_with_its_turns_its_client_and_what_the_lacking_takes(desk: Desk) -> None:
+    desk.workers[0].owned = {"a": 2, "b": 1000}
+    paces: dict[int, float] = {}
+    turns = {"a": 7}
+    cache = CacheDesk(
+        desk.box.fleet,
+        BLOCK_TOKENS,
+        desk.retention,
+        desk.arena,
+        turns=turns.get,
+        prefill_seconds=lambda tokens: paces.setdefault(tokens, tokens / 8),
+    )
+    (c, b, a) = (await cache.sessions(3)).sessions
+    assert [one.turns for one in (a, b, c)] == [7, None, None]
+    assert [one.client for one in (a, b, c)] == ["pi/1", "pi/1", "pi/1"]
+    lacking = [100 - 3 * BLOCK_TOKENS, 0, 100 - BLOCK_TOKENS]
+    assert [one.lacking_tokens for one in (a, b, c)] == lacking
+    assert [one.prefill_seconds for one in (a, b, c)] == [tokens / 8 for tokens in lacking]
+    assert 0 not in paces
+    assert (await desk.cache.sessions(1)).sessions[0].prefill_seconds is None
 
 
 async def test_a_worker_that_is_dead_holds_nothing_and_cannot_be_checked(desk: Desk) -> None:

@@ -252,10 +252,35 @@ async def test_operators_are_told_what_was_checked_and_what_was_dropped(box: Box
     assert await box.disk.verify() == Counted(2, 0, 0)
 
 
+async def test_the_map_of_the_disk_is_the_keepers_and_tells_which_block_is_in_a_row(box: Box) -> None:
+    box.store(1, 2, 3)
+    await box.holds(3)
+    box.store(*range(10, 18))
+    await box.holds(11)
+    await box.disk.recall(keys(1, 2))
+    told, few = await asyncio.gather(box.disk.map(100_000), box.disk.map(2))
+    assert told is not None
+    assert few is not None
+    filled, hashes = np.frombuffer(told.filled, np.int32), np.frombuffer(told.hashes, np.uint64)
+    assert (len(filled), told.per_cell, int(filled.sum())) == (told.num_rows, 1, 11)
+    reads = dict(zip(hashes.tolist(), np.frombuffer(told.reads, np.uint32).tolist(), strict=True))
+    assert {
+        one: reads[int(name)] for one, name in zip((1, 2, 3, 10), short_hashes(keys(1, 2, 3, 10)), strict=True)
+    } == {
+        1: 1,
+        2: 1,
+        3: 0,
+        10: 0,
+    }
+    assert np.frombuffer(few.filled, np.int32).sum() == 11
+    assert len(few.filled) == 8
+
+
 async def test_without_a_keeper_operators_are_told_so(tmp_path: Path) -> None:
     box = Box(tmp_path, tmp_path / "slab")
     assert await box.disk.verify() is None
     assert await box.disk.flush() is None
+    assert await box.disk.map(8) is None
 
 
 async def test_the_keeper_ends_with_the_box_and_is_reaped(tmp_path: Path) -> None:

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance.loop_lag import BOUNDS_SECONDS, INTERVAL_SECONDS, NUM_SLOTS, SLOT_SECONDS, Lag, LoopLag
+from appliance.last_minute import BOUNDS_SECONDS, NUM_SLOTS, SLOT_SECONDS
+from appliance.loop_lag import INTERVAL_SECONDS, Lag, LoopLag
 
 
 class Time:

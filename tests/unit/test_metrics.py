@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from appliance.api.views import (
@@ -17,9 +18,11 @@ from appliance.api.views import (
     RemoteTierView,
     RequestsView,
     StateView,
+    WatchdogView,
     WorkerView,
 )
 from appliance.metrics import Metrics
+from tests.unit.tui import example_box
 
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
@@ -68,6 +71,8 @@ def box_status(*workers: WorkerView, ttft_p50_ms: float | None = 40.0, ttft_p99_
             ttft_p99_ms=ttft_p99_ms,
             loop_lag_p99_ms=None if ttft_p99_ms is None else 3.0,
             loop_lag_max_ms=None if ttft_p99_ms is None else 9.0,
+            itl_p50_ms=None if ttft_p99_ms is None else 20.0,
+            itl_p99_ms=None if ttft_p99_ms is None else 75.0,
         ),
     )
 
@@ -98,6 +103,8 @@ def test_times_are_in_seconds() -> None:
     samples = scrape(box_status())
     assert samples["dynamo_box_ttft_seconds", (("quantile", "0.5"),)] == 0.04
     assert samples["dynamo_box_ttft_seconds", (("quantile", "0.99"),)] == 0.25
+    assert samples["dynamo_box_itl_seconds", (("quantile", "0.5"),)] == 0.02
+    assert samples["dynamo_box_itl_seconds", (("quantile", "0.99"),)] == 0.075
     assert samples["dynamo_box_loop_lag_seconds", (("quantile", "0.99"),)] == 0.003
     assert samples["dynamo_box_loop_lag_seconds", (("quantile", "1"),)] == 0.009
 
@@ -122,6 +129,29 @@ def test_each_worker_has_its_own_figures() -> None:
     }
 
 
+def test_an_engine_that_runs_tells_of_its_steps() -> None:
+    watchdog = WatchdogView(limit_seconds=60.0, silent_seconds=2.5, answer_ms=3.0, stalled_seconds=None)
+    told = example_box.steps(step_max_ms=None)
+    samples = scrape(box_status(worker(0), worker(1, steps=told, watchdog=watchdog)))
+    values = {
+        name.removeprefix("dynamo_box_worker_"): value
+        for (name, labels), value in samples.items()
+        if labels == (("worker", "1"),)
+    }
+    assert values["waiting_requests"] == told.waiting
+    assert values["steps_total"] == told.steps
+    assert values["prefill_tokens_total"] == told.prefill_tokens
+    assert values["decode_tokens_total"] == told.decode_tokens
+    assert values["preemptions_total"] == told.preemptions
+    assert values["silent_seconds"] == 2.5
+    times = {(name, *dict(labels).values()): value for (name, labels), value in samples.items() if len(labels) == 2}
+    assert {key: value for key, value in times.items() if "step_seconds" in key[0] or "scheduler" in key[0]} == {
+        ("dynamo_box_worker_step_seconds", "0.5", "1"): pytest.approx(0.0238),
+        ("dynamo_box_worker_scheduler_seconds", "0.5", "1"): pytest.approx(0.0017),
+        ("dynamo_box_worker_scheduler_seconds", "1", "1"): pytest.approx(0.0095),
+    }
+
+
 def test_regret_is_told_by_reason_with_all_that_are_settled() -> None:
     regrets = [
         RegretView(reason="cost", settled=8, regretted=2, regret_seconds=0.5),
@@ -135,7 +165,13 @@ def test_regret_is_told_by_reason_with_all_that_are_settled() -> None:
 
 def test_misses_are_told_by_reason() -> None:
     misses = MissesView(
-        tokens={"evicted": 96, "diverged": 32}, unexplained=16, pending=2, failed=1, forgotten={"prompts": 3}, unnamed=4
+        tokens={"evicted": 96, "diverged": 32},
+        unexplained=16,
+        pending=2,
+        failed=1,
+        forgotten={"prompts": 3},
+        unnamed=4,
+        thrashed=8,
     )
     samples = scrape(box_status().model_copy(update={"misses": misses}))
     assert samples["dynamo_box_missed_tokens_total", (("reason", "evicted"),)] == 96
@@ -143,11 +179,12 @@ def test_misses_are_told_by_reason() -> None:
     assert samples["dynamo_box_forgotten_total", (("what", "prompts"),)] == 3
     figures = (
         "unexplained_tokens_total",
+        "thrashed_tokens_total",
         "unexplained_requests",
         "explanations_failed_total",
         "unnamed_evictions_total",
     )
-    assert [samples[f"dynamo_box_{name}", ()] for name in figures] == [16, 2, 1, 4]
+    assert [samples[f"dynamo_box_{name}", ()] for name in figures] == [16, 8, 2, 1, 4]
 
 
 def test_what_engines_say_of_leads_is_told_of_those_that_said_it() -> None:

@@ -49,7 +49,7 @@ def test_a_map_comes_back_with_ages_in_whole_seconds() -> None:
     assert blocks_in(view_record("blocks", AT, empty)) == empty
 
 
-CELL_LISTS = ("filled", "held", "awaited", "owner", "region", "priority", "age_seconds", "reuse")
+CELL_LISTS = ("filled", "held", "awaited", "owner", "first_token", "region", "priority", "age_seconds", "reuse")
 
 
 @pytest.mark.parametrize("read", [sessions_in, prefixes_in, blocks_in])
@@ -63,7 +63,8 @@ async def test_the_last_that_was_seen_until_a_time_is_shown_with_its_second(data
     second = msgspec.structs.replace(first, sessions=first.sessions[1:])
     for at, view in ((AT, first), (AT + 10, second), (AT + 20, first)):
         database.record(view_record("sessions", at, view))
-    for worker, blocks in ((0, 40), (1, 50), (None, 60)):
+    maps_of: tuple[tuple[int | str, int], ...] = ((0, 40), (1, 50), ("host", 60))
+    for worker, blocks in maps_of:
         of_worker = msgspec.structs.replace(example_box.blocks(), blocks=blocks)
         database.record(view_record(blocks_name(worker), AT, of_worker))
     assert await desk.session_caches(AT - 1) is None
@@ -73,7 +74,8 @@ async def test_the_last_that_was_seen_until_a_time_is_shown_with_its_second(data
         found = await desk.session_caches(asked)
         assert found is not None
         assert (found.at, found.sessions) == (seen_at, seen)
-    maps = [await desk.blocks(worker, None) for worker in (0, 1, None, 7)]
+    wanted: tuple[int | str, ...] = (0, 1, "host", 7)
+    maps = [await desk.blocks(whose, None) for whose in wanted]
     assert [one.blocks.blocks if one is not None else None for one in maps] == [40, 50, 60, None]
     assert await desk.prefixes(None) is None
     database.record(view_record("prefixes", AT, example_box.prefixes()))

@@ -153,6 +153,25 @@ async def test_the_first_token_time_runs_from_arrival_to_the_first_step() -> Non
     assert box.accounts.ttft_quantile(0.5) == 3.0
 
 
+async def test_the_times_between_tokens_are_shared_by_those_that_came_together() -> None:
+    now = [10.0]
+    steps = [ScriptedStep(tokens(*pieces), "".join(pieces)) for pieces in (["a"], ["b"], ["c", "d"])]
+    async with ScriptedBox(ScriptedWorker(0, steps), clock=lambda: now[0]) as box:
+        prepared = await box.pipeline.prepare(conversation(), "r")
+        async for event in prepared.events():
+            now[0] += 1.0 if isinstance(event, Delta) else 0.0
+    gaps = box.accounts.token_gaps
+    assert gaps.quantile(0.1) == pytest.approx(0.5, rel=0.03)
+    assert gaps.quantile(1.0) == pytest.approx(1.0, rel=0.03)
+
+
+async def test_choices_of_one_request_tell_nothing_of_the_time_between_tokens() -> None:
+    steps = [ScriptedStep(tokens("a"), "a", choice=choice) for choice in (0, 1, 0, 1)]
+    async with ScriptedBox(ScriptedWorker(0, steps)) as box:
+        await box.ask(conversation(sampling=Sampling(n=2)))
+    assert box.accounts.token_gaps.quantile(0.5) is None
+
+
 async def test_the_engine_serves_the_lowest_number_first_so_priority_changes_its_sign() -> None:
     worker = ScriptedWorker(0, HELLO)
     async with ScriptedBox(worker) as box:

@@ -232,6 +232,7 @@ async def test_a_session_goes_on_after_a_restart_and_what_it_had_is_gone() -> No
         held.book.resume([SessionRecord("s", None, None, "m", "idle", 6, 50.0, 90.0, 8)])
         record = await held.ask("hello world", "s")
         assert (record.turn, held.recorded.sessions()[-1].first_seen_at) == (7, 50.0)
+        assert (held.book.sessions.turns("s"), held.book.sessions.turns("other")) == (7, None)
         assert told(record) == [(0, 8, "evicted"), (8, 10, "first_request"), (10, 11, "below_block_boundary")]
         blame = record.ranges[0].blame
         assert blame is not None

@@ -1,18 +1,26 @@
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from appliance.api.chat import ChatCodec
+from appliance.api.completions import CompletionsCodec
+from appliance.api.messages import MessagesCodec
+from appliance.api.request_views import ActiveRequestView
+from appliance.api.responses import ResponsesCodec
 from appliance.cache.ledger import Reason
+from appliance.conversation import Identity
 from appliance.records import RequestRecord
-from appliance.request_desk import RequestDesk, request_view
+from appliance.request_desk import PROTOCOLS, RequestDesk, request_view
 from appliance.state.database import Database
 from appliance.state.keeping import Keeping
 from tests.unit.records import blame, changed, computed, read, record
-from tests.unit.scripted_worker import ScriptedBox, ScriptedWorker, conversation, steps_of
+from tests.unit.scripted_worker import ScriptedBox, ScriptedWorker, conversation, steps_of, until
 
 FULL = record(
     read(0, 16),
@@ -69,6 +77,66 @@ async def test_a_request_is_found_listed_and_explained() -> None:
         assert all(one.seconds is not None and one.seconds > 0 for one in why.findings)
         assert await desk.find("r7") is None
         assert await desk.why("r7") is None
+
+
+async def test_those_under_way_are_listed_with_how_far_they_are() -> None:
+    now, go, rest = [0.0], asyncio.Event(), asyncio.Event()
+    steps = steps_of(["a", "b"], cached_tokens=2)
+    worker = ScriptedWorker(0, [go, steps[0], rest, steps[1]])
+    asked = conversation("hello", identity=Identity("s"))
+    async with ScriptedBox(worker, clock=lambda: now[0]) as box:
+        desk = RequestDesk(box.pipeline, {"clock"}, has_host_tier=False)
+
+        async def active(session: str | None = None) -> list[ActiveRequestView]:
+            return (await desk.newest(9, session, None)).active
+
+        asking = asyncio.create_task(box.ask(asked))
+        await until(lambda: bool(worker.calls))
+        now[0] = 3.0
+        (one,) = await active("s")
+        assert (one.id, one.session, one.turn, one.phase, one.worker) == ("r0", "s", 1, "prefill", 0)
+        assert (one.prompt_tokens, one.cached_tokens, one.completion_tokens) == (5, None, 0)
+        assert (one.total_seconds, one.protocol) == (3.0, None)
+        go.set()
+        await until(lambda: box.accounts.since_start().prompt_tokens > 0)
+        (one,) = await active()
+        assert (one.phase, one.cached_tokens, one.completion_tokens) == ("decode", 2, 1)
+        assert one.first_token_seconds == 3.0
+        assert await active("other") == []
+        rest.set()
+        await asking
+        assert await active() == []
+        await box.pipeline.book.settle()
+        box.pipeline.book.close()
+
+
+async def test_one_that_has_no_place_yet_waits_and_is_told_how_long() -> None:
+    now, go = [0.0], asyncio.Event()
+    worker = ScriptedWorker(0, [go, *steps_of(["a"])], steps_of(["b"]))
+    worker.seats = 1
+    async with ScriptedBox(worker, clock=lambda: now[0]) as box:
+        desk = RequestDesk(box.pipeline, (), has_host_tier=False)
+        asking = [asyncio.create_task(box.ask(conversation(text))) for text in ("hello", "world")]
+        await until(lambda: len(box.pipeline.dispatcher.room) == 1)
+        now[0] = 2.0
+        last, first = (await desk.newest(9, None, None)).active
+        assert (last.id, last.phase, last.worker, last.queued_seconds) == ("r1", "waiting", None, 2.0)
+        assert (first.id, first.phase, first.queued_seconds) == ("r0", "prefill", 0.0)
+        assert [one.id for one in (await desk.newest(1, None, None)).active] == ["r1"]
+        go.set()
+        await asyncio.gather(*asking)
+        await box.pipeline.book.settle()
+        box.pipeline.book.close()
+
+
+def test_the_protocol_is_told_by_the_codecs_own_beginnings_of_ids() -> None:
+    codecs: dict[str, Any] = {
+        "chat": ChatCodec,
+        "completions": CompletionsCodec,
+        "messages": MessagesCodec,
+        "responses": ResponsesCodec,
+    }
+    assert {codec.id_prefix: name for name, codec in codecs.items()} == PROTOCOLS
 
 
 async def test_what_the_book_has_not_any_more_the_database_has(database: Database) -> None:

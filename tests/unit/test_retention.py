@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from appliance.cache.policy_source import load_policy
+from appliance.cache.policy_source import load_policy, parse_policy
 from appliance.cache.region import Region
 from appliance.cache.region_map import Origin, RegionMap, Span
 from appliance.cache.session_state import SessionState
@@ -41,6 +41,40 @@ def test_a_running_session_keeps_its_system_text_longest_and_its_output_shortest
     assert payload["scope"] == "lead"
     system, user, output = priorities(payload)
     assert system > user > output
+
+
+CLAIMS = """
+[[rule]]
+region = "system"
+priority = 90
+duration = "5min"
+
+[[rule]]
+region = "user"
+priority = 60
+duration = "10s"
+"""
+
+
+def test_the_next_claim_to_end_is_told_from_the_sessions_last_use_on() -> None:
+    clock, left = Clock(), []
+    retention = Retention(parse_policy("claims.toml", CLAIMS), clock=clock)
+    retention.begin(SUBJECT)
+    for seconds in (60, 0, 4, 6, 289, 1):
+        clock.seconds += seconds
+        if seconds == 0:
+            retention.end(SUBJECT, "stop")
+        (facts,) = retention.facts()
+        left.append(facts.claim_seconds)
+    assert left == [10.0, 10.0, 6.0, 290.0, 1.0, None]
+
+
+def test_a_session_without_a_claim_that_ends_has_none_left() -> None:
+    retention = new_retention("lru")
+    retention.begin(SUBJECT)
+    retention.end(SUBJECT, "stop")
+    (facts,) = retention.facts()
+    assert (facts.name, facts.claim_seconds) == ("lead", None)
 
 
 def test_a_head_is_shared_as_long_as_two_sessions_that_are_known_have_it() -> None:

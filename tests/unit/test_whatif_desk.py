@@ -74,6 +74,7 @@ async def test_a_replay_in_a_process_of_its_own_tells_what_each_policy_would_hav
             ("optimum", "optimum"),
         ]
         assert all(one.hit_rate and one.requests == 6 for one in job.outcomes)
+        assert all(sum(rate is not None for rate in one.hit_rates) == 6 for one in job.outcomes)
         predicted = desk.predicted(read_policy(editable_text(CHAT), "the same"))
         assert predicted is not None
         assert predicted.hit_rate == job.outcomes[0].hit_rate

@@ -23,6 +23,7 @@ DESCRIPTIONS: Final = {
     404: "There is nothing of this name",
     413: "The body is larger than this box takes",
     429: "As many requests wait for a worker as may, or this one has waited as long as it may",
+    499: "An operator cancelled it",
     500: "The engines failed at this request",
     503: "Not now: starting, draining, no worker alive, or too many requests at once",
     529: "Not now: starting, draining, no worker alive, or too many requests at once",

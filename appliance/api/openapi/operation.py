@@ -33,9 +33,11 @@ class Parameter:
     name: str
     schema: JsonObject
     place: str = "query"
+    is_required: bool = False
+    """Those in a path always are."""
 
     def described(self) -> JsonObject:
-        required = {"required": True} if self.place == "path" else {}
+        required = {"required": True} if self.place == "path" or self.is_required else {}
         return {"name": self.name, "in": self.place, "schema": self.schema, **required}
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from appliance.api.anthropic_problems import AnthropicError
-from appliance.api.block_views import MAP_TIERS, MAX_CELLS, MAX_PROMPTS, BlockMapView, Prefixes
+from appliance.api.block_views import MAP_TIERS, MAX_CELLS, MAX_PROMPTS, BlockChain, BlockMapView, Prefixes
 from appliance.api.cache_views import MAX_LISTED as MAX_CACHES
 from appliance.api.cache_views import (
     CacheView,
@@ -64,7 +64,7 @@ from appliance.api.policy_views import (
 )
 from appliance.api.problems import OpenAIError
 from appliance.api.request_views import MAX_LISTED as MAX_REQUESTS
-from appliance.api.request_views import MAX_TIME, RequestList, RequestView, Why
+from appliance.api.request_views import MAX_TIME, Cancelled, RequestList, RequestView, Why
 from appliance.api.responses_bodies import ResponseBody
 from appliance.api.responses_compact import CompactedBody
 from appliance.api.responses_events import EVENT_KINDS
@@ -85,7 +85,7 @@ from appliance.api.warm_routes import Warmed, WarmRequest
 from appliance.api.whatif_views import WhatIfJob, WhatIfJobs, WhatIfRequest
 from appliance.box_events import EVENT_TYPES, BoxEvent
 
-GENERATING: Final = (400, 404, 413, 429, 500, 503)
+GENERATING: Final = (400, 404, 413, 429, 499, 500, 503)
 COUNTING: Final = (400, 404, 413, 503)
 CHANGING: Final = (400, 404, 413)
 STREAM: Final = Parameter("stream", {"type": "boolean"})
@@ -113,6 +113,7 @@ MODEL_PAGE: Final = (
 )
 
 
+BY: Final = Parameter("by", {"type": "string", "maxLength": MAX_NAME})
 LISTED: Final = Parameter("limit", {"type": "integer", "minimum": 1, "maximum": MAX_REMEMBERED})
 
 
@@ -245,7 +246,7 @@ BOX_OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
     ),
     ("GET", "/box/v1/requests"): Operation(
         Group.BOX,
-        "The requests that ended last, and what of them was read from which tier; for the box's own machine",
+        "Requests under way, and those that ended last: what was read from which tier; for the box's own machine",
         RequestList,
         parameters=(
             Parameter("limit", {"type": "integer", "minimum": 1, "maximum": MAX_REQUESTS}),
@@ -260,6 +261,13 @@ BOX_OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
         RequestView,
         parameters=_in_path("request_id"),
         errors=(403, 404, 503),
+    ),
+    ("POST", "/box/v1/requests/{request_id}/cancel"): Operation(
+        Group.BOX,
+        "End a request that is under way; its client is told so. A dry run tells what it comes to",
+        Cancelled,
+        parameters=(*_in_path("request_id"), Parameter("dry_run", {"type": "boolean"}), BY),
+        errors=(400, 403, 404, 503),
     ),
     ("GET", "/box/v1/lint"): Operation(
         Group.BOX,
@@ -294,7 +302,7 @@ BOX_OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
         Group.BOX,
         "Withdraw a hint before its time is over",
         HintWithdrawn,
-        parameters=(*_in_path("hint"), Parameter("by", {"type": "string", "maxLength": MAX_NAME})),
+        parameters=(*_in_path("hint"), BY),
         errors=(400, 403, 404, 503),
     ),
     ("POST", "/box/v1/whatif"): Operation(
@@ -317,7 +325,7 @@ BOX_OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
     ),
     ("GET", "/box/v1/blocks"): Operation(
         Group.BOX,
-        "A worker's cache or the host tier in cells: state, owner, region, worth, age, reuse",
+        "A worker's cache, the host tier or the disk in cells: state, owner, region, worth, age, reuse",
         BlockMapView,
         parameters=(
             Parameter("tier", {"enum": list(MAP_TIERS)}),
@@ -350,6 +358,16 @@ BOX_OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
         PastSessions,
         parameters=(_time("at"),),
         errors=(400, 403, 404, 503),
+    ),
+    ("GET", "/box/v1/blocks/chain"): Operation(
+        Group.BOX,
+        "A session's last prompt up to the block of a token: what it consists of, who shares it, where it is found",
+        BlockChain,
+        parameters=(
+            Parameter("session", {"type": "string"}, is_required=True),
+            Parameter("token", {"type": "integer", "minimum": 0}),
+        ),
+        errors=(400, 403, 503),
     ),
     ("GET", "/box/v1/prefixes"): Operation(
         Group.BOX,
@@ -439,7 +457,7 @@ GENERATION_OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
         MessageBody,
         Stream((EventBody, AnthropicError)),
         MessagesRequest,
-        errors=(400, 404, 413, 429, 500, 529),
+        errors=(400, 404, 413, 429, 499, 500, 529),
         envelope=AnthropicError,
     ),
     ("POST", "/v1/messages/count_tokens"): Operation(

@@ -69,6 +69,7 @@ def _counts(view: BlockMapView) -> list[tuple[str, list[int]]]:
 def _of_last_used(view: BlockMapView) -> list[tuple[str, Sequence[float | None]]]:
     return [
         ("owner", view.owner),
+        ("first_token", view.first_token),
         ("region", view.region),
         ("priority", view.priority),
         ("age_seconds", view.age_seconds),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from appliance.api.views import WorkerView
+from appliance.api.views import StepsView, WatchdogView, WorkerView
 from appliance.tui.frame import Frame
 from appliance.tui.machine import GpuLoad, Load
 
@@ -29,6 +29,8 @@ class EngineLine(Struct, frozen=True):
     event_resets: int
     last_error: str | None
     leads: tuple[int, int, int] | None
+    steps: StepsView | None
+    watchdog: WatchdogView | None
     cores: float | None
     memory_bytes: int | None
     gpus: list[GpuLoad]
@@ -58,6 +60,8 @@ def _line(worker: WorkerView, load: Load | None) -> EngineLine:
         event_resets=worker.event_resets,
         last_error=worker.last_error,
         leads=None if leads is None else (leads.spared, leads.held_back, leads.in_vain),
+        steps=worker.steps,
+        watchdog=worker.watchdog,
         cores=None if load is None else load.cores,
         memory_bytes=None if load is None else load.memory_bytes,
         gpus=[] if load is None else load.gpus,

@@ -153,6 +153,10 @@ def _finished(event: dict[str, Any]) -> tuple[str, str]:
     return ("bad" if outcome == "failed" else "info"), said
 
 
+def _cancelled(event: dict[str, Any]) -> tuple[str, str]:
+    return "watch", f"{event['by']} cancelled it in {event['phase']}, {event['completion_tokens']:,} tokens generated"
+
+
 def _evictions(event: dict[str, Any]) -> tuple[str, str]:
     owners = ", ".join(f"{name} {count}" for name, count in event["owners"].items()) or "nobody by name"
     said = f"{figures.plural(event['blocks'], 'block')} had to go from worker {event['worker']}: {owners}"
@@ -187,6 +191,7 @@ _KINDS = {
     "worker": _worker,
     "request_started": _started,
     "request_finished": _finished,
+    "request_cancelled": _cancelled,
     "evictions": _evictions,
     "policy": _policy,
     "hint": _hint,

@@ -23,7 +23,7 @@ _COUNTERS: Final = ("prompt_tokens", "cached_tokens", "host_tokens", "disk_token
 
 class ReadRate(Struct, frozen=True):
     """Prompt tokens of a window: all, those read from each tier, and those computed. All `None`: the window is longer
-    than what has been seen."""
+    than what has been seen, or there was no request yet."""
 
     window: str
     prompt_tokens: int | None
@@ -83,6 +83,8 @@ class Overview(Struct, frozen=True):
     reuse: float | None
     ttft_p50_ms: float | None
     ttft_p99_ms: float | None
+    itl_p50_ms: float | None
+    itl_p99_ms: float | None
     loop_lag_p99_ms: float | None
     active: int
     waiting: int
@@ -105,11 +107,17 @@ def overview(frame: Frame, samples: list[Sample]) -> Overview | None:
     computed = whole.prompt_tokens - whole.cached_tokens
     return Overview(
         at=frame.at,
-        verdict=verdict(frame),
-        reads=[*(_of_window(samples, status, *one) for one in WINDOWS), _read_rate("since start", whole)],
+        verdict=verdict(frame, samples),
+        reads=[
+            _read_rate("last request", status.cache_last_request),
+            *(_of_window(samples, status, *one) for one in WINDOWS),
+            _read_rate("since start", whole),
+        ],
         reuse=whole.cached_tokens / computed if computed > 0 else None,
         ttft_p50_ms=status.latency.ttft_p50_ms,
         ttft_p99_ms=status.latency.ttft_p99_ms,
+        itl_p50_ms=status.latency.itl_p50_ms,
+        itl_p99_ms=status.latency.itl_p99_ms,
         loop_lag_p99_ms=status.latency.loop_lag_p99_ms,
         active=status.requests.active,
         waiting=status.queue.waiting,
@@ -135,7 +143,9 @@ def _of_window(samples: list[Sample], status: BoxStatus, name: str, seconds: flo
     return _split(name, *(getattr(last, counter) - getattr(first, counter) for counter in _COUNTERS))
 
 
-def _read_rate(name: str, rate: RateView) -> ReadRate:
+def _read_rate(name: str, rate: RateView | None) -> ReadRate:
+    if rate is None:
+        return ReadRate(name, None)
     return _split(name, *(getattr(rate, counter) for counter in _COUNTERS))
 
 

@@ -1,4 +1,4 @@
-"""Requests that have ended: what of each was read from where, and why the rest was not."""
+"""Requests: how far those under way are, what of the others was read from where, and why the rest was not."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from appliance.api.request_views import RangeView, RequestView
+from appliance.api.request_views import ActiveRequestView, RangeView, RequestView
 from appliance.tui.frame import Frame
 
 UNAVOIDABLE: Final = ("first_request", "below_block_boundary")
@@ -26,7 +26,8 @@ class RangeLine(Struct, frozen=True):
 
 class RequestLine(Struct, frozen=True):
     """`miss` is the reason of most tokens that were missed, `missed_tokens` are those of all reasons; `None`: no engine
-    has read it."""
+    has read it, or it is not known yet. `outcome` is the phase of one that `is_active`, `total_seconds` what it took so
+    far."""
 
     id: str
     arrived_at: float
@@ -35,8 +36,9 @@ class RequestLine(Struct, frozen=True):
     client: str | None
     worker: int | None
     outcome: str
+    is_active: bool
     prompt_tokens: int
-    cached_tokens: int
+    cached_tokens: int | None
     completion_tokens: int
     missed_tokens: int | None
     miss: str | None
@@ -48,12 +50,37 @@ class RequestLine(Struct, frozen=True):
 
     @property
     def share(self) -> float | None:
-        return self.cached_tokens / self.prompt_tokens if self.prompt_tokens and self.ranges else None
+        if self.cached_tokens is None or not self.prompt_tokens:
+            return None
+        return self.cached_tokens / self.prompt_tokens
 
 
 def request_lines(frame: Frame) -> list[RequestLine]:
-    """The one that ended last first."""
-    return [request_line(view) for view in frame.requests or ()]
+    """Those under way first, the newest of them at the top; then the one that ended last."""
+    return [*map(active_line, frame.active or ()), *map(request_line, frame.requests or ())]
+
+
+def active_line(view: ActiveRequestView) -> RequestLine:
+    return RequestLine(
+        id=view.id,
+        arrived_at=view.arrived_at,
+        session=view.session,
+        turn=view.turn,
+        client=view.client,
+        worker=view.worker,
+        outcome=view.phase,
+        is_active=True,
+        prompt_tokens=view.prompt_tokens,
+        cached_tokens=view.cached_tokens,
+        completion_tokens=view.completion_tokens,
+        missed_tokens=None,
+        miss=None,
+        queued_seconds=view.queued_seconds,
+        first_token_seconds=view.first_token_seconds,
+        total_seconds=view.total_seconds,
+        error=None,
+        ranges=[],
+    )
 
 
 def request_line(view: RequestView) -> RequestLine:
@@ -66,8 +93,9 @@ def request_line(view: RequestView) -> RequestLine:
         client=view.client,
         worker=view.worker,
         outcome=view.outcome,
+        is_active=False,
         prompt_tokens=view.prompt_tokens,
-        cached_tokens=view.cached_tokens,
+        cached_tokens=view.cached_tokens if view.ranges else None,
         completion_tokens=view.completion_tokens,
         missed_tokens=sum(missed.values()) if view.ranges else None,
         miss=max(missed, key=lambda reason: missed[reason], default=None),
@@ -103,9 +131,18 @@ def _kind(one: RangeView) -> str:
 
 
 def turn_rates(frame: Frame) -> dict[str, list[float | None]]:
-    """By session: the share read from cache of each of its turns that are remembered, the oldest first."""
+    """By session: the share read from cache of each of its turns that have ended, the oldest first."""
     rates: dict[str, list[float | None]] = {}
-    for line in reversed(request_lines(frame)):
+    for line in map(request_line, reversed(frame.requests or ())):
         if line.session is not None:
             rates.setdefault(line.session, []).append(line.share)
     return rates
+
+
+def running(frame: Frame) -> dict[str, list[str]]:
+    """By session: its requests that are under way."""
+    found: dict[str, list[str]] = {}
+    for one in frame.active or ():
+        if one.session is not None:
+            found.setdefault(one.session, []).append(one.id)
+    return found

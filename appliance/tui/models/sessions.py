@@ -12,14 +12,15 @@ from appliance.tui import figures
 from appliance.tui.frame import Frame
 from appliance.tui.models.requests import turn_rates
 
-TURNS: Final = 8
+TURNS: Final = 6
 """So many are shown of each session."""
 
 
 class SessionLine(Struct, frozen=True):
-    """Tokens of the session's last prompt that it was the last to use, by tier; `lacking` are in none. `depth` counts
-    its leads, `hints` are those that hold now, with the time that they have left; `rates` are the shares of its last
-    turns that were read from cache."""
+    """Tokens of the session's last prompt that it was the last to use, by tier; `lacking` are in none, and computing
+    them takes `prefill_seconds`. `depth` counts its leads, `turns` all of its requests; `rates` are the shares that the
+    last of them read from cache. `client` is the user agent. `hints` are those that hold now, with the time that they
+    have left; `claim_seconds` is until the next claim of the policy ends. `None`: unknown, or no claim that ends."""
 
     session: str
     depth: int
@@ -31,6 +32,10 @@ class SessionLine(Struct, frozen=True):
     lacking_tokens: int
     hints: list[str]
     rates: list[float | None]
+    turns: int | None
+    client: str | None
+    claim_seconds: float | None
+    prefill_seconds: float | None
 
     @property
     def last_share(self) -> float | None:
@@ -78,8 +83,6 @@ def _hints(frame: Frame) -> dict[str, list[str]]:
 
 def _line(one: SessionCache, depth: int, hints: list[str], rates: list[float | None]) -> SessionLine:
     gpu = sum(one.gpu_tokens.values())
-    # The host tier may hold copies of what GPUs hold; what is nowhere is at least this much.
-    held = max(max(one.gpu_tokens.values(), default=0), one.host_tokens)
     return SessionLine(
         one.session,
         depth,
@@ -88,9 +91,13 @@ def _line(one: SessionCache, depth: int, hints: list[str], rates: list[float | N
         gpu,
         sorted(int(worker) for worker, tokens in one.gpu_tokens.items() if tokens),
         one.host_tokens,
-        max(one.prompt_tokens - held, 0),
+        one.lacking_tokens,
         hints,
         rates,
+        one.turns,
+        one.client,
+        one.claim_seconds,
+        one.prefill_seconds,
     )
 
 

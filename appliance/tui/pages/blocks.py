@@ -1,21 +1,24 @@
-"""4 Blocks: a worker's cache or the host tier, cell by cell."""
+"""4 Blocks: a worker's cache, the host tier or the disk, cell by cell."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
 from typing import Any, ClassVar, Final
+from urllib.parse import quote
 
 from rich.segment import Segment
+from textual import work
 from textual.app import ComposeResult
 from textual.binding import Binding
 
-from appliance.api.block_views import BlockMapView
+from appliance.api.block_views import BlockChain, BlockMapView
 from appliance.tui import ink
 from appliance.tui.frame import Feed, Wanted
 from appliance.tui.line import Line, clean, heading, width_of, words
 from appliance.tui.models.blocks import Lens, cell_words, cells, legend, owner_of
 from appliance.tui.moment import Moment
+from appliance.tui.pages.chain import ChainDialog
 from appliance.tui.pages.steering import SteeringPage
 from appliance.tui.widgets.block_map import TONES, BlockMap
 from appliance.tui.widgets.drawing import Drawing
@@ -26,15 +29,17 @@ MAX_CELLS: Final = 8192
 class BlocksPage(SteeringPage):
     """A worker's cache: one sign for so many neighbouring blocks, read line by line. `m` shows them under another lens:
     state, owner, region, age of the last use, how often they were found again, what they are worth. `n` goes to the
-    next worker, and from the last one to the host tier where there is one. What has just lost blocks is shown reversed.
-    `enter` goes to the prefixes of the cell's owner."""
+    next worker, and from the last one to the host tier and the disk where there are any. What has just lost blocks is
+    shown reversed. `enter` shows the prompt of the cell's block
+    from its start: regions, who shares them, where they are. `p` goes to the prefixes of the cell's owner."""
 
     title = "Blocks"
     feeds = frozenset({Feed.BLOCKS})
     BINDINGS: ClassVar[list[Any]] = [
         Binding("m", "lens(1)", "the next lens", id="blocks.lens"),
         Binding("M", "lens(-1)", "the lens before", id="blocks.lens-back"),
-        Binding("n", "worker", "the next worker, or the host tier", id="blocks.worker"),
+        Binding("p", "prefixes", "the prefixes of the cell's owner", id="blocks.prefixes"),
+        Binding("n", "whose", "the next worker, host, disk", id="blocks.worker"),
     ]
     DEFAULT_CSS = """
     BlocksPage #head { height: 1; }
@@ -45,9 +50,9 @@ class BlocksPage(SteeringPage):
     def __init__(self, *, id: str | None = None) -> None:  # noqa: A002 – textual calls it so
         super().__init__(id=id)
         self.lens = Lens.STATE
-        self.worker: int | None = 0
-        """`None` is the host tier."""
-        self._workers: list[int | None] = [0]
+        self.whose: int | str = 0
+        """A worker's, or those of the tier of this name."""
+        self._all: list[int | str] = [0]
         self._view: BlockMapView | None = None
         self._gone: frozenset[int] = frozenset()
 
@@ -59,21 +64,21 @@ class BlocksPage(SteeringPage):
 
     def wanted(self, at: float | None) -> Wanted:
         room = self.query_one(BlockMap).room
-        return Wanted(self.feeds, at, self.worker, min(max(room, 64), MAX_CELLS))
+        return Wanted(self.feeds, at, self.whose, min(max(room, 64), MAX_CELLS))
 
     def focus_list(self) -> None:
         self.query_one(BlockMap).focus()
 
     def own_keys(self) -> Iterator[tuple[str, str]]:
         yield "m", "lens"
-        if len(self._workers) > 1:
-            yield "n", "worker"
+        if len(self._all) > 1:
+            yield "n", "whose"
 
     def show(self, moment: Moment) -> None:
         status, view = moment.frame.status, moment.frame.blocks
         if status is not None:
-            host: list[int | None] = [] if status.host is None else [None]
-            self._workers = [*(worker.id for worker in status.workers), *host]
+            tiers = [name for name, tier in (("host", status.host), ("disk", status.disk)) if tier is not None]
+            self._all = [*(worker.id for worker in status.workers), *tiers]
         if view is None:
             return
         gone = _gone(self._view, view)
@@ -86,16 +91,32 @@ class BlocksPage(SteeringPage):
         if view is None:
             return
         self.query_one(BlockMap).show(cells(view, self.lens), self._gone)
-        self.query_one("#head", Drawing).draw(partial(_head, view, self.lens))
-        self.query_one("#legend", Drawing).draw(partial(_legend, view, self.lens))
+        self.query_one("#head", Drawing).draw(partial(head_lines, view, self.lens))
+        self.query_one("#legend", Drawing).draw(partial(legend_lines, view, self.lens))
         self._show_cell()
 
     def on_block_map_moved(self) -> None:
         self._show_cell()
 
+    @work(exclusive=True)
     async def on_block_map_opened(self) -> None:
-        view = self._view
-        owner = None if view is None else owner_of(view, self.query_one(BlockMap).cursor)
+        view, place = self._view, self.query_one(BlockMap).cursor
+        owner = None if view is None else owner_of(view, place)
+        if view is None or owner is None:
+            self.notify("nobody knows whose this is", severity="warning")
+            return
+        token = view.first_token[place]
+        if token is None:
+            self.notify(f"where it stands in the prompt of {owner} nobody knows", severity="warning", markup=False)
+            return
+        chain = await self.ask(
+            "GET", f"/box/v1/blocks/chain?session={quote(owner, safe='')}&token={token}", None, BlockChain
+        )
+        if chain is not None:
+            await self.app.push_screen(ChainDialog(chain))
+
+    async def action_prefixes(self) -> None:
+        owner = None if self._view is None else owner_of(self._view, self.query_one(BlockMap).cursor)
         if owner is not None:
             await self.console_app.show_filtered("5", owner)
 
@@ -109,16 +130,16 @@ class BlocksPage(SteeringPage):
         self.lens = lenses[(lenses.index(self.lens) + step) % len(lenses)]
         self._draw()
 
-    def action_worker(self) -> None:
-        place = self._workers.index(self.worker) if self.worker in self._workers else -1
-        self.worker = self._workers[(place + 1) % len(self._workers)]
+    def action_whose(self) -> None:
+        place = self._all.index(self.whose) if self.whose in self._all else -1
+        self.whose = self._all[(place + 1) % len(self._all)]
         self._view = None
         self.console_app.poller.hurry()
 
 
 def _gone(before: BlockMapView | None, now: BlockMapView) -> frozenset[int]:
     """Cells that have fewer blocks than in the frame before, or those of another owner."""
-    if before is None or (before.worker, before.blocks_per_cell) != (now.worker, now.blocks_per_cell):
+    if before is None or _form(before) != _form(now):
         return frozenset()
     if before.filled == now.filled and before.owner == now.owner and before.owners == now.owners:
         return frozenset()
@@ -130,11 +151,16 @@ def _gone(before: BlockMapView | None, now: BlockMapView) -> frozenset[int]:
     )
 
 
-def _head(view: BlockMapView, lens: Lens, _width: int, _height: int) -> list[Line]:
+def _form(view: BlockMapView) -> tuple[str, int | None, int, int]:
+    """Of two maps of one form a cell is of the same blocks."""
+    return view.tier, view.worker, view.blocks, view.blocks_per_cell
+
+
+def head_lines(view: BlockMapView, lens: Lens, _width: int = 0, _height: int = 0) -> list[Line]:
     filled, held = sum(view.filled), sum(view.held)
     per_cell = "1 block" if view.blocks_per_cell == 1 else f"{view.blocks_per_cell:,} blocks"
     parts = words(
-        ("host" if view.worker is None else f"worker {view.worker}", ink.STRONG),
+        (view.tier if view.worker is None else f"worker {view.worker}", ink.STRONG),
         (f"  by {lens.value}", ink.NAME),
         f"  {view.blocks:,} blocks of {view.block_tokens} tokens  {filled:,} filled  {held:,} held  ",
         (f"one sign: {per_cell}", ink.QUIET),
@@ -142,7 +168,7 @@ def _head(view: BlockMapView, lens: Lens, _width: int, _height: int) -> list[Lin
     return [parts]
 
 
-def _legend(view: BlockMapView, lens: Lens, width: int, _height: int) -> list[Line]:
+def legend_lines(view: BlockMapView, lens: Lens, width: int, _height: int = 0) -> list[Line]:
     """As many as there is room for."""
     line: Line = []
     for sign, tone, said in legend(view, lens):

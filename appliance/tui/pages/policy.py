@@ -22,7 +22,7 @@ from appliance.tui.line import Line, clean, heading, words
 from appliance.tui.models.policies import ActivePolicy, active_policy, diff_lines, problem_text
 from appliance.tui.moment import Moment
 from appliance.tui.pages.policy_lines import below, diff_line
-from appliance.tui.pages.prediction import prediction_lines
+from appliance.tui.pages.prediction import Prediction
 from appliance.tui.pages.steering import SteeringPage
 from appliance.tui.widgets.drawing import Draw, Drawing
 from appliance.tui.widgets.grid import Column, Row
@@ -38,6 +38,7 @@ COLUMNS = (
 WIDE: Final = 110
 CHECK_SECONDS: Final = 0.4
 PROGRESS_SECONDS: Final = 0.5
+TOLD_LINES: Final = 9
 
 
 class PolicyPage(SteeringPage):
@@ -63,7 +64,6 @@ class PolicyPage(SteeringPage):
     PolicyPage Table { width: 1fr; }
     PolicyPage TextArea { width: 1fr; height: 1fr; border: none; padding: 0; background: ansi_default; }
     PolicyPage #head { height: 1; }
-    PolicyPage #told { height: 9; }
     """
 
     def __init__(self, *, id: str | None = None) -> None:  # noqa: A002 – textual calls it so
@@ -109,23 +109,21 @@ class PolicyPage(SteeringPage):
         if self._active is not None:
             head = self._head(self._active)
             self.query_one("#head", Drawing).draw(lambda _width, _height: [head])
-        self.query_one("#told", Drawing).draw(partial(below, self._told, self._versions))
+        told = self.query_one("#told", Drawing)
+        has_curves = isinstance(self._told, Prediction) and self._told.has_curves
+        told.styles.height = max(TOLD_LINES, self.size.height // 2) if has_curves else TOLD_LINES
+        told.draw(partial(below, self._told, self._versions))
         self.console_app.show_chrome()
 
     def _head(self, model: ActivePolicy) -> Line:
-        state: str | tuple[str, Any] = ""
-        if self.is_edited:
-            moved = not self._is_past and self._edited_from != model.toml
-            state = ("  edited" + (", and another became active meanwhile" if moved else ""), ink.WARN)
-        return words(
-            (clean(model.name), ink.STRONG),
-            state,
-            (f"  version {model.version}, order {model.order}", ink.QUIET),
-            ("   " + clean(model.description), ink.QUIET),
-        )
+        if not self.is_edited:
+            return head_line(model)
+        moved = not self._is_past and self._edited_from != model.toml
+        return head_line(model, "  edited" + (", and another became active meanwhile" if moved else ""))
 
     def on_resize(self, event: Resize) -> None:
         self._arrange(event.size.width)
+        self._show_state()
 
     def _arrange(self, width: int) -> None:
         """Where there is no room for both, the text takes the place of the rules while it is edited."""
@@ -209,7 +207,7 @@ class PolicyPage(SteeringPage):
         job = await self.ask("POST", "/box/v1/whatif", asked, WhatIfJob)
         while job is not None:
             self._job = job.id if job.state in ("waiting", "running") else None
-            self._told = partial(prediction_lines, job)
+            self._told = Prediction(job)
             self._show_state()
             if self._job is None:
                 return
@@ -247,6 +245,15 @@ class PolicyPage(SteeringPage):
             if applied is not None:
                 self.action_reset()
                 self.tell(f"{applied.name} is active again, as version {applied.version}")
+
+
+def head_line(model: ActivePolicy, state: str = "") -> Line:
+    return words(
+        (clean(model.name), ink.STRONG),
+        (state, ink.WARN),
+        (f"  version {model.version}, order {model.order}", ink.QUIET),
+        ("   " + clean(model.description), ink.QUIET),
+    )
 
 
 def rows(model: ActivePolicy) -> list[Row]:

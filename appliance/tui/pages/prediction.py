@@ -7,11 +7,37 @@ from typing import Final
 from appliance.api.whatif_views import WhatIfJob, WhatIfMeasured, WhatIfOutcome
 from appliance.tui import bars, figures, ink
 from appliance.tui.line import Line, cell, clean, heading, width_of, words
+from appliance.tui.plotted import plotted
+from appliance.whatif_plot import ROLE_NAMES, whatif_plot
 
-_NAMES: Final = {"proposed": "this text", "active": "active now", "lru": "LRU", "optimum": "the optimum"}
+LEAST_PLOT: Final = 8
+"""Lines."""
 
 
-def prediction_lines(job: WhatIfJob, width: int, _height: int) -> list[Line]:
+class Prediction:
+    """Draws a replay. Its curves take milliseconds: they are drawn once for each size."""
+
+    def __init__(self, job: WhatIfJob) -> None:
+        self._job = job
+        self._size = (0, 0)
+        self._lines: list[Line] = []
+
+    @property
+    def has_curves(self) -> bool:
+        return any(rate is not None for one in self._job.outcomes or [] for rate in one.hit_rates)
+
+    def __call__(self, width: int, height: int) -> list[Line]:
+        if self._size != (width, height):
+            self._size = (width, height)
+            lines = prediction_lines(self._job, width)
+            room = height - len(lines)
+            if self.has_curves and room >= LEAST_PLOT:
+                lines += plotted(whatif_plot(self._job, width, room, is_coloured=True))
+            self._lines = lines
+        return self._lines
+
+
+def prediction_lines(job: WhatIfJob, width: int) -> list[Line]:
     head = heading(f"replay of the last {figures.seconds(job.last)}", width, job.state)
     if job.state in ("waiting", "running"):
         bar = bars.stacked([bars.Part(job.progress, "█", ink.NAME)], max(width - 8, 1), 1.0)
@@ -30,7 +56,7 @@ def _measured(one: WhatIfMeasured) -> Line:
 def _outcome(one: WhatIfOutcome, width: int) -> Line:
     style = ink.STRONG if one.role == "proposed" else ink.PLAIN
     line = words(
-        (cell(_NAMES[one.role], 12), style),
+        (cell(ROLE_NAMES[one.role], 12), style),
         (cell(figures.share(one.hit_rate), 6, right=True), ink.of_share(one.hit_rate)),
         f"  {figures.seconds(one.prefill_seconds):>7} of prefill  {figures.short(one.evicted_blocks):>6} evicted  ",
     )

@@ -1,10 +1,10 @@
-"""3 Requests: what of each prompt was read from where, and why the rest was not."""
+"""3 Requests: those under way; what of each prompt was read from where, and why the rest was not."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 from urllib.parse import quote
 
 from textual import work
@@ -18,6 +18,7 @@ from appliance.tui.frame import Feed
 from appliance.tui.line import Line, clean, heading, words
 from appliance.tui.models.requests import RequestLine, request_lines
 from appliance.tui.moment import Moment
+from appliance.tui.pages.cancelling import cancel
 from appliance.tui.pages.changing import LintDialog
 from appliance.tui.pages.ranges import legend, prompt_bar, range_line
 from appliance.tui.pages.steering import SteeringPage
@@ -27,6 +28,7 @@ from appliance.tui.widgets.drawing import Drawing
 from appliance.tui.widgets.grid import Column, Row
 from appliance.tui.widgets.table import Table
 
+OUTCOMES: Final = {"finished": ink.PLAIN, "waiting": ink.WARN, "prefill": ink.GOOD, "decode": ink.GOOD}
 COLUMNS = (
     Column("arrived", 8, clock_of),
     Column("session", 0, least=10),
@@ -40,25 +42,29 @@ COLUMNS = (
     Column("first", 7, seconds_of, right=True, rank=1),
     Column("total", 7, seconds_of, right=True, rank=2),
     Column("worker", 6, right=True, rank=4),
-    Column("outcome", 8, style=lambda value: ink.PLAIN if value == "finished" else ink.BAD, rank=3),
+    Column("outcome", 8, style=lambda value: OUTCOMES.get(str(value), ink.BAD)),
     Column("client", 14, rank=5),
     Column("request", 22, rank=6),
 )
 
 
 class RequestsPage(SteeringPage):
-    """Requests that have ended, the newest first. Missed: tokens that could have been read and were computed; why: the
-    reason of most of them. Below, the prompt under the cursor as a bar, in order. `enter` asks the box why: what was
-    read from where, what was not and who is to blame, what can be done, and where its text left the one before. `c`
-    asks what clients change from turn to turn, what that costs, and which rule is for it."""
+    """Requests under way, then those that have ended, the newest first. Missed: tokens that could have been read
+    and were computed; why: the reason of most of them. Below, the prompt under the cursor as a bar, in order. `enter`
+    asks the box why: what was read from where, what was not and who is to blame, what can be done, and where its text
+    left the one before. `c` asks what clients change from turn to turn, what that costs, and which rule is for it.
+    `K` ends a request that is under way, after you saw what that comes to; its client is told so."""
 
     title = "Requests"
     feeds = frozenset({Feed.REQUESTS})
 
-    BINDINGS: ClassVar[list[Any]] = [Binding("c", "lint", "what clients change each turn", id="requests.lint")]
+    BINDINGS: ClassVar[list[Any]] = [
+        Binding("c", "lint", "what clients change each turn", id="requests.lint"),
+        Binding("K", "cancel", "cancel one that is under way", id="requests.cancel"),
+    ]
 
     def compose(self) -> ComposeResult:
-        yield Table(COLUMNS, empty="no request has ended yet")
+        yield Table(COLUMNS, empty="no request yet")
         yield Drawing(id="detail")
 
     def on_mount(self) -> None:
@@ -77,12 +83,19 @@ class RequestsPage(SteeringPage):
         if self._requests:
             yield "enter", "why"
             yield "c", "changing"
+        request = self._chosen()
+        if request is not None and request.is_active and not self.console_app.stance.is_read_only:
+            yield "K", "cancel"
 
     def on_table_moved(self) -> None:
         self._show_detail()
 
     def on_table_opened(self, event: Table.Opened) -> None:
-        self._explain(event.row.key)
+        request = self._chosen()
+        if request is not None and request.is_active:
+            self.notify("it is under way: why is known once it has ended", markup=False)
+        else:
+            self._explain(event.row.key)
 
     @work(exclusive=True)
     async def _explain(self, request: str) -> None:
@@ -96,10 +109,22 @@ class RequestsPage(SteeringPage):
         if lint is not None:
             await self.app.push_screen(LintDialog(lint))
 
-    def _show_detail(self) -> None:
+    @work(exclusive=True)
+    async def action_cancel(self) -> None:
+        request = self._chosen()
+        if request is None or not self.may_change():
+            return
+        if not request.is_active:
+            self.notify("it has ended already", markup=False)
+            return
+        await cancel(self, [request.id], clean(f"cancel {request.id}?"))
+
+    def _chosen(self) -> RequestLine | None:
         row = self.query_one(Table).row
-        request = None if row is None else self._requests.get(row.key)
-        self.query_one(Drawing).draw(partial(_detail, request))
+        return None if row is None else self._requests.get(row.key)
+
+    def _show_detail(self) -> None:
+        self.query_one(Drawing).draw(partial(_detail, self._chosen()))
 
 
 def rows(lines: list[RequestLine]) -> list[Row]:
@@ -132,6 +157,8 @@ def _detail(request: RequestLine | None, width: int, height: int) -> list[Line]:
     head = heading(clean(request.id), width, f"{request.prompt_tokens:,} tokens")
     if request.error is not None:
         return [head, words((clean(request.error), ink.BAD))]
+    if request.is_active:
+        return [head, *map(words, _so_far(request))]
     if not request.ranges:
         return [head, words((f"{request.outcome}: no engine has read it", ink.QUIET))]
     times = words(
@@ -142,3 +169,16 @@ def _detail(request: RequestLine | None, width: int, height: int) -> list[Line]:
     room = max(height - 4, 0)
     biggest = sorted(sorted(request.ranges, key=lambda one: -one.tokens)[:room], key=lambda one: one.start)
     return [head, prompt_bar(request.ranges, width), legend(request.ranges), *map(range_line, biggest), times]
+
+
+def _so_far(request: RequestLine) -> list[str]:
+    where = "no worker yet" if request.worker is None else f"worker {request.worker}"
+    read = "not read yet" if request.cached_tokens is None else f"{request.cached_tokens:,} read from cache"
+    waited = f"queued {figures.seconds(request.queued_seconds)}"
+    first = (
+        "" if request.first_token_seconds is None else f", first token {figures.seconds(request.first_token_seconds)}"
+    )
+    return [
+        f"{request.outcome}, {where}, {figures.seconds(request.total_seconds)} old; {waited}{first}",
+        f"prompt: {read}; {request.completion_tokens:,} tokens generated so far",
+    ]

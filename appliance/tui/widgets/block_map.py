@@ -14,6 +14,7 @@ from textual.message import Message
 from textual.strip import Strip
 
 from appliance.tui import ink
+from appliance.tui.line import Line
 from appliance.tui.models.blocks import Cell
 from appliance.tui.widgets.painted import Painted, strip_of
 
@@ -107,3 +108,15 @@ class BlockMap(Painted, can_focus=True):
         if place == self.cursor:
             return style + ink.CURSOR
         return style + ink.ALARM if place in self._gone else style
+
+
+def field_lines(cells: Sequence[Cell], width: int) -> list[Line]:
+    """Without a cursor."""
+    rows = (cells[start : start + width] for start in range(0, len(cells), width))
+    return [
+        [
+            Segment("".join(cell.sign for cell in run), TONES[tone])
+            for tone, run in groupby(row, key=lambda cell: cell.tone)
+        ]
+        for row in rows
+    ]

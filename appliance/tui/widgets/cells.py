@@ -20,6 +20,10 @@ def seconds_of(value: Value) -> str:
     return figures.seconds(_number(value))
 
 
+def milliseconds_of(value: Value) -> str:
+    return figures.milliseconds(_number(value))
+
+
 def share_of(value: Value) -> str:
     return figures.share(_number(value))
 

@@ -28,3 +28,7 @@ class Drawing(Painted):
     def paint(self, width: int, height: int) -> list[Strip]:
         lines = [] if self._draw is None else self._draw(width, height)
         return [strip_of(line, width) for line in lines[:height]]
+
+
+class FocusedDrawing(Drawing, can_focus=True):
+    """Has its page hear keys, where there is no list to hear them."""

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from starlette.types import Message
 
 from appliance.api.app import create_app
-from appliance.api.block_views import BlockMapView, Prefixes, PrefixView
+from appliance.api.block_views import BlockChain, BlockMapView, ChainPart, MapTier, Prefixes, PrefixView
 from appliance.api.cache_views import (
     CacheView,
     Flushed,
@@ -50,7 +50,16 @@ from appliance.api.history_views import (
 )
 from appliance.api.lint_views import BusterView, Lint
 from appliance.api.problems import NothingOfThisName
-from appliance.api.request_views import BlameView, Finding, RangeView, RequestList, RequestView, Why
+from appliance.api.request_views import (
+    ActiveRequestView,
+    BlameView,
+    Cancelled,
+    Finding,
+    RangeView,
+    RequestList,
+    RequestView,
+    Why,
+)
 from appliance.api.routing_views import (
     CandidateView,
     CostView,
@@ -220,25 +229,59 @@ JOB = WhatIfJob("w1", "running", "chat", "mine", "me", 5.0, 60.0, 0.5, 1.0, None
 
 
 class ScriptedBlocks:
-    """`asked` are the workers (`None`: the host tier) and cells that were asked for."""
+    """`asked` are the workers (`None`: the host tier or the disk) and cells that were asked for."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[int | None, int]] = []
 
     async def blocks(self, worker: int, cells: int) -> BlockMapView:
         self.asked.append((worker, cells))
-        owner, region, priority, age, reuse = [0, None], [0, None], [35, None], [1.5, None], [2, None]
+        owner, first, region, priority, age, reuse = (
+            [0, None],
+            [32, None],
+            [0, None],
+            [35, None],
+            [1.5, None],
+            [2, None],
+        )
         return BlockMapView(
-            "gpu", worker, 16, 128, 64, ["s"], ["user"], [9, 0], [0, 0], [0, 0], owner, region, priority, age, reuse
+            "gpu",
+            worker,
+            16,
+            128,
+            64,
+            ["s"],
+            ["user"],
+            [9, 0],
+            [0, 0],
+            [0, 0],
+            owner,
+            first,
+            region,
+            priority,
+            age,
+            reuse,
         )
 
     async def host_blocks(self, cells: int) -> BlockMapView:
         self.asked.append((None, cells))
-        return BlockMapView("host", None, 16, 9, 9, [], [], [0], [0], [0], [None], [None], [None], [None], [None])
+        return _unowned("host", [None])
+
+    async def disk_blocks(self, cells: int) -> BlockMapView:
+        self.asked.append((None, cells))
+        return _unowned("disk", [3])
+
+    async def chain(self, session: str, token: int) -> BlockChain:
+        part = ChainPart(0, 32, "user", 1, [session], {"0": "gpu"})
+        return BlockChain(session, 16, 60, token // 16 * 16 + 16, 32, [part])
 
     async def prefixes(self, limit: int) -> Prefixes:
         node = PrefixView(0, None, 0, 64, 2, ["s", "t"], "user", {"0": 64})
         return Prefixes([node] * min(limit, 1), 16, 2, 2, 128, 64)
+
+
+def _unowned(tier: MapTier, reuse: list[int | None]) -> BlockMapView:
+    return BlockMapView(tier, None, 16, 9, 9, [], [], [1], [0], [0], [None], [None], [None], [None], [None], reuse)
 
 
 class ScriptedWhatIf:
@@ -289,6 +332,22 @@ REQUEST = RequestView(
         RangeView(36, 40, "recomputed", "below_block_boundary", None, None, None),
     ],
 )
+ACTIVE = ActiveRequestView(
+    id="msg_t2",
+    session="s",
+    turn=3,
+    client="c",
+    protocol="messages",
+    arrived_at=100.0,
+    phase="decode",
+    worker=1,
+    queued_seconds=0.1,
+    first_token_seconds=0.4,
+    total_seconds=2.5,
+    prompt_tokens=64,
+    cached_tokens=48,
+    completion_tokens=1200,
+)
 WHY = Why(REQUEST, "session s asked", [Finding(20, 16, "recomputed", "evicted", "for sub", "more memory", 0.4)])
 
 
@@ -305,13 +364,18 @@ class ScriptedRequests:
 
     async def newest(self, limit: int, session: str | None, since: float | None) -> RequestList:
         self.asked.append((limit, session, since))
-        return RequestList([REQUEST])
+        return RequestList([REQUEST], [ACTIVE])
 
     async def find(self, name: str) -> RequestView | None:
         return REQUEST if name in ("last", REQUEST.id) else None
 
     async def why(self, name: str) -> Why | None:
         return WHY if await self.find(name) else None
+
+    async def cancel(self, name: str, by: str, *, dry_run: bool) -> Cancelled:
+        if name != ACTIVE.id:
+            raise NothingOfThisName(f"no request {name!r} is under way", code="no_request")
+        return Cancelled(dry_run, ACTIVE, 1248, "ends an answer", None if dry_run else f"cancelled by {by}")
 
     async def lint(self, seconds: float) -> Lint:
         return Lint(seconds, 3, [BUSTER])
@@ -386,8 +450,8 @@ class ScriptedHistory:
     async def session_caches(self, at: float | None) -> PastSessions | None:
         return None if at is not None and at < 100 else PastSessions(100.0, SessionCaches([], 0))
 
-    async def blocks(self, worker: int | None, at: float | None) -> PastBlocks | None:
-        self.asked = [worker, at]
+    async def blocks(self, whose: int | str, at: float | None) -> PastBlocks | None:
+        self.asked = [whose, at]
         return None
 
     async def prefixes(self, at: float | None) -> PastPrefixes | None:

@@ -6,8 +6,10 @@ import logging
 import msgspec
 import pytest
 
-from appliance.errors import GenerationFailed, NotReady
+from appliance.errors import CancelledByOperator, GenerationFailed, NotReady
 from appliance.generation import Delta, Finished, FinishReason
+from tests.unit.api.messages_requests import messages_body
+from tests.unit.api.responses_requests import body_of
 from tests.unit.api.scripted import (
     HELLO,
     STARTED,
@@ -141,3 +143,28 @@ async def test_an_engine_never_sees_one_id_twice_whatever_the_client_sends() -> 
     assert [answer.headers["x-request-id"] for answer in answers] == ["mine", "mine"]
     assert [answer.json()["id"] for answer in answers] == inference.request_ids
     assert len(set(inference.request_ids)) == 2
+
+
+BODIES = {"chat/completions": chat_body, "messages": messages_body, "responses": body_of}
+
+
+@pytest.mark.parametrize("path", BODIES)
+async def test_a_client_is_told_in_its_own_protocol_that_an_operator_ended_its_request(path: str) -> None:
+    app = new_app(ScriptedInference([STARTED, Delta(0, text="Hel"), CancelledByOperator("ann")]))
+    async with client_of(app) as client:
+        whole = await client.post(f"/v1/{path}", json=BODIES[path]())
+        stream = await client.post(f"/v1/{path}", json=BODIES[path](stream=True))
+    assert (whole.status_code, stream.status_code) == (499, 200)
+    assert whole.json()["error"]["message"] == "ann cancelled this request"
+    events = [
+        msgspec.json.decode(line.removeprefix("data: ")) for line in stream.text.splitlines() if "ann cancelled" in line
+    ]
+    match path:
+        case "messages":
+            assert [(one["type"], one["error"]["type"]) for one in events] == [("error", "invalid_request_error")]
+        case "responses":
+            assert [one["type"] for one in events] == ["error", "response.failed"]
+            assert events[1]["response"]["error"]["code"] == "cancelled_by_operator"
+        case _:
+            told = {"type": "request_cancelled", "code": "cancelled_by_operator", "param": None}
+            assert [one["error"] for one in events] == [told | {"message": "ann cancelled this request"}]

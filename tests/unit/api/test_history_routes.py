@@ -53,7 +53,7 @@ async def test_what_was_seen_is_shown_with_its_second_or_is_not_remembered() -> 
         "sessions": {"sessions": [], "total": 0},
     }
     assert (await ask("prefixes/history?at=150", box)).json()["prefixes"]["block_tokens"] == 16
-    for query, worker in (("", 0), ("worker=1&", 1), ("tier=host&", None)):
+    for query, worker in (("", 0), ("worker=1&", 1), ("tier=host&", "host")):
         missing = await ask(f"blocks/history?{query}at=12.5", box)
         assert missing.status_code == 404
         assert box.history_desk.asked == [worker, 12.5]
@@ -73,7 +73,7 @@ async def test_what_was_seen_is_shown_with_its_second_or_is_not_remembered() -> 
         ("snapshot?at=٣", "at"),
         ("cache/sessions/history?at=soon", "at"),
         ("blocks/history?tier=host&worker=0", "worker"),
-        ("blocks/history?tier=disk", "tier"),
+        ("blocks/history?tier=remote", "tier"),
         ("prefixes/history?at=-1", "at"),
         ("routing/history?until=soon", "until"),
         ("routing/history?limit=0", "limit"),

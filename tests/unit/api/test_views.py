@@ -18,7 +18,7 @@ def test_a_status_survives_json() -> None:
     assert BoxStatus.model_validate_json(status.model_dump_json()) == status
 
 
-@pytest.mark.parametrize("place", [(), ("model",), ("workers", 0), ("workers", 0, "leads")])
+@pytest.mark.parametrize("place", [(), ("model",), ("workers", 0), ("workers", 0, "leads"), ("workers", 0, "steps")])
 def test_what_a_newer_box_tells_beside_is_passed_over_by_clients_and_refused_by_the_api(place: tuple[Any, ...]) -> None:
     status = example_box.status()
     document = json.loads(status.model_dump_json())

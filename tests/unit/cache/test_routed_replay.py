@@ -8,7 +8,7 @@ from appliance.cache.contender import Contender, read_contender
 from appliance.cache.errors import TraceError
 from appliance.cache.policy_source import load_policy
 from appliance.cache.replay import replay
-from appliance.cache.routed_replay import OPTIMUM, Pace, WorkerRecord, routed_replay, steps
+from appliance.cache.routed_replay import OPTIMUM, SPANS, Pace, WorkerRecord, routed_replay, steps
 from appliance.cache.timeline import Accounting
 from appliance.cache.trace import Trace
 from tests.examples import examples
@@ -33,6 +33,9 @@ def test_outcomes_add_up_and_nobody_beats_the_optimum_on_whole_caches(found: lis
         assert sum(session.hit_tokens for session in outcome.sessions) == outcome.hit_tokens <= tokens
         expected = requests * PACE.fixed_seconds + (tokens - outcome.hit_tokens) * PACE.seconds_per_token
         assert outcome.prefill_seconds == pytest.approx(expected)
+        assert len(outcome.hit_rates) == SPANS
+        assert all(rate is None or 0 <= rate <= 1 for rate in outcome.hit_rates)
+        assert outcome.hit_rates[0] is not None
     assert outcomes[-1].evicted_blocks is None
 
 
@@ -50,6 +53,13 @@ def test_what_came_before_fills_the_cache_and_does_not_count() -> None:
     assert (lru.requests, lru.prompt_tokens) == (2, 3 * BLOCK_TOKENS)
     # The last token of a prompt is always computed.
     assert lru.hit_tokens == 2 * BLOCK_TOKENS - 1
+
+
+def test_hit_rates_are_told_over_time_from_the_first_request_that_counts_to_the_last() -> None:
+    turns = [access("a", arrival, [1, 2]) for arrival in (0.0, 10.0, 20.0, 30.0)]
+    lru, _ = routed_replay([WorkerRecord(0, 50, trace_of(*turns), 5.0)], [LRU], PACE)
+    known = {span: rate for span, rate in enumerate(lru.hit_rates) if rate is not None}
+    assert known == dict.fromkeys((0, SPANS // 2, SPANS - 1), 1 - 1 / (2 * BLOCK_TOKENS))
 
 
 def test_blocks_of_running_prompts_leave_less_room_for_idle_ones() -> None:

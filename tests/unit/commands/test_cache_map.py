@@ -2,6 +2,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from tests.unit.commands.answering_box import documents, running_box
 from tests.unit.commands.conftest import Place
 
@@ -42,11 +44,12 @@ def test_a_map_has_a_letter_for_each_owner(place: Place) -> None:
     assert lines[1:] == ["aa.-b", "a y", "b x", ". empty   - nobody's"]
 
 
-def test_a_map_of_the_host_tier_says_so(place: Place) -> None:
-    told = MAP | {"tier": "host", "worker": None}
-    with running_box(place.runtime, documents() | {"/box/v1/blocks?tier=host&cells=512": told}):
-        lines = place.command("cache", "map", "--tier", "host").out.splitlines()
-    assert lines[0] == "host: 80 blocks, 21 filled, 2 held; 16 a sign"
+@pytest.mark.parametrize("tier", ["host", "disk"])
+def test_a_map_of_another_tier_says_so(place: Place, tier: str) -> None:
+    told = MAP | {"tier": tier, "worker": None}
+    with running_box(place.runtime, documents() | {f"/box/v1/blocks?tier={tier}&cells=512": told}):
+        lines = place.command("cache", "map", "--tier", tier).out.splitlines()
+    assert lines[0] == f"{tier}: 80 blocks, 21 filled, 2 held; 16 a sign"
 
 
 def test_prefixes_are_a_tree_with_what_is_shared_and_where(place: Place) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import time
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,10 +16,12 @@ from appliance.runtime import Runtime
 from appliance.tui import session
 from appliance.tui.browser import BrowserConsole
 from appliance.tui.ending import Ending
+from appliance.tui.pages.catalogue import PAGES
 from appliance.tui.stance import Stance
 from appliance.tui.twins import TWINS
 from tests.unit.commands.answering_box import running_box
 from tests.unit.commands.conftest import Place
+from tests.unit.tui import example_box
 from tests.unit.tui.test_source import documents, web_box
 
 
@@ -98,9 +101,17 @@ def test_without_a_terminal_the_console_names_what_needs_none(place: Place, box:
     assert "dynamo-box top" in answer.err
 
 
+class RecordedBox(dict[str, Any]):
+    """It has recorded each second until now."""
+
+    def __missing__(self, route: str) -> Any:
+        at = float(route.removeprefix("/box/v1/snapshot?at="))
+        return {"at": at // 1, "status": example_box.status(round(at - time.time())).model_dump()}
+
+
 @pytest.mark.parametrize("screen", SCREENS)
 def test_top_prints_every_screen_as_text_and_as_one_document(place: Place, screen: str) -> None:
-    with running_box(place.runtime, documents()):
+    with running_box(place.runtime, RecordedBox(documents())):
         text = place.command("top", screen)
         assert text.code == 0, text.err
         assert len(text.out.splitlines()) > 2
@@ -110,7 +121,36 @@ def test_top_prints_every_screen_as_text_and_as_one_document(place: Place, scree
     assert document["data"]
 
 
-def test_every_screen_that_top_offers_has_a_twin() -> None:
+def test_the_history_has_the_recorded_minutes_and_is_drawn_with_axes(place: Place) -> None:
+    with running_box(place.runtime, RecordedBox(documents())):
+        curves = place.command("top", "history", "--json").json["data"]
+        drawn = place.command("top", "history", "--plot").out
+    assert {len(one["at"]) for one in curves} == {len(one["values"]) for one in curves}
+    assert curves[0]["at"][-1] - curves[0]["at"][0] > 800
+    assert all(one["name"] in drawn for one in curves)
+    assert "% of prompt tokens" in drawn
+    assert "time" in drawn
+
+
+def test_where_nothing_was_recorded_it_is_said_why(place: Place) -> None:
+    class Forgetful(RecordedBox):
+        def __missing__(self, route: str) -> Any:
+            return {"at": 0.0, "status": {}}
+
+    with running_box(place.runtime, Forgetful(documents())):
+        answer = place.command("top", "history", "--plot")
+    assert answer.code == 0
+    assert "history cannot be shown: that second was recorded by another version" in answer.out
+
+
+@pytest.mark.parametrize("words", [("overview", "--plot"), ("history", "--plot", "--json")])
+def test_only_curves_are_drawn_and_not_into_a_document(place: Place, words: tuple[str, ...]) -> None:
+    answer = place.command("top", *words)
+    assert (answer.code, "only `top history` has curves" in answer.out + answer.err) == (2, True)
+
+
+def test_every_screen_of_the_console_has_a_twin() -> None:
+    assert [*SCREENS] == [page.title.lower() for page in PAGES.values()]
     assert {*SCREENS} == {*TWINS}
 
 

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 import msgspec
 import pytest
 
-from tests.unit.api.scripted import BUSTER, REQUEST, WHY
+from tests.unit.api.scripted import ACTIVE, BUSTER, REQUEST, WHY
 from tests.unit.commands.answering_box import documents, running_box
 from tests.unit.commands.conftest import Place
 
-LISTED = {"requests": [msgspec.to_builtins(REQUEST)]}
+LISTED = {"requests": [msgspec.to_builtins(REQUEST)], "active": [msgspec.to_builtins(ACTIVE)]}
 TOLD = msgspec.to_builtins(WHY)
 
 
@@ -17,6 +20,63 @@ def test_requests_are_listed_with_what_was_read_and_why_the_rest_was_not(place: 
         assert words[1:8] == ["chatcmpl-t1", "s", "2", "0", "40", "16", "(40%)"]
         assert " ".join(words[8:]) == "0.20 s stop evicted 20, below block boundary 4"
         assert place.command("requests", "--json").json == LISTED
+
+
+def test_those_under_way_are_listed_with_how_far_they_are(place: Place) -> None:
+    with running_box(place.runtime, documents() | {"/box/v1/requests?limit=20": LISTED}):
+        words = place.command("requests", "--active").out.splitlines()[1].split()
+        assert words[1:8] == ["msg_t2", "s", "3", "1", "64", "48", "(75%)"]
+        assert " ".join(words[8:]) == "1,200 decode 2.5 s messages"
+        assert place.command("requests", "--active", "--json").json == {"active": LISTED["active"]}
+        refused = place.command("requests", "--active", "--watch")
+        assert (refused.code, "--active" in refused.err) == (2, True)
+
+
+CANCEL = "POST /box/v1/requests/msg_t2/cancel?by=ann"
+WEIGHED = {"impact": "ends an answer", "effect": None}
+DONE = {"impact": "ends an answer", "effect": "cancelled by ann"}
+
+
+@pytest.fixture
+def cancelling(place: Place, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """What was cancelled for good, in a terminal."""
+    done: list[str] = []
+
+    def cancelled(_sent: Any) -> Any:
+        done.append("msg_t2")
+        return DONE
+
+    monkeypatch.setattr("appliance.commands.request_cancel.who", lambda: "ann")
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    answers = {CANCEL: cancelled, f"{CANCEL}&dry_run=true": WEIGHED}
+    with running_box(place.runtime, documents() | answers):
+        yield done
+
+
+@pytest.mark.parametrize(("answer", "is_done"), [("y", True), ("yes", True), ("", False), ("n", False)])
+def test_a_cancel_says_what_it_comes_to_and_asks(
+    place: Place, cancelling: list[str], monkeypatch: pytest.MonkeyPatch, answer: str, is_done: bool
+) -> None:
+    monkeypatch.setattr("builtins.input", lambda _question: answer)
+    told = place.command("requests", "cancel", "msg_t2")
+    assert (told.code, bool(cancelling)) == (0 if is_done else 1, is_done)
+    assert told.out.splitlines() == ["ends an answer", *(["cancelled by ann"] if is_done else [])]
+
+
+def test_a_cancel_that_was_agreed_to_asks_nobody(place: Place, cancelling: list[str]) -> None:
+    assert place.command("requests", "cancel", "msg_t2", "--dry-run").out == "ends an answer\n"
+    assert not cancelling
+    assert place.command("requests", "cancel", "msg_t2", "--yes", "--json").json == DONE
+    assert cancelling == ["msg_t2"]
+
+
+def test_where_nobody_can_be_asked_a_cancel_needs_a_yes(
+    place: Place, cancelling: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin.isatty", lambda: False, raising=False)
+    told = place.command("requests", "cancel", "msg_t2")
+    assert (told.code, "--yes ends it at once" in told.err) == (2, True)
+    assert not cancelling
 
 
 def test_requests_of_one_session_are_asked_for_by_name(place: Place) -> None:

@@ -111,17 +111,30 @@ def outcome(role: str, seconds: float) -> dict[str, Any]:
     return {
         "role": role,
         "name": "chat",
+        "requests": 6,
+        "prompt_tokens": 100,
+        "hit_tokens": 50,
         "hit_rate": 0.5,
         "prefill_seconds": seconds,
         "evicted_blocks": None if role == "optimum" else 1200,
+        "evictions_by_region": None,
         "sessions": [session],
+        "hit_rates": [0.4, None, 0.6],
     }
 
 
-RUNNING = {"id": "w1", "state": "running", "progress": 0.5, "error": None}
+RUNNING = {"id": "w1", "state": "running", "policy": "chat", "active": "coding-agent", "by": "me", "asked_at": 1.0}
+RUNNING |= {"last": 1800.0, "progress": 0.5, "seconds": 1.0, "measured": None, "outcomes": None, "error": None}
 DONE = RUNNING | {
     "state": "done",
-    "measured": {"requests": 6, "warm_up_requests": 2, "seconds": 90.0, "hit_rate": 0.25},
+    "measured": {
+        "requests": 6,
+        "warm_up_requests": 2,
+        "seconds": 90.0,
+        "prompt_tokens": 100,
+        "cached_tokens": 25,
+        "hit_rate": 0.25,
+    },
     "outcomes": [outcome("proposed", 3.0), outcome("active", 5.0), outcome("lru", 6.0), outcome("optimum", 2.0)],
 }
 
@@ -147,6 +160,15 @@ def test_the_live_record_is_replayed_by_the_box(place: Place) -> None:
     assert lines[3].split() == ["proposed", "chat", "50.0", "%", "3.0", "s", "1,200"]
     assert lines[6].split()[-1] == "—"
     assert lines[-1].split() == ["s1", "4", "5.0", "s", "3.0", "s", "-2.0", "s"]
+
+
+def test_the_replay_of_the_live_record_is_drawn_over_time(place: Place) -> None:
+    with answering_with(place, DONE, []):
+        drawn = place.command("whatif", "--last", "30min", "--policy", "chat", "--plot").out
+        told = place.command("whatif", "--last", "30min", "--policy", "chat", "--plot", "--json")
+    assert "a this text   b active now   c LRU   d the optimum" in drawn
+    assert all(word in drawn for word in ("% of prompt tokens", "minutes", "0.75", "prefill of session"))
+    assert told.json == DONE
 
 
 def test_a_replay_that_fails_says_why(place: Place) -> None:

@@ -57,7 +57,7 @@ from vllm.v1.kv_offload.cpu import swap_blocks_triton
 from vllm.v1.kv_offload.cpu.gpu_worker import CPUOffloadingWorker
 from vllm.v1.kv_offload.factory import OffloadingSpecFactory
 from vllm.v1.metrics.loggers import StatLoggerBase
-from vllm.v1.metrics.stats import SchedulerStats
+from vllm.v1.metrics.stats import IterationStats, SchedulerIterationDetails, SchedulerStats
 from vllm.v1.request import Request
 from vllm.v1.structured_output.backend_xgrammar import validate_xgrammar_grammar
 from vllm.v1.worker.worker_base import WorkerWrapperBase
@@ -230,8 +230,19 @@ def test_a_stat_logger_is_asked_as_ours_answers() -> None:
 
 
 def test_the_schedulers_stats_say_what_is_shown_as_load() -> None:
-    gone = missing({"num_running_reqs", "num_waiting_reqs", "kv_cache_usage"}, fields(SchedulerStats))
+    told = {"num_running_reqs", "num_waiting_reqs", "num_skipped_waiting_reqs", "kv_cache_usage", "iteration_details"}
+    gone = missing(told, fields(SchedulerStats))
     assert not gone, f"SchedulerStats lost {gone}: worker._LoadLogger.record"
+    step = {"num_ctx_requests", "num_ctx_tokens", "num_generation_requests", "num_generation_tokens", "elapsed_ms"}
+    gone = missing(step, fields(SchedulerIterationDetails))
+    assert not gone, f"SchedulerIterationDetails lost {gone}: worker._LoadLogger.record"
+    assert IterationStats().num_preempted_reqs == 0, "IterationStats counts preemptions otherwise: worker._LoadLogger"
+
+
+def test_a_step_is_told_of_when_it_is_asked_for() -> None:
+    assert "enable_logging_iteration_details" in fields(AsyncEngineArgs), (
+        "AsyncEngineArgs.enable_logging_iteration_details: arguments.engine_config"
+    )
 
 
 def test_an_output_has_what_a_step_is_made_of() -> None:

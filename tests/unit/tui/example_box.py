@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any
+from typing import Any, Literal
+
+from msgspec.structs import replace
 
 from appliance import __version__
-from appliance.api.block_views import BlockMapView, Prefixes, PrefixView
+from appliance.api.block_views import BlockChain, BlockMapView, ChainPart, Prefixes, PrefixView
 from appliance.api.cache_views import CacheView, SessionCache, SessionCaches, TierView
 from appliance.api.eviction_page import EvictedBlock
 from appliance.api.hint_views import HintView
 from appliance.api.lint_views import BusterView, Lint
 from appliance.api.policy_views import PolicyBody, PolicyPrediction, PolicyVersionView
-from appliance.api.request_views import BlameView, DivergenceView, Finding, RangeView, RequestView, Why
+from appliance.api.request_views import (
+    ActiveRequestView,
+    BlameView,
+    DivergenceView,
+    Finding,
+    RangeView,
+    RequestView,
+    Why,
+)
 from appliance.api.routing_views import (
     CandidateView,
     CostView,
@@ -37,14 +47,18 @@ from appliance.api.views import (
     RateView,
     RegretView,
     RequestsView,
+    StepsView,
+    WatchdogView,
     WorkerView,
 )
 from appliance.tui.event_feed import ToldEvent
 from appliance.tui.frame import Frame
-from appliance.tui.machine import Load
+from appliance.tui.machine import GpuLoad, Load
 
 NOW = 1_790_000_000.0
 STARTED_AT = NOW - 8_000
+
+SessionState = Literal["running", "tool_wait", "idle", "finished"]
 
 
 def worker(number: int, **changes: Any) -> WorkerView:
@@ -65,8 +79,34 @@ def worker(number: int, **changes: Any) -> WorkerView:
         "event_resets": 0,
         "last_error": None,
         "leads": LeadsView(spared=2, held_back=31, in_vain=1),
+        "steps": steps(),
+        "watchdog": WatchdogView(limit_seconds=60, silent_seconds=0.0, answer_ms=3.0, stalled_seconds=0.024),
     }
     return WorkerView(**(base | changes))
+
+
+def steps(**changes: Any) -> StepsView:
+    base: dict[str, Any] = {
+        "waiting": 2,
+        "batch_requests": 4,
+        "batch_prefill_tokens": 2_048,
+        "batch_decode_tokens": 3,
+        "steps": 184_220,
+        "prefill_tokens": 4_710_000,
+        "decode_tokens": 512_400,
+        "preemptions": 6,
+        "prefill_tokens_per_second": 5_310.0,
+        "decode_tokens_per_second": 118.0,
+        "step_p50_ms": 23.8,
+        "step_max_ms": 171.0,
+        "scheduler_p50_ms": 1.7,
+        "scheduler_max_ms": 9.5,
+    }
+    return StepsView(**(base | changes))
+
+
+def gpu(number: int) -> GpuLoad:
+    return GpuLoad(number, 0.93 - number / 8, (71 - 3 * number) * 2**30, 80 * 2**30, 612.0 - 40 * number)
 
 
 def host(**changes: Any) -> HostTierView:
@@ -109,9 +149,19 @@ def status(second: int = 0, **changes: Any) -> BoxStatus:
         "cache_last_minute": RateView(
             prompt_tokens=240_000, cached_tokens=223_500, hit_rate=0.93125, host_tokens=24_800, disk_tokens=5_580
         ),
+        "cache_last_request": RateView(
+            prompt_tokens=84_200, cached_tokens=81_920, hit_rate=81_920 / 84_200, host_tokens=18_000
+        ),
         "completion_tokens": round(180 * uptime + 600 * math.sin(second / 7)),
         "stabilised": {"attribution": 40},
-        "latency": LatencyView(ttft_p50_ms=180.0, ttft_p99_ms=1_430.0, loop_lag_p99_ms=2.1, loop_lag_max_ms=9.0),
+        "latency": LatencyView(
+            ttft_p50_ms=180.0,
+            ttft_p99_ms=1_430.0,
+            loop_lag_p99_ms=2.1,
+            loop_lag_max_ms=9.0,
+            itl_p50_ms=14.2,
+            itl_p99_ms=61.0,
+        ),
         "evictions": EvictionsView(
             by_kind=[
                 EvictionView(cause="other_session", rule="coding-agent.toml:12", region="tail", blocks=900),
@@ -148,16 +198,24 @@ def cache() -> CacheView:
 
 def sessions(number: int = 12) -> SessionCaches:
     """A lead with two subagents, then others."""
+    claude = "claude-cli/2.1 (external, cli)"
     listed = [
-        SessionCache("claude-7f3a", None, "tool_wait", 84_200, {"0": 81_920}, 84_000),
-        SessionCache("claude-7f3a/explore", "claude-7f3a", "running", 21_300, {"0": 18_000, "1": 2_400}, 20_000),
-        SessionCache("claude-7f3a/review", "claude-7f3a", "finished", 12_800, {}, 12_000),
+        SessionCache("claude-7f3a", None, "tool_wait", 84_200, {"0": 81_920}, 84_000, 41, claude, 0.06, 287.0),
+        SessionCache(
+            "claude-7f3a/explore", "claude-7f3a", "running", 21_300, {"0": 18_000, "1": 2_400}, 20_000, 6, claude, 0.31
+        ),
+        SessionCache("claude-7f3a/review", "claude-7f3a", "finished", 12_800, {}, 12_000, 3, claude, 0.2),
     ]
-    states = ("idle", "running", "tool_wait", "finished")
+    states: tuple[SessionState, ...] = ("idle", "running", "tool_wait", "finished")
     for place in range(3, number):
-        tokens = 3_000 + 1_700 * place
+        tokens, state = 3_000 + 1_700 * place, states[place % 4]
         on_gpu = {str(place % 2): tokens if place % 3 else tokens // 2}
-        listed.append(SessionCache(f"pi-{place:04}", None, states[place % 4], tokens, on_gpu, tokens // 4))  # type: ignore[arg-type]
+        left = None if state == "finished" else 310.0 - 21 * place
+        seconds = 0.0 if place % 3 else tokens / 8_400
+        told = SessionCache(
+            f"pi-{place:04}", None, state, tokens, on_gpu, tokens // 4, 2 + place, "pi/0.9", seconds, left
+        )
+        listed.append(told)
     return SessionCaches(listed[:number], number)
 
 
@@ -311,11 +369,23 @@ def blocks(number: int = 1_200, per_cell: int = 10) -> BlockMapView:
         held=[per_cell - 4 if one == 0 else 0 for one in owner],
         awaited=[2 if place == 45 else 0 for place in places],
         owner=owner,
+        first_token=[
+            None if one is None else place % 40 * 16 * per_cell for place, one in zip(places, owner, strict=True)
+        ],
         region=[None if one is None else place // 10 % 4 for place, one in zip(places, owner, strict=True)],
         priority=[None if one is None else (100, 80, 35, 20, 5)[one] for one in owner],
         age_seconds=[None if one is None else 0.5 * 4.0**one for one in owner],
         reuse=[None if one is None else 12 - 3 * one for one in owner],
     )
+
+
+def chain() -> BlockChain:
+    parts = [
+        ChainPart(0, 4_096, "system", 9, [f"pi-{place:04}" for place in range(9)], {"0": "gpu", "1": "gpu"}),
+        ChainPart(4_096, 12_288, "tools", 2, ["claude-7f3a", "claude-7f3a/explore"], {"0": "gpu", "1": "disk"}),
+        ChainPart(12_288, 16_000, None, 1, ["claude-7f3a"], {"0": "host", "1": None}),
+    ]
+    return BlockChain("claude-7f3a", 16, 90_000, 16_384, 16_000, parts)
 
 
 def prefixes() -> Prefixes:
@@ -336,6 +406,35 @@ SPLIT = DivergenceView(24_000, "messages[3]", "The time is 14:05", "The time is 
 def requests(number: int = 24) -> tuple[RequestView, ...]:
     """The newest first: read whole, in part lost to another session, in part other than before, refused."""
     return tuple(map(_request, range(number)))
+
+
+def active() -> tuple[ActiveRequestView, ...]:
+    """One of each phase, the newest first."""
+    waiting = ActiveRequestView(
+        id="chatcmpl-a003",
+        session="pi-0004",
+        turn=7,
+        client="pi/0.9",
+        protocol="chat",
+        arrived_at=NOW - 1.4,
+        phase="waiting",
+        worker=None,
+        queued_seconds=1.4,
+        first_token_seconds=None,
+        total_seconds=1.4,
+        prompt_tokens=81_000,
+        cached_tokens=None,
+        completion_tokens=0,
+    )
+    begun = {"queued_seconds": 0.02, "client": "claude-code/2.1", "protocol": "messages"}
+    prefill = {"id": "msg_a002", "session": "claude-7f3a", "turn": 41, "phase": "prefill", "worker": 0}
+    decode = {"id": "msg_a001", "session": "claude-7f3a/explore", "turn": 9, "phase": "decode", "worker": 1}
+    read = {"first_token_seconds": 0.4, "prompt_tokens": 21_300, "cached_tokens": 20_400, "completion_tokens": 312}
+    return (
+        waiting,
+        replace(waiting, **begun, **prefill, arrived_at=NOW - 2.1, total_seconds=2.1, prompt_tokens=84_200),
+        replace(waiting, **begun, **decode, **read, arrived_at=NOW - 6.5, total_seconds=6.5),
+    )
 
 
 def _request(place: int) -> RequestView:
@@ -413,8 +512,9 @@ def frame(second: int = 0, **changes: Any) -> Frame:
         versions=versions(),
         hints=hints(),
         requests=requests(),
+        active=active(),
         blocks=blocks(),
         prefixes=prefixes(),
-        loads={0: Load(0.42, 5 * 2**30), 1: Load(0.38, 5 * 2**30)},
+        loads={place: Load(0.42 - place / 25, 5 * 2**30, [gpu(place)]) for place in range(2)},
     )
     return dataclasses.replace(whole, **changes)

@@ -15,7 +15,7 @@ from appliance.tui.pages.blocks import BlocksPage
 from appliance.tui.widgets.block_map import TONES, BlockMap
 from appliance.tui.widgets.table import Table
 from tests.unit.tui import example_box
-from tests.unit.tui.screens import console, text
+from tests.unit.tui.screens import ScriptedErrands, console, text
 
 VIEW = example_box.blocks()
 
@@ -88,25 +88,30 @@ async def test_the_lens_and_the_worker_are_changed_by_keys_and_the_frame_asks_fo
         assert page.lens is Lens.WORTH
         await pilot.press("n")
         wanted = page.wanted(None)
-        assert wanted.worker == 1
+        assert wanted.whose == 1
         assert wanted.cells == app.query_one(BlockMap).room
 
 
-async def test_behind_the_last_worker_is_the_host_tier_where_there_is_one() -> None:
+async def test_behind_the_last_worker_are_the_host_tier_and_the_disk_where_there_are_any() -> None:
     async with console() as (app, pilot):
         await pilot.press("4")
         await pilot.pause()
         page = app.query_one(BlocksPage)
         await pilot.press("n", "n")
-        assert page.wanted(None).worker is None
+        assert page.wanted(None).whose == "host"
         app.take(changed(tier="host", worker=None, reuse=[None] * len(VIEW.reuse)))
         await pilot.pause()
         assert "host  by state" in text(app)
         await pilot.press("n")
-        assert page.worker == 0
-        app.take(dataclasses.replace(changed(), status=example_box.status(host=None)))
+        assert page.wanted(None).whose == "disk"
+        app.take(changed(tier="disk", worker=None, owner=[None] * len(VIEW.owner)))
+        await pilot.pause()
+        assert "disk  by state" in text(app)
+        await pilot.press("n")
+        assert page.whose == 0
+        app.take(dataclasses.replace(changed(), status=example_box.status(host=None, disk=None)))
         await pilot.press("n", "n")
-        assert page.worker == 0
+        assert page.whose == 0
 
 
 async def test_the_cursor_goes_over_the_map_and_tells_of_its_cell() -> None:
@@ -142,11 +147,44 @@ async def test_what_has_lost_blocks_since_the_last_frame_is_marked() -> None:
         assert app.query_one(BlockMap)._gone == frozenset()
 
 
-async def test_enter_goes_to_the_prefixes_of_the_owner() -> None:
+async def test_enter_shows_the_prompt_of_the_block_from_its_start() -> None:
+    errands = ScriptedErrands({"GET /box/v1/blocks/chain?session=claude-7f3a&token=160": example_box.chain()})
+    async with console((120, 36), errands=errands) as (app, pilot):
+        await pilot.press("4", "l", "enter")
+        await pilot.pause()
+        await pilot.pause()
+        shown = " ".join(text(app).split())
+        assert "claude-7f3a, up to token 16,384 of 90,000" in shown
+        assert "0 … 4,096 4,096 system gpu pi-0000, pi-0001, pi-0002 and 6 more" in shown
+        assert "4,096 … 12,288 8,192 tools 0 gpu 1 disk claude-7f3a, claude-7f3a/explore" in shown
+        assert "12,288 … 16,000 3,712 — 0 host 1 nowhere claude-7f3a" in shown
+        assert "and 384 tokens in more parts" in shown
+        await pilot.press("escape")
+        await pilot.pause()
+        assert "up to token" not in text(app)
+
+
+async def test_of_a_block_that_is_nobodys_enter_says_so_and_asks_nothing() -> None:
+    errands = ScriptedErrands({})
+    async with console(errands=errands) as (app, pilot):
+        await pilot.press("4")
+        app.take(changed(owner=[None] * len(VIEW.owner)))
+        await pilot.press("enter")
+        await pilot.pause()
+        assert [note.message for note in app._notifications] == ["nobody knows whose this is"]
+        app.take(changed(first_token=[None] * len(VIEW.owner)))
+        await pilot.press("enter")
+        await pilot.pause()
+        assert "where it stands in the prompt of claude-7f3a nobody knows" in [
+            note.message for note in app._notifications
+        ]
+
+
+async def test_p_goes_to_the_prefixes_of_the_owner() -> None:
     async with console() as (app, pilot):
         await pilot.press("4")
         await pilot.pause()
-        await pilot.press("enter")
+        await pilot.press("p")
         await pilot.pause()
         assert "5 Prefixes" in text(app).splitlines()[0]
         table = next(table for table in app.query(Table) if table.display and table.filter_text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,8 @@ from appliance.api.views import EvictionsView
 from appliance.tui import keymap
 from appliance.tui.ending import Ending
 from appliance.tui.frame import Frame
+from appliance.tui.models.history import HistoryCurve
+from appliance.tui.pages import history
 from appliance.tui.pages.catalogue import PAGES
 from appliance.tui.widgets.dialogs import Confirm, Help
 from appliance.tui.widgets.table import Table
@@ -180,8 +183,8 @@ async def test_a_filter_is_typed_kept_and_taken_back() -> None:
 
 async def test_a_filter_that_makes_no_sense_is_told() -> None:
     async with console() as (app, pilot):
-        await pilot.press("2", "slash", *"lacing>1")
-        assert [one.message for one in app._notifications] == ["lacing>1: no column lacing; did you mean lacking?"]
+        await pilot.press("2", "slash", *"laks>1")
+        assert [one.message for one in app._notifications] == ["laks>1: no column laks; did you mean lacks?"]
 
 
 async def test_a_list_can_be_given_the_whole_screen() -> None:
@@ -244,8 +247,8 @@ async def test_a_list_is_written_as_csv_with_numbers_in_full(tmp_path: Path, mon
         await pilot.pause()
         await pilot.press("w")
     header, row = written(tmp_path, "dynamo-box-sessions-*.csv").splitlines()
-    assert header.startswith("session,state,prompt")
-    assert row.startswith("'=cmd(),idle,12345,100")
+    assert header.startswith("session,client,state,turns,prompt")
+    assert row.startswith("'=cmd(),,idle,,12345,100")
 
 
 async def test_a_picture_of_the_screen_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -261,3 +264,41 @@ async def test_what_cannot_be_written_is_said(monkeypatch: pytest.MonkeyPatch) -
         await pilot.press("1", "w", "ctrl+s")
         told = [one.message for one in app._notifications]
     assert told == ["there is no list on this screen", "/nowhere/x.svg: No such file or directory"]
+
+
+async def test_a_curve_is_shown_alone_with_axes_and_drawn_anew_at_most_once_a_second(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    drawn: list[str] = []
+
+    def plot(one: HistoryCurve, *_: int, **__: bool) -> list[str]:
+        drawn.append(one.name)
+        return [f"plot of {one.name}"]
+
+    monkeypatch.setattr(history, "history_plot", plot)
+    async with console((120, 36), past=300) as (app, pilot):
+        await pilot.press("0", "j", "enter")
+        await pilot.pause()
+        assert "plot of prompt tokens/s" in text(app)
+        for tenth in range(1, 25):
+            app.take(dataclasses.replace(example_box.frame(), at=example_box.NOW + tenth / 10))
+            await pilot.pause()
+        assert drawn == ["prompt tokens/s"] * 3
+        await pilot.press("k")
+        await pilot.pause()
+        assert "plot of read from cache" in text(app)
+        await pilot.press("escape")
+        await pilot.pause()
+        assert "▶ read from cache" in text(app)
+        assert "requests waiting" in text(app)
+
+
+async def test_a_large_curve_tells_times_and_units() -> None:
+    with universal_time():
+        async with console((80, 24), past=300) as (app, pilot):
+            await pilot.press("0", "v")
+            await pilot.pause()
+            shown = text(app)
+    assert "% of prompt tokens" in shown
+    assert "time" in shown
+    assert re.search(r"\d\d:\d\d:\d\d +\d\d:\d\d:\d\d", shown)

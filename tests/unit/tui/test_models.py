@@ -12,13 +12,15 @@ from appliance.api.views import LatencyView, QueueView, RateView
 from appliance.tui import twins
 from appliance.tui.event_feed import ToldEvent
 from appliance.tui.frame import Frame
+from appliance.tui.line import text_of
 from appliance.tui.models.decisions import decisions
 from appliance.tui.models.engines import engines
 from appliance.tui.models.events import EventBook, event_lines
 from appliance.tui.models.overview import overview
 from appliance.tui.models.sessions import session_tree
 from appliance.tui.models.verdict import Level, verdict
-from appliance.tui.trail import MAX_SAMPLES, Trail, growths, hit_rates, per_second, window
+from appliance.tui.pages.overview import overview_lines
+from appliance.tui.trail import MAX_SAMPLES, Sample, Trail, growths, hit_rates, per_second, sample_of, window
 from appliance.tui.twins import TWINS
 from tests.unit.tui import example_box
 
@@ -39,7 +41,11 @@ def of_status(**changes: Any) -> Frame:
 @pytest.mark.parametrize(
     ("frame", "level", "words"),
     [
-        (example_box.frame(), Level.GOOD, "all is well: 93.1% of the last minute's 240K prompt tokens were read"),
+        (
+            example_box.frame(),
+            Level.GOOD,
+            "all is well: the last minute read 93.1% of its 240K prompt tokens from cache",
+        ),
         (Frame(at=NOW), Level.IDLE, "no answer yet"),
         (dataclasses.replace(example_box.frame(), lost="gone"), Level.BAD, "gone"),
         (of_status(phase="startup", activity="loading"), Level.WATCH, "the box is in startup: loading"),
@@ -70,6 +76,16 @@ def of_status(**changes: Any) -> Frame:
         ),
         (of_status(disk=example_box.disk(pid=None)), Level.WATCH, "the disk tier's keeper does not run"),
         (
+            of_status(workers=[example_box.worker(0, kv_usage=0.96)]),
+            Level.WATCH,
+            "worker 0 is near full: what runs there holds 96.0% of its blocks",
+        ),
+        (
+            of_status(host=example_box.host(rows=100, used=99, held=95)),
+            Level.WATCH,
+            "the host tier is near full: 95.0% of its blocks cannot go",
+        ),
+        (
             of_status(cache_last_minute=RateView(prompt_tokens=90_000, cached_tokens=9_000, hit_rate=0.1)),
             Level.WATCH,
             "only 10.0% of the last minute's 90.0K prompt tokens were read from cache",
@@ -91,7 +107,64 @@ def test_the_worst_trouble_goes_first_and_the_others_are_counted() -> None:
     workers = [example_box.worker(0, index_in_step=False), example_box.worker(1, phase="failed")]
     found = verdict(of_status(workers=workers))
     assert found.level is Level.BAD
-    assert found.words == "worker 1 has failed: no reason told (and 1 more)"
+    assert found.words == "worker 1 has failed: no reason told"
+    assert [one.words for one in found.others] == ["worker 0: the router's view of its cache has lost step"]
+
+
+def test_others_that_hold_are_said_where_there_is_room_and_counted_where_there_is_none() -> None:
+    workers = [example_box.worker(place, index_in_step=False) for place in range(4)]
+    model = overview(of_status(workers=workers), [])
+    assert model is not None
+    high, low = (
+        [text_of(line) for line in overview_lines(model, [], 120, height) if "lost step" in text_of(line)]
+        for height in (40, 22)
+    )
+    said = [line for line in high if line.startswith("▲ ")]
+    assert [line.endswith("(and 1 more)") for line in said] == [True, False, False]
+    assert next(line for line in low if line.startswith("▲ ")).endswith("lost step (and 3 more)")
+
+
+def of_minute(prompt: int, cached: int, thrashed: int = 0, **misses: int) -> list[Sample]:
+    """What led to `example_box.frame()`, and what came in the minute before it."""
+    last = sample_of(NOW, example_box.status())
+    first = last._replace(
+        at=NOW - 60,
+        prompt_tokens=last.prompt_tokens - prompt,
+        cached_tokens=last.cached_tokens - cached,
+        thrashed=last.thrashed - thrashed,
+        misses={reason: last.misses.get(reason, 0) - tokens for reason, tokens in misses.items()},
+    )
+    return [first, last._replace(misses={reason: last.misses.get(reason, 0) for reason in misses})]
+
+
+@pytest.mark.parametrize(
+    ("samples", "words"),
+    [
+        (of_minute(10_000, 8_000, thrashed=500), "thrash: 5.0% of the last minute's prompt was evicted and needed"),
+        (of_minute(10_000, 8_000, thrashed=499), "all is well"),
+        (of_minute(1_999, 0, thrashed=1_000), "all is well"),
+        (
+            of_minute(10_000, 3_000, routed_elsewhere=1_000, preempted=500),
+            "the last minute read 30.0% where 45.0% was in a cache",
+        ),
+        (of_minute(10_000, 3_000, routed_elsewhere=1_499), "all is well"),
+        (of_minute(10_000, 3_000, first_request=7_000), "all is well"),
+        (of_minute(10_000, 3_000, diverged=2_000), "a client busts its cache: 20.0% of the last minute had changed"),
+        (of_minute(10_000, 3_000, diverged=1_999), "all is well"),
+        (of_minute(10_000, 3_000, diverged=9_000)[1:], "all is well"),
+    ],
+)
+def test_what_could_have_been_read_is_judged_by_the_last_minute(samples: list[Sample], words: str) -> None:
+    assert verdict(example_box.frame(), samples).words.startswith(words)
+
+
+def test_why_little_was_read_is_said_instead_of_that_it_was_little() -> None:
+    frame = of_status(cache_last_minute=RateView(prompt_tokens=10_000, cached_tokens=1_000, hit_rate=0.1))
+    found = verdict(frame, of_minute(10_000, 1_000, thrashed=4_000, diverged=2_000))
+    assert [found.words.split(":")[0], *(one.words.split(":")[0] for one in found.others)] == [
+        "thrash",
+        "a client busts its cache",
+    ]
 
 
 def test_a_window_is_unknown_until_it_has_been_seen() -> None:
@@ -145,7 +218,7 @@ def test_a_span_without_a_prompt_has_no_hit_rate() -> None:
 def test_the_overview_splits_what_was_read_by_tier_and_its_parts_are_the_whole() -> None:
     model = overview(example_box.frame(), trail(700).until(NOW))
     assert model is not None
-    assert [one.window for one in model.reads] == ["10 s", "1 m", "10 m", "since start"]
+    assert [one.window for one in model.reads] == ["last request", "10 s", "1 m", "10 m", "since start"]
     for rate in model.reads:
         parts = (rate.gpu_tokens, rate.host_tokens, rate.disk_tokens, rate.remote_tokens, rate.computed_tokens)
         assert sum(part or 0 for part in parts) == rate.prompt_tokens
@@ -157,8 +230,11 @@ def test_the_overview_knows_no_more_than_the_box_said() -> None:
     assert overview(Frame(at=NOW), []) is None
     model = overview(dataclasses.replace(example_box.frame(), cache=None), [])
     assert model is not None
-    assert model.reads[0].prompt_tokens is None
-    assert model.reads[0].share is None
+    assert [one.prompt_tokens is None for one in model.reads] == [False, True, False, True, False]
+    assert model.reads[1].share is None
+    new = overview(of_status(cache_last_request=None), [])
+    assert new is not None
+    assert new.reads[0].prompt_tokens is None
     assert model.tokens_per_second is None
     assert [(tier.tier, tier.worker) for tier in model.tiers] == [
         ("gpu", 0), ("gpu", 1), ("host", None), ("disk", None),
@@ -286,7 +362,7 @@ def test_engines_are_known_without_this_machine() -> None:
     assert [(one.id, one.cores) for one in lines] == [(0, None), (1, None)]
 
 
-@pytest.mark.parametrize("name", [name for name in TWINS if name != "overview"])
+@pytest.mark.parametrize("name", sorted({*TWINS} - {"overview", "blocks", "history"}))
 def test_every_row_of_a_list_has_a_value_for_each_column(name: str) -> None:
     page = getattr(twins, name)
     model = TWINS[name].model(example_box.frame(), [])

@@ -122,8 +122,8 @@ def test_maps_and_prefixes_of_the_past_say_when_they_were_recorded(tmp_path: Pat
     box = Recorder()
     with answering(tmp_path / "s", box):
         past = Past(Link(tmp_path / "s"))
-        frame = past.frame(NOW, NOW - 100, Wanted(frozenset({Feed.BLOCKS, Feed.PREFIXES}), worker=1, cells=2048))
-        past.frame(NOW, NOW - 100, Wanted(frozenset({Feed.BLOCKS}), worker=None))
+        frame = past.frame(NOW, NOW - 100, Wanted(frozenset({Feed.BLOCKS, Feed.PREFIXES}), whose=1, cells=2048))
+        past.frame(NOW, NOW - 100, Wanted(frozenset({Feed.BLOCKS}), whose="host"))
     assert (frame.blocks, frame.prefixes) == (example_box.blocks(), example_box.prefixes())
     assert frame.recorded_at == {"blocks": NOW - 130, "prefixes": NOW - 140}
     asked = [route.partition("?")[2].partition("&")[0] for route in box.asked if "blocks" in route]

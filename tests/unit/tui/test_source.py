@@ -76,7 +76,7 @@ def test_every_feed_can_be_had(tmp_path: Path) -> None:
 
 def test_without_a_worker_the_blocks_are_the_host_tiers(tmp_path: Path) -> None:
     with answering(tmp_path / "s", documents()):
-        frame = source_of(tmp_path / "s").frame(Wanted(frozenset({Feed.BLOCKS}), worker=None, cells=64))
+        frame = source_of(tmp_path / "s").frame(Wanted(frozenset({Feed.BLOCKS}), whose="host", cells=64))
     assert frame.problems == {}
     assert frame.blocks == example_box.blocks(number=64)
 

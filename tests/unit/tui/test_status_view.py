@@ -91,14 +91,15 @@ def test_no_line_is_wider_than_the_terminal(
     lines = text_of(render(status), width)
     assert all(len(line) <= width for line in lines)
     # Two lines of devices at most: many cores are a range.
-    assert len(lines) <= 14 + 2 * (300 * 2 // width + 2)
+    assert len(lines) <= 15 + 2 * (300 * 2 // width + 2)
 
 
 def test_unknown_is_a_dash_and_never_a_number() -> None:
     lines = text_of(render(status_of({})), 120)
     rows = {line.split("  ")[0]: line for line in lines if line}
     assert rows["read from cache, last minute"].split()[5] == "—"
-    assert rows["time to first token"].split()[-4:] == ["p50", "—", "p99", "—"]
+    for name in ("time to first token", "time between tokens"):
+        assert rows[name].split()[-4:] == ["p50", "—", "p99", "—"]
     assert lines[-1].split() == ["0", "running", "cpu", "0", "—", "—", "0", "in", "step", "0"]
     assert "%" not in "".join(lines)
 

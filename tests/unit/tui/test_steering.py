@@ -265,7 +265,8 @@ def replay(state: Any, progress: float, **changes: Any) -> WhatIfJob:
 
 def outcome(role: Any, hit_rate: float | None) -> WhatIfOutcome:
     evicted = None if role == "optimum" else 340
-    return WhatIfOutcome(role, role, 214, 100_000, 91_000, hit_rate, 12.0, evicted, None, [])
+    rates = [None if hit_rate is None else hit_rate * span / 60 for span in range(60)]
+    return WhatIfOutcome(role, role, 214, 100_000, 91_000, hit_rate, 12.0, evicted, None, [], rates)
 
 
 async def test_an_edit_is_replayed_over_what_was_served_beside_the_others() -> None:
@@ -292,6 +293,12 @@ async def test_an_edit_is_replayed_over_what_was_served_beside_the_others() -> N
         assert "this text 91.2%" in shown
         assert "the optimum 95.0%" in shown
         assert "— evicted" in shown
+        assert "% of prompt tokens minutes" in shown
+        assert "a this text b active now c LRU d the optimum" in shown
+        await pilot.resize_terminal(80, 24)
+        await pilot.pause()
+        assert "minutes" not in text(app)
+        assert "the optimum" in text(app)
 
 
 async def test_a_replay_that_runs_is_given_up_with_esc_and_one_that_failed_says_why() -> None:
