@@ -177,7 +177,7 @@ def _looks_back(screen: Screen) -> None:
     screen.press("6")
     screen.until("PAST", "version ")
     screen.press("8")
-    screen.until("PAST", "decisions", "candidates")
+    screen.until("PAST", "decisions", "the only candidate")
     screen.press("4")
     screen.until("PAST", "blocks of", "by owner")
     screen.press("5")
