@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import os
 import random
 import statistics
@@ -20,6 +21,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import chain
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +36,8 @@ from benchmarks.restart import serving
 TURNS, TURN_WORDS, ANSWER_TOKENS = 6, 150, 24
 MOST_THINKING_SECONDS = 0.2
 SETTLE_SECONDS = 2.0
+SPAWN = multiprocessing.get_context("spawn")
+Periods = list[list[float]]
 
 
 class Sessions:
@@ -93,28 +97,32 @@ class Sessions:
 
 @contextmanager
 def watching(runtime: Path, key: str) -> Iterator[dict[str, float]]:
-    """A console on this screen, read by a thread of its own; yields what will be known of it at the end."""
-    terminal, told = Terminal(runtime), {"core_share": 0.0}
-    terminal.seconds_until(b"prompt tokens read")
-    terminal.type(key.encode())
-    ended = threading.Event()
-
-    def read() -> None:
-        process, began = psutil.Process(terminal.process.pid), time.monotonic()
-        before = sum(process.cpu_times()[:2])
-        while not ended.is_set():
-            terminal.read(0.1)
-            terminal.seen = b""
-        told["core_share"] = (sum(process.cpu_times()[:2]) - before) / (time.monotonic() - began)
-
-    reader = threading.Thread(target=read)
+    """A console on this screen, read by a process of its own; yields what will be known of it at the end."""
+    here, there = SPAWN.Pipe()
+    reader = SPAWN.Process(target=_watch, args=(there, runtime, key))
     reader.start()
+    told: dict[str, float] = {}
     try:
+        here.recv()
         yield told
     finally:
-        ended.set()
+        here.send(None)
+        told["core_share"] = here.recv()
         reader.join()
-        terminal.close()
+
+
+def _watch(owner: Connection, runtime: Path, key: str) -> None:
+    terminal = Terminal(runtime)
+    terminal.seconds_until(b"prompt tokens read")
+    terminal.type(key.encode())
+    owner.send(None)
+    process, began = psutil.Process(terminal.process.pid), time.monotonic()
+    before = sum(process.cpu_times()[:2])
+    while not owner.poll():
+        terminal.read(0.1)
+        terminal.seen = b""
+    owner.send((sum(process.cpu_times()[:2]) - before) / (time.monotonic() - began))
+    terminal.close()
 
 
 def period(sessions: Sessions, seconds: float) -> list[float]:
@@ -125,51 +133,63 @@ def period(sessions: Sessions, seconds: float) -> list[float]:
     return seen
 
 
-def figures(seen: list[float]) -> dict[str, float]:
+def figures(periods: Periods) -> dict[str, float]:
+    seen = list(chain.from_iterable(periods))
     cuts = statistics.quantiles(seen, n=100, method="inclusive")
     return {"requests": len(seen), "p50": round(cuts[49], 2), "p90": round(cuts[89], 2), "p99": round(cuts[98], 2)}
 
 
-def by_chance(one: list[float], other: list[float], rounds: int = 1000) -> tuple[float, float]:
-    """What p99 of `one` is of that of `other`, 19 of 20 times, if both were drawn anew from what was seen."""
+def by_chance(one: Periods, other: Periods, rounds: int = 1000) -> tuple[float, float]:
+    """What p99 of `one` is of that of `other`, 19 of 20 times, if other periods like these had been seen."""
     chance = random.Random(1)  # noqa: S311 – statistics
-    ratios = sorted(
-        figures(chance.choices(one, k=len(one)))["p99"] / figures(chance.choices(other, k=len(other)))["p99"]
-        for _ in range(rounds)
-    )
+
+    def p99(periods: Periods) -> float:
+        return figures(chance.choices(periods, k=len(periods)))["p99"]
+
+    ratios = sorted(p99(one) / p99(other) for _ in range(rounds))
     return round(ratios[rounds // 40], 3), round(ratios[-rounds // 40], 3)
 
 
+def compared(one: Periods, other: Periods) -> dict[str, Any]:
+    """How many times as long `one` took as `other`."""
+    a, b = figures(one), figures(other)
+    return {name: round(a[name] / b[name], 3) for name in ("p50", "p90", "p99")} | {
+        "p99_19_of_20": by_chance(one, other)
+    }
+
+
 def main(number: int, rounds: int, seconds: float) -> None:
-    alone: list[list[float]] = []
-    watched: list[list[float]] = []
-    shares = {}
+    alone: Periods = []
+    watched: Periods = []
+    screens = []
     with tempfile.TemporaryDirectory(prefix="dynamo-box-bench-") as folder, serving(Path(folder)) as (client, _):
         model = client.get("/v1/models").json()["data"][0]["id"]
         with Sessions(str(client.base_url), model, number) as sessions:
-            period(sessions, seconds)
+            period(sessions, 2 * seconds)
             for round_ in range(rounds):
-                alone.append(period(sessions, seconds))
-                title = PAGES[key := list(PAGES)[round_ % len(PAGES)]].title
-                with watching(Path(folder) / "RUNTIME", key) as told:
-                    watched.append(period(sessions, seconds))
-                shares[title] = round(told["core_share"], 3)
+                # Who goes first takes turns: the box remembers more with every period.
+                for is_watched in (False, True) if round_ % 2 else (True, False):
+                    if not is_watched:
+                        alone.append(period(sessions, seconds))
+                        continue
+                    title = PAGES[key := list(PAGES)[round_ % len(PAGES)]].title
+                    with watching(Path(folder) / "RUNTIME", key) as told:
+                        watched.append(period(sessions, seconds))
+                    screens.append((title, round(told["core_share"], 3), figures(watched[-1:])))
             status = client.get("/box/v1/status").json()
-    flat, seen, even, odd = (
-        list(chain.from_iterable(periods)) for periods in (alone, watched, alone[::2], alone[1::2])
-    )
     told_of: dict[str, Any] = {
-        "alone": figures(flat),
-        "watched": figures(seen),
-        "p99_ratio": round(figures(seen)["p99"] / figures(flat)["p99"], 3),
-        "p99_ratio_by_chance": by_chance(seen, flat),
-        "noise": {"p99_ratio": round(figures(odd)["p99"] / figures(even)["p99"], 3), "chance": by_chance(odd, even)},
-        "console_core_share": shares,
+        "alone": figures(alone),
+        "watched": figures(watched),
+        "ratio": compared(watched, alone),
+        "noise": compared(alone[::2], alone[1::2]),
+        "alone_p99_by_period": [figures([one])["p99"] for one in alone],
         "failed": sessions.failed,
         "loop_lag_p99_ms": status["latency"]["loop_lag_p99_ms"],
         "load": os.getloadavg(),
     }
     print(json.dumps(told_of, indent=2))
+    for title, share, seen in screens:
+        print(f"{title:<10} {share:.1%} of a core, p50 {seen['p50']}, p99 {seen['p99']} ms")
 
 
 if __name__ == "__main__":

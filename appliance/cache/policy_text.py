@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 from appliance.cache.policy import Policy
@@ -24,6 +25,7 @@ def policy_text(policy: Policy) -> str:
     return "\n".join([*head, *(line for rule in policy.rules for line in _rule_lines(rule))]) + "\n"
 
 
+@lru_cache(256)  # 7 ms for a shipped policy, and consoles ask twice a second
 def editable_text(policy: Policy) -> str:
     """As `policy_text`, without rules that earlier ones leave nothing to: in one file `read_policy` refuses them."""
     before: list[Condition] = []
