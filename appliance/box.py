@@ -240,7 +240,7 @@ class RunningBox:
         if self.chronicle is None:
             raise NotReady("this box remembers nothing")
         retention = None if self._pipeline is None else self._pipeline.retention
-        return HistoryDesk(self.chronicle.database, retention)
+        return HistoryDesk(self.chronicle.database, retention, self._clock)
 
     def evictions(self, since: int | None, limit: int) -> EvictionPage:
         found = self.accounts.evictions.remembered(since, limit)

@@ -15,6 +15,7 @@ from appliance.api.responses_journal import Entry, entries_of, entry_body
 from appliance.api.responses_memory import MemoryStore
 from appliance.audit import MOST_REMEMBERED
 from appliance.cache.session_state import SessionState
+from appliance.decision_views import decision_record
 from appliance.errors import NotReady
 from appliance.eviction_log import Evicted, EvictionLog
 from appliance.hint_book import OperatorHint, hint_of
@@ -23,10 +24,12 @@ from appliance.last_policy import earlier_versions
 from appliance.policy_book import PolicyVersion
 from appliance.records import ActionRecord, EvictionRecord, PolicyRecord, SessionRecord, SnapshotRecord
 from appliance.retention import MAX_SESSIONS, Retention
+from appliance.router.history import History
 from appliance.state.backlog import ManyEvictions
 from appliance.state.database import Database
 from appliance.state.reader import Reader
 from appliance.state.stored import Shelf, StoredChange
+from appliance.view_watch import Look, ViewWatch
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +67,7 @@ class Chronicle:
         """Those of `remembered`, read."""
         self._clock = clock
         self._sleep = sleep
-        self._watching: asyncio.Task[None] | None = None
+        self._watching: list[asyncio.Task[None]] = []
 
     async def open(self, store: MemoryStore) -> list[str]:
         """Opens the database and fills the store, which is kept in it from then on. Words for the operator."""
@@ -84,17 +87,23 @@ class Chronicle:
         await asyncio.to_thread(self._fill, store)
         return words
 
-    def watch(self, status: Callable[[], Mapping[str, Any]], evictions: EvictionLog) -> None:
-        """From now on each second and each eviction is recorded; in the running loop, to be ended with `close`."""
+    def watch(
+        self, status: Callable[[], Mapping[str, Any]], evictions: EvictionLog, looks: Sequence[Look] = ()
+    ) -> None:
+        """From now on each second and each eviction is recorded, and what `looks` see; in the running loop, to be ended
+        with `close`."""
         boot = self._clock()
         evictions.on_evicted = lambda first, told: self.database.record(many_evictions(boot, first, told))
-        self._watching = asyncio.create_task(self._watch(status), name="chronicle")
+        views = ViewWatch(looks, self.database.record, self._clock, self._sleep)
+        self._watching = [asyncio.create_task(self._watch(status), name="chronicle")]
+        if looks:
+            self._watching.append(asyncio.create_task(views.run(), name="chronicle of views"))
 
     async def close(self) -> None:
         """What waits is written. Idempotent."""
-        if self._watching is not None:
-            self._watching.cancel()
-            await asyncio.gather(self._watching, return_exceptions=True)
+        for task in self._watching:
+            task.cancel()
+        await asyncio.gather(*self._watching, return_exceptions=True)
         await asyncio.to_thread(self.database.stop)
 
     async def keep_accesses(self, record: AccessLog, model: str, clock: Callable[[], float]) -> str | None:
@@ -118,6 +127,11 @@ class Chronicle:
             words = "what-if begins anew"
         record.on_added = lambda added: self.database.record(record_of(added, model, block_tokens, ahead))
         return words
+
+    def keep_decisions(self, history: History, clock: Callable[[], float]) -> None:
+        """From now on each decision of a router is recorded, and what came of it; `clock` is the router's."""
+        boot = self._clock()
+        history.on_told = lambda told: self.database.record(decision_record(told, boot, self._clock() - clock()))
 
     def resume(self, retention: Retention) -> int:
         """Make the sessions known that were, and what operators said of them, with the time that is left; how many

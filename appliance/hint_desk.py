@@ -292,20 +292,8 @@ class HintDesk:
         self._audit.tell(ActionRecord(self._clock(), by, f"hint {verb}", session, details, effect))
 
     def _view(self, hint: OperatorHint) -> HintView:
-        return HintView(
-            hint.id,
-            hint.verb.value,
-            hint.session,
-            hint.by,
-            hint.given_at,
-            hint.expires_at,
-            self._retention.hints.remaining_seconds(hint),
-            hint.token_start,
-            hint.token_end,
-            hint.priority,
-            hint.ttl_seconds,
-            self._effect(hint, self._retention.hints.served(hint.id)),
-        )
+        effect = self._effect(hint, self._retention.hints.served(hint.id))
+        return hint_view(hint, self._retention.hints.remaining_seconds(hint), effect)
 
     def _effect(self, hint: OperatorHint, served: Served) -> HintEffect:
         prompt = self._pipeline.last_prompts.get(hint.session)
@@ -314,6 +302,23 @@ class HintDesk:
         depths = self._pipeline.router.depths(prompt.hashes)
         blocks = max((int(depths[worker, Tier.GPU]) for worker in self._pipeline.workers.ids()), default=0)
         return effect_of(hint, served, blocks * self._block_tokens)
+
+
+def hint_view(hint: OperatorHint, remaining_seconds: float, effect: HintEffect | None = None) -> HintView:
+    return HintView(
+        hint.id,
+        hint.verb.value,
+        hint.session,
+        hint.by,
+        hint.given_at,
+        hint.expires_at,
+        remaining_seconds,
+        hint.token_start,
+        hint.token_end,
+        hint.priority,
+        hint.ttl_seconds,
+        effect,
+    )
 
 
 async def _holding(member: Member) -> Holding | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Final, NamedTuple
 
 from appliance.cache.policy import Policy
@@ -82,13 +83,17 @@ class PolicyBook:
         self._versions = [*self._versions[1 - MOST_VERSIONS :], version]
         return version
 
-    def newest(self, most: int) -> list[PolicyVersion]:
-        """The newest comes first."""
-        return self._versions[: -most - 1 : -1]
+    def newest(self, most: int, until: float | None = None) -> list[PolicyVersion]:
+        """The newest comes first. `until`: of those that had become active at that time."""
+        return list(islice((each for each in reversed(self._versions) if _is_until(each, until)), most))
 
     def get(self, number: int) -> PolicyVersion | None:
         """`None` for one that is not remembered, or never was."""
         return next((version for version in self._versions if version.number == number), None)
+
+    def active_at(self, at: float) -> PolicyVersion | None:
+        """`None` for a time before all that is remembered."""
+        return next(iter(self.newest(1, at)), None)
 
     def before_active(self) -> PolicyVersion | None:
         """The newest that says something else than the active one."""
@@ -100,3 +105,7 @@ class PolicyBook:
         later = next((each.read for each in self._versions if each.number == version.number + 1), None)
         end = self._read_so_far() if later is None else later
         return Read(end.prompt_tokens - version.read.prompt_tokens, end.cached_tokens - version.read.cached_tokens)
+
+
+def _is_until(version: PolicyVersion, until: float | None) -> bool:
+    return until is None or version.activated_at <= until

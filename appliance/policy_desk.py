@@ -63,8 +63,14 @@ class PolicyDesk:
         self._clock = clock
 
     def active(self) -> PolicyBody:
-        version = self._book.active
-        return _body(version.policy, version.number, editable_text(version.policy))
+        return _body(self._book.active)
+
+    def active_at(self, at: float) -> PolicyBody:
+        """Raises `NothingOfThisName` for a time before all that is remembered."""
+        version = self._book.active_at(at)
+        if version is None:
+            raise NothingOfThisName(f"no policy is remembered of {at:.10g}", param="at", code="no_version")
+        return _body(version)
 
     def fields(self) -> RuleFields:
         return RuleFields(
@@ -101,8 +107,8 @@ class PolicyDesk:
         await self._activate(policy, "policy apply", change.author, change.note)
         return self.active()
 
-    def history(self, most: int) -> PolicyHistory:
-        return PolicyHistory([self._view(version) for version in self._book.newest(most)])
+    def history(self, most: int, until: float | None = None) -> PolicyHistory:
+        return PolicyHistory([self._view(version) for version in self._book.newest(most, until)])
 
     async def roll_back(self, asked: PolicyRollback) -> PolicyBody:
         """Raises `NothingOfThisName` where there is no such version."""
@@ -172,6 +178,7 @@ def _change(found: Change) -> WorthChange:
     return WorthChange(regions, found.state.value, found.role.value, found.shared, found.before, found.after)
 
 
-def _body(policy: Policy, version: int, toml: str) -> PolicyBody:
+def _body(version: PolicyVersion) -> PolicyBody:
+    policy = version.policy
     rules = [rule_facts(rule) for rule in policy.rules]
-    return PolicyBody(policy.name, policy.description, policy.order.value, rules, version, toml)
+    return PolicyBody(policy.name, policy.description, policy.order.value, rules, version.number, editable_text(policy))

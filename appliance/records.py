@@ -93,6 +93,18 @@ class EvictionRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class DecisionRecord:
+    """Where the router sent a request. `boot` is the start of the box that decided, `number` counts since then; `body`
+    is what it weighed, as `appliance.decision_views` makes and reads it. Told again when its first token has come."""
+
+    boot: float
+    number: int
+    at: float
+    request: str | None
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class ActionRecord:
     """What an operator, or a client by an API of operators, did: `verb` to `target`. `before` and `after` undo it."""
 
@@ -124,6 +136,15 @@ class SnapshotRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class ViewRecord:
+    """What there was to see beside the status, as `appliance.past_views` makes and reads it: `name` says of what."""
+
+    at: float
+    name: str
+    parts: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class AccessRecord:
     """The blocks that a request asked for, for what-if; `appliance.access_records` makes and reads it.
 
@@ -150,7 +171,17 @@ class AccessRecord:
     regions: bytes
 
 
-Record = RequestRecord | SessionRecord | EvictionRecord | ActionRecord | PolicyRecord | SnapshotRecord | AccessRecord
+Record = (
+    RequestRecord
+    | SessionRecord
+    | EvictionRecord
+    | DecisionRecord
+    | ActionRecord
+    | PolicyRecord
+    | SnapshotRecord
+    | ViewRecord
+    | AccessRecord
+)
 
 
 class Recorder(Protocol):

@@ -8,24 +8,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from appliance.api.routing_views import (
-    CandidateView,
-    CostView,
-    DecisionView,
-    OutcomeView,
-    OverlapView,
-    PlacementView,
-    ReservationView,
-    Routing,
-    RoutingTotals,
-)
+from appliance.api.routing_views import DecisionView, PlacementView, ReservationView, Routing, RoutingTotals
 from appliance.conversation import Conversation
+from appliance.decision_views import candidate_view, decision_view
 from appliance.errors import NotReady
 from appliance.router.decision import Decision, why
 from appliance.router.errors import NoSuchReservation, NoWorker, TooManyReservations
 from appliance.router.history import Record
-from appliance.router.index import Tier
-from appliance.router.scoring import Candidate, Cost
 
 if TYPE_CHECKING:
     from appliance.pipeline import Pipeline
@@ -51,7 +40,7 @@ class RoutingDesk:
             why=why(decision.worker, decision.reason, decision.candidates),
             prompt_tokens=decision.prompt_tokens,
             block_tokens=self._router.block_tokens,
-            candidates=[*map(_candidate_view, decision.candidates)],
+            candidates=[*map(candidate_view, decision.candidates)],
             reservation=reservation,
         )
 
@@ -90,31 +79,4 @@ class RoutingDesk:
         return ReservationView(name, seconds)
 
     def _decision_view(self, record: Record) -> DecisionView:
-        return DecisionView(
-            request_id=record.request_id,
-            age_seconds=self._router.clock() - record.at_seconds,
-            worker=record.worker,
-            reason=record.reason.value,
-            why=why(record.worker, record.reason, record.candidates),
-            prompt_tokens=record.prompt_tokens,
-            candidates=[*map(_candidate_view, record.candidates)],
-            outcome=None if record.outcome is None else OutcomeView(*record.outcome),
-        )
-
-
-def _candidate_view(candidate: Candidate) -> CandidateView:
-    prospect, cost = candidate
-    block_tokens = prospect.block_tokens
-    return CandidateView(
-        worker=prospect.worker,
-        overlap=OverlapView(*(prospect.held_blocks[tier] * block_tokens for tier in Tier)),
-        pending_tokens=prospect.pending_blocks * block_tokens,
-        missing_tokens=prospect.missing_blocks * block_tokens,
-        running_requests=prospect.running,
-        queued_tokens=prospect.prefill_blocks * block_tokens,
-        cost=_cost_view(cost),
-    )
-
-
-def _cost_view(cost: Cost) -> CostView:
-    return CostView(*cost, total=cost.total_seconds)
+        return decision_view(record, self._router.clock() - record.at_seconds)

@@ -358,7 +358,7 @@ class StateSettings(Table):
     """The file, one box at a time; unset: state.db in the data folder."""
 
     keep_days: Count = 14
-    """Days after which a request, an eviction, an operator's action or a snapshot is forgotten."""
+    """Days after which a request, an eviction, a decision, an operator's action or a view of the box is forgotten."""
 
     max_bytes: Bytes = 2 * 2**30
     """The most that the file holds; when it is full the oldest is forgotten sooner. 0 is no limit."""

@@ -105,6 +105,7 @@ def regret_views(totals: Totals) -> list[RegretView]:
             settled=settled.decisions,
             regretted=settled.regretted,
             regret_seconds=settled.regret_seconds,
+            missed_tokens=settled.missed_tokens,
         )
         for reason, settled in sorted(totals.by_reason.items())
     ]

@@ -157,7 +157,13 @@ class Supervisor:
             self._caretaker.start()
         box.open(parts.pipeline, parts.fleet, parts.caretaker, parts.arena, parts.disk, record)
         if self._chronicle is not None:
-            self._chronicle.watch(lambda: box.status().model_dump(), box.accounts.evictions)
+            from appliance.view_watch import looks_at
+
+            maps: list[int | str] = sorted(parts.fleet.members)
+            maps += ["host"] if parts.arena is not None else []
+            maps += ["disk"] if parts.disk is not None and parts.disk.has_disk else []
+            looks = looks_at(box, maps)
+            self._chronicle.watch(lambda: box.status().model_dump(), box.accounts.evictions, looks)
         self._on_running(box)
 
     async def _accesses(self, pipeline: Pipeline) -> AccessLog:
@@ -166,6 +172,7 @@ class Supervisor:
 
         record = AccessLog(pipeline.router.block_tokens)
         if self._chronicle is not None:
+            self._chronicle.keep_decisions(pipeline.router.history, pipeline.router.clock)
             words = await self._chronicle.keep_accesses(record, pipeline.card.id, pipeline.clock)
             if words is not None:
                 log.info("%s", words)

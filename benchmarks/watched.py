@@ -127,7 +127,8 @@ def _watch(owner: Connection, runtime: Path, key: str) -> None:
 
 def period(sessions: Sessions, seconds: float) -> list[float]:
     time.sleep(SETTLE_SECONDS)
-    sessions.seen = seen = []
+    seen: list[float] = []
+    sessions.seen = seen
     time.sleep(seconds)
     sessions.seen = None
     return seen

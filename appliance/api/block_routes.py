@@ -24,14 +24,12 @@ def add_block_routes(app: FastAPI, box: Box) -> None:
         async def shown() -> Any:
             refuse_strangers(request.scope, "blocks can be seen")
             query = request.query_params
-            tier = _tier(query)
+            whose = map_in(query)
             cells = number_in(query, "cells", 1, MAX_CELLS) or DEFAULT_CELLS
-            worker = number_in(query, "worker", 0, INT64_MAX)
-            if tier == "gpu":
-                return await box.blocks().blocks(worker or 0, cells)
-            if worker is not None:
-                raise InvalidRequest(f"the {tier} tier is all workers': ask for it without a worker", param="worker")
-            return await (box.blocks().host_blocks(cells) if tier == "host" else box.blocks().disk_blocks(cells))
+            desk = box.blocks()
+            if isinstance(whose, int):
+                return await desk.blocks(whose, cells)
+            return await (desk.host_blocks(cells) if whose == "host" else desk.disk_blocks(cells))
 
         return await answered(request, openai_problem, shown)
 
@@ -46,6 +44,16 @@ def add_block_routes(app: FastAPI, box: Box) -> None:
             return await box.blocks().chain(session, token or 0)
 
         return await answered(request, openai_problem, shown)
+
+
+def map_in(query: Mapping[str, str]) -> int | str:
+    """Whose map is asked for: a worker's, or that of the tier of this name. Raises `InvalidRequest`."""
+    tier, worker = _tier(query), number_in(query, "worker", 0, INT64_MAX)
+    if tier == "gpu":
+        return worker or 0
+    if worker is not None:
+        raise InvalidRequest(f"the {tier} tier is all workers': ask for it without a worker", param="worker")
+    return tier
 
 
 def _tier(query: Mapping[str, str]) -> str:

@@ -9,7 +9,7 @@ from appliance.api.block_views import BlockChain, BlockMapView
 from appliance.api.cache_views import CacheView, Flushes, Resized, SessionCaches, TierName, Verification
 from appliance.api.eviction_page import EvictionPage
 from appliance.api.hint_views import Actions, HintAnswer, HintRequest, Hints, HintWithdrawn
-from appliance.api.history_views import EvictionHistory, SessionList, Snapshot
+from appliance.api.history_views import EvictionHistory, PastBlocks, PastPrefixes, PastSessions, SessionList, Snapshot
 from appliance.api.lint_views import Lint
 from appliance.api.policy_views import (
     PolicyBody,
@@ -23,7 +23,7 @@ from appliance.api.policy_views import (
 )
 from appliance.api.prefix_views import Fork, Prefixes
 from appliance.api.request_views import Cancelled, RequestList, RequestView, Why
-from appliance.api.routing_views import DecisionView, PlacementView, Routing
+from appliance.api.routing_views import DecisionView, PastRouting, PlacementView, Routing
 from appliance.api.views import BoxStatus
 from appliance.api.whatif_views import WhatIfJob, WhatIfJobs
 from appliance.api.worker_views import RestartAnswer
@@ -107,6 +107,10 @@ class PolicyDesk(Protocol):
         """What a rule may say."""
         ...
 
+    def active_at(self, at: float) -> PolicyBody:
+        """Raises a `RequestError` for a time before all that is remembered."""
+        ...
+
     async def check(self, asked: PolicyText) -> PolicyCheck:
         """Raises `InvalidRequest` for what names no policy."""
         ...
@@ -123,7 +127,9 @@ class PolicyDesk(Protocol):
         """Make it the active one, also for what is in the cache. Raises as `diff`."""
         ...
 
-    def history(self, most: int) -> PolicyHistory: ...
+    def history(self, most: int, until: float | None = None) -> PolicyHistory:
+        """`until`: of those that had become active at that time."""
+        ...
 
     async def roll_back(self, asked: PolicyRollback) -> PolicyBody:
         """Raises a `RequestError` where there is no such version."""
@@ -221,6 +227,24 @@ class HistoryDesk(Protocol):
 
     async def snapshot(self, at: float | None) -> Snapshot | None:
         """The last that was taken until then; without `at` the newest."""
+        ...
+
+    async def decisions(self, until: float | None, limit: int) -> PastRouting:
+        """Of the router, as far as they were known then."""
+        ...
+
+    async def session_caches(self, at: float | None) -> PastSessions | None:
+        """The last that were seen until then, as `snapshot`; so do the two that follow."""
+        ...
+
+    async def blocks(self, whose: int | str, at: float | None) -> PastBlocks | None:
+        """A worker's, or those of the tier of this name."""
+        ...
+
+    async def prefixes(self, at: float | None) -> PastPrefixes | None: ...
+
+    async def hints(self, at: float) -> Hints:
+        """Those that were active then."""
         ...
 
 

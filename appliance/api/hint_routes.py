@@ -12,6 +12,7 @@ from appliance.api.box import Box
 from appliance.api.exchange import Service
 from appliance.api.fields import Fields
 from appliance.api.hint_views import MAX_NAME, MAX_SECONDS, HintRequest
+from appliance.api.history_routes import seconds_in
 from appliance.api.item_pages import number_in
 from appliance.api.json_route import answered, read_object
 from appliance.api.local import refuse_strangers
@@ -44,7 +45,8 @@ def add_hint_routes(app: FastAPI, box: Box, service: Service) -> None:
     async def active(request: Request) -> Response:
         async def listed() -> Any:
             refuse_strangers(request.scope, HINTS)
-            return box.hints().active()
+            at = seconds_in(request.query_params, "at")
+            return box.hints().active() if at is None else await box.history().hints(at)
 
         return await answered(request, openai_problem, listed)
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from fastapi import FastAPI, Request
 from starlette.responses import Response
 
+from appliance.api.block_routes import map_in
 from appliance.api.box import Box
 from appliance.api.fields import refusal
 from appliance.api.history_views import DEFAULT_LISTED, MAX_LISTED
@@ -19,6 +20,8 @@ from appliance.api.problems import NothingOfThisName, openai_problem
 
 REMEMBERED: Final = "what the box remembers can be seen"
 LATEST_SECONDS: Final = 1e11
+
+T = TypeVar("T")
 
 
 def add_history_routes(app: FastAPI, box: Box) -> None:
@@ -46,13 +49,48 @@ def add_history_routes(app: FastAPI, box: Box) -> None:
         async def shown() -> Any:
             refuse_strangers(request.scope, REMEMBERED)
             at = seconds_in(request.query_params, "at")
-            found = await box.history().snapshot(at)
-            if found is None:
-                message = "the box remembers no second" + ("" if at is None else f" until {at:.10g}")
-                raise NothingOfThisName(message, param="at", code="not_found")
-            return found
+            return _there(await box.history().snapshot(at), "second", at)
 
         return await answered(request, openai_problem, shown)
+
+    _add_view_routes(app, box)
+
+
+def _add_view_routes(app: FastAPI, box: Box) -> None:
+    @app.get("/box/v1/cache/sessions/history")
+    async def sessions(request: Request) -> Response:
+        async def shown() -> Any:
+            refuse_strangers(request.scope, REMEMBERED)
+            at = seconds_in(request.query_params, "at")
+            return _there(await box.history().session_caches(at), "sessions", at)
+
+        return await answered(request, openai_problem, shown)
+
+    @app.get("/box/v1/blocks/history")
+    async def blocks(request: Request) -> Response:
+        async def shown() -> Any:
+            refuse_strangers(request.scope, REMEMBERED)
+            whose, at = map_in(request.query_params), seconds_in(request.query_params, "at")
+            return _there(await box.history().blocks(whose, at), "map of it", at)
+
+        return await answered(request, openai_problem, shown)
+
+    @app.get("/box/v1/prefixes/history")
+    async def prefixes(request: Request) -> Response:
+        async def shown() -> Any:
+            refuse_strangers(request.scope, REMEMBERED)
+            at = seconds_in(request.query_params, "at")
+            return _there(await box.history().prefixes(at), "prefixes", at)
+
+        return await answered(request, openai_problem, shown)
+
+
+def _there(found: T | None, what: str, at: float | None) -> T:
+    """Raises `NothingOfThisName`."""
+    if found is None:
+        message = f"the box remembers no {what}" + ("" if at is None else f" until {at:.10g}")
+        raise NothingOfThisName(message, param="at", code="not_found")
+    return found
 
 
 def seconds_in(query: Mapping[str, str], name: str) -> float | None:

@@ -6,6 +6,9 @@ from typing import Any, Final
 
 from msgspec import Struct
 
+from appliance.api.block_views import BlockMapView, Prefixes
+from appliance.api.cache_views import SessionCaches
+
 DEFAULT_LISTED: Final = 100
 MAX_LISTED: Final = 1000
 
@@ -56,6 +59,27 @@ class EvictionHistory(Struct, frozen=True):
     """The newest first."""
 
     evictions: list[PastEviction]
+
+
+class PastSessions(Struct, frozen=True):
+    """Sessions as they were seen in the second `at`."""
+
+    at: float
+    sessions: SessionCaches
+
+
+class PastBlocks(Struct, frozen=True):
+    """A map as it was seen in the second `at`, in at most 2,048 cells; ages are whole seconds."""
+
+    at: float
+    blocks: BlockMapView
+
+
+class PastPrefixes(Struct, frozen=True):
+    """Prefixes as they were seen in the second `at`."""
+
+    at: float
+    prefixes: Prefixes
 
 
 class Snapshot(Struct, frozen=True):

@@ -10,6 +10,7 @@ from starlette.responses import Response
 from appliance.api.box import Box
 from appliance.api.exchange import Service
 from appliance.api.fields import Fields
+from appliance.api.history_routes import seconds_in
 from appliance.api.item_pages import number_in
 from appliance.api.json_route import answered, read_object
 from appliance.api.local import refuse_strangers
@@ -27,7 +28,11 @@ def add_policy_routes(app: FastAPI, box: Box, service: Service) -> None:
     @app.get("/box/v1/policy")
     async def policy(request: Request) -> Response:
         async def shown() -> Any:
-            return box.policies().active()
+            at = seconds_in(request.query_params, "at")
+            if at is None:
+                return box.policies().active()
+            refuse_strangers(request.scope, READ)
+            return box.policies().active_at(at)
 
         return await answered(request, openai_problem, shown)
 
@@ -75,7 +80,9 @@ def _add_history_routes(app: FastAPI, box: Box, service: Service) -> None:
     async def history(request: Request) -> Response:
         async def listed() -> Any:
             refuse_strangers(request.scope, "the history of the policy can be seen")
-            return box.policies().history(number_in(request.query_params, "limit", 1, MAX_LIMIT) or DEFAULT_LIMIT)
+            query = request.query_params
+            most = number_in(query, "limit", 1, MAX_LIMIT) or DEFAULT_LIMIT
+            return box.policies().history(most, seconds_in(query, "until"))
 
         return await answered(request, openai_problem, listed)
 

@@ -15,7 +15,8 @@ PLACE: Final = re.compile(r"(?P<file>[^\n]+?):(?P<line>\d+): (?:(?P<key>[a-z_]+(
 
 
 class PolicyBody(Struct, frozen=True):
-    """The policy that is active now. `order` says who goes first of what is worth the same. `version` counts from 1."""
+    """The policy that is active, or was at the time that was asked for. `order` says who goes first of what is worth
+    the same. `version` counts from 1."""
 
     name: str
     description: str

@@ -13,6 +13,7 @@ from appliance.api.box import Box
 from appliance.api.codec import Codec
 from appliance.api.exchange import Service
 from appliance.api.fields import Fields
+from appliance.api.history_routes import seconds_in
 from appliance.api.item_pages import number_in
 from appliance.api.json_route import answered, headers_in, read_object
 from appliance.api.local import refuse_strangers
@@ -71,6 +72,16 @@ def _add_history_routes(app: FastAPI, box: Box) -> None:
             refuse_strangers(request.scope, ROUTING)
             limit = number_in(request.query_params, "limit", 1, MAX_LISTED) or DEFAULT_LISTED
             return box.routing().newest(limit)
+
+        return await answered(request, openai_problem, listed)
+
+    @app.get("/box/v1/routing/history")
+    async def history(request: Request) -> Response:
+        async def listed() -> Any:
+            refuse_strangers(request.scope, ROUTING)
+            query = request.query_params
+            limit = number_in(query, "limit", 1, MAX_LISTED) or DEFAULT_LISTED
+            return await box.history().decisions(seconds_in(query, "until"), limit)
 
         return await answered(request, openai_problem, listed)
 

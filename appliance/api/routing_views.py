@@ -99,6 +99,22 @@ class Routing(Struct, frozen=True):
     decisions: list[DecisionView]
 
 
+class PastDecision(Struct, frozen=True):
+    """`boot` is the start of the box that decided, `number` counts since then. `decision` is what was known of it at
+    the time that was asked for, and its age then."""
+
+    boot: float
+    number: int
+    at: float
+    decision: DecisionView
+
+
+class PastRouting(Struct, frozen=True):
+    """The newest decisions until a time come first."""
+
+    decisions: list[PastDecision]
+
+
 class ReservationView(Struct, frozen=True):
     id: str
     expires_in_seconds: float

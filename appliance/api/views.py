@@ -279,12 +279,13 @@ class StateView(View):
 
 class RegretView(View):
     """Decisions of one `reason` whose first token is there: how many, how many of these another worker would have
-    answered sooner, and by how much, all together."""
+    answered sooner, and by how much, all together; tokens that were computed although a worker held them."""
 
     reason: Literal["cost", "tie", "only", "turn", "chance"]
     settled: int
     regretted: int
     regret_seconds: float
+    missed_tokens: int = 0
 
 
 class MissesView(View):

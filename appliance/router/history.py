@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -18,7 +19,7 @@ MOST_DECISIONS = 1024
 @dataclass(slots=True, eq=False)
 class Record:
     """One admitted decision, without its hashes. `at_seconds` is by the router's clock; `outcome` is `None` until the
-    first token."""
+    first token. `number` counts from 1, when it has been added."""
 
     request_id: str | None
     at_seconds: float
@@ -27,6 +28,7 @@ class Record:
     prompt_tokens: int
     candidates: tuple[Candidate, ...]
     outcome: Outcome | None = None
+    number: int = 0
 
 
 @dataclass(slots=True)
@@ -61,6 +63,8 @@ class History:
 
     def __init__(self, most: int = MOST_DECISIONS) -> None:
         self.totals = Totals()
+        self.on_told: Callable[[Record], None] = lambda _record: None
+        """Called with each record when it is added, and again when it is settled."""
         self._most = most
         self._records: deque[Record] = deque()
         self._of_request: dict[str, list[Record]] = {}
@@ -74,8 +78,10 @@ class History:
             self._drop(self._records.popleft())
         self._records.append(record)
         self.totals.decisions += 1
+        record.number = self.totals.decisions
         if record.request_id is not None:
             self._of_request.setdefault(record.request_id, []).append(record)
+        self.on_told(record)
 
     def settle(self, record: Record, *, cached_tokens: int, wait_seconds: float) -> None:
         """The first token came. Also for a record that is no longer here."""
@@ -88,6 +94,7 @@ class History:
         )
         self.totals.settled.add(outcome)
         self.totals.by_reason.setdefault(record.reason, Settled()).add(outcome)
+        self.on_told(record)
 
     def of(self, request_id: str) -> tuple[Record, ...]:
         """The oldest first; empty for a request that is not known, or not any more."""

@@ -10,12 +10,14 @@ from typing import Final, NamedTuple
 from appliance.records import (
     AccessRecord,
     ActionRecord,
+    DecisionRecord,
     EvictionRecord,
     PolicyRecord,
     Record,
     RequestRecord,
     SessionRecord,
     SnapshotRecord,
+    ViewRecord,
 )
 from appliance.state.stored import OVERHEAD, StoredChange
 
@@ -43,9 +45,11 @@ KINDS: Final[dict[type[Entry], Kind]] = {
     RequestRecord: Kind("requests", 1 << 13),
     EvictionRecord: Kind("evictions", 1 << 13),
     ManyEvictions: Kind("evictions", 1 << 16),
+    DecisionRecord: Kind("decisions", 1 << 13),
     ActionRecord: Kind("actions", 1 << 12),
     PolicyRecord: Kind("policies", 1 << 8),
     SnapshotRecord: Kind("snapshots", 120),
+    ViewRecord: Kind("views", 64),
     AccessRecord: Kind("accesses", 16 * 2**20),
     StoredChange: Kind("stored", 64 * 2**20),
 }

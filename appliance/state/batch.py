@@ -12,15 +12,18 @@ from sqlalchemy import delete, func, select
 from appliance.records import (
     AccessRecord,
     ActionRecord,
+    DecisionRecord,
     EvictionRecord,
     PolicyRecord,
     RequestRecord,
     SessionRecord,
     SnapshotRecord,
+    ViewRecord,
 )
 from appliance.state import rows, statements
 from appliance.state.backlog import Entry, ManyEvictions
 from appliance.state.engines import WriteSession
+from appliance.state.parts import PartsPacker
 from appliance.state.snapshots import SnapshotPacker
 from appliance.state.statements import Writing, table_of, text_of
 from appliance.state.stored import Shelf, StoredChange
@@ -30,6 +33,7 @@ from appliance.state.tables import (
     SnapshotRow,
     StoredEntryRow,
     StoredItemRow,
+    ViewRow,
 )
 
 ROWS_AT_ONCE: Final = 32
@@ -46,6 +50,7 @@ class Numbers:
     def __init__(self, session: WriteSession) -> None:
         self.request = _after(session, RequestRow.number)
         self.snapshot = _after(session, SnapshotRow.number)
+        self.view = _after(session, ViewRow.number)
         self.stored = _after(session, StoredEntryRow.number)
         self.access = _after(session, AccessRow.number)
         self.block = _after(session, AccessRow.last_block)
@@ -59,14 +64,18 @@ class Batches:
         self._is_open = False
         self._packer = SnapshotPacker()
         self._base: int | None = None
+        self._views: defaultdict[str, PartsPacker] = defaultdict(PartsPacker)
+        self._view_bases: dict[str, int] = {}
         self._writers: dict[type[Entry], Callable[[WriteSession, list[Any]], None]] = {
             SessionRecord: self._sessions,
             RequestRecord: self._requests,
             EvictionRecord: self._evictions,
             ManyEvictions: self._many_evictions,
+            DecisionRecord: self._decisions,
             ActionRecord: self._actions,
             PolicyRecord: self._policies,
             SnapshotRecord: self._snapshots,
+            ViewRecord: self._seen,
             AccessRecord: self._accesses,
             StoredChange: self._stored,
         }
@@ -77,9 +86,10 @@ class Batches:
 
     def write(self, session: WriteSession, entries: Sequence[Entry]) -> None:
         if self._is_open:
-            # The last transaction failed: its numbers are free again, and nothing may lean on its snapshots.
+            # The last transaction failed: its numbers are free again, and nothing may lean on what it wrote.
             self._numbers = Numbers(session)
             self._packer.restart()
+            self._views.clear()
         self._is_open = True
         by_kind: defaultdict[type[Entry], list[Any]] = defaultdict(list)
         for entry in entries:
@@ -108,6 +118,11 @@ class Batches:
         records = (record for batch in batches for record in batch.make())
         _insert(session, statements.EVICTION, records, rows.eviction_row)
 
+    def _decisions(self, session: WriteSession, records: list[DecisionRecord]) -> None:
+        # Of one that was told twice at once the last word stands.
+        newest = {(record.boot, record.number): record for record in records}
+        _insert(session, statements.DECISION, newest.values(), rows.decision_row)
+
     def _actions(self, session: WriteSession, records: list[ActionRecord]) -> None:
         _insert(session, statements.ACTION, records, rows.action_row)
 
@@ -124,6 +139,17 @@ class Batches:
         if packed.is_base:
             self._base = number
         return (number, record.at, None if packed.is_base else self._base, packed.body)
+
+    def _seen(self, session: WriteSession, records: list[ViewRecord]) -> None:
+        _insert(session, statements.VIEW, records, self._view_row)
+
+    def _view_row(self, record: ViewRecord) -> rows.Row:
+        packed = self._views[record.name].pack(record.parts)
+        number = self._numbers.view
+        self._numbers.view += 1
+        if packed.is_base:
+            self._view_bases[record.name] = number
+        return (number, record.at, record.name, None if packed.is_base else self._view_bases[record.name], packed.body)
 
     def _accesses(self, session: WriteSession, records: list[AccessRecord]) -> None:
         _insert(session, statements.ACCESS, records, self._access_row)

@@ -11,7 +11,17 @@ from sqlalchemy.orm import InstrumentedAttribute
 
 from appliance.records import MOST_ACCESSES, MOST_BLOCKS
 from appliance.state.engines import WriteSession
-from appliance.state.tables import AccessRow, ActionRow, EvictionRow, PolicyRow, RequestRow, SessionRow, SnapshotRow
+from appliance.state.tables import (
+    AccessRow,
+    ActionRow,
+    DecisionRow,
+    EvictionRow,
+    PolicyRow,
+    RequestRow,
+    SessionRow,
+    SnapshotRow,
+    ViewRow,
+)
 
 ROWS_A_STEP: Final = 500
 PAGES_A_STEP: Final = 256
@@ -23,7 +33,9 @@ FREE_SHARE: Final = 0.1
 AGES: Final[tuple[tuple[InstrumentedAttribute[int], InstrumentedAttribute[float]], ...]] = (
     (RequestRow.number, RequestRow.arrived_at),
     (EvictionRow.id, EvictionRow.at),
+    (DecisionRow.id, DecisionRow.at),
     (SnapshotRow.number, SnapshotRow.at),
+    (ViewRow.number, ViewRow.at),
     (ActionRow.number, ActionRow.at),
     (AccessRow.number, AccessRow.arrived_at),
 )

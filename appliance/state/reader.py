@@ -15,19 +15,23 @@ from appliance.records import (
     MOST_BLOCKS,
     AccessRecord,
     ActionRecord,
+    DecisionRecord,
     EvictionRecord,
     PolicyRecord,
     RequestRecord,
     SessionRecord,
     SnapshotRecord,
+    ViewRecord,
 )
 from appliance.state import rows
 from appliance.state.engines import ReadSession
+from appliance.state.parts import unpack_parts
 from appliance.state.snapshots import unpack
 from appliance.state.tables import (
     AccessRow,
     ActionRow,
     Base,
+    DecisionRow,
     EvictionRow,
     PolicyRow,
     RangeRow,
@@ -36,6 +40,7 @@ from appliance.state.tables import (
     SnapshotRow,
     StoredEntryRow,
     StoredItemRow,
+    ViewRow,
 )
 
 DEFAULT_LIMIT: Final = 100
@@ -94,8 +99,15 @@ class Reader:
         newest = wanted.order_by(EvictionRow.at.desc(), EvictionRow.id.desc()).limit(limit)
         return [rows.eviction_record(row) for row in self._session.execute(newest)]
 
-    def actions(self, since: float | None = None, limit: int = DEFAULT_LIMIT) -> list[ActionRecord]:
-        wanted = _between(select(ActionRow), ActionRow.at, since, None)
+    def decisions(self, until: float | None = None, limit: int = DEFAULT_LIMIT) -> list[DecisionRecord]:
+        wanted = _between(select(DecisionRow.__table__), DecisionRow.at, None, until)
+        newest = wanted.order_by(DecisionRow.at.desc(), DecisionRow.id.desc()).limit(limit)
+        return [rows.decision_record(row) for row in self._session.execute(newest)]
+
+    def actions(
+        self, since: float | None = None, limit: int = DEFAULT_LIMIT, until: float | None = None
+    ) -> list[ActionRecord]:
+        wanted = _between(select(ActionRow), ActionRow.at, since, until)
         newest = wanted.order_by(ActionRow.at.desc(), ActionRow.number.desc()).limit(limit)
         return [rows.action_record(row) for row in self._session.scalars(newest)]
 
@@ -113,6 +125,15 @@ class Reader:
         newest = wanted.order_by(SnapshotRow.at.desc(), SnapshotRow.number.desc()).limit(1)
         found = self._session.execute(newest).first()
         return None if found is None else SnapshotRecord(found[0].at, unpack(found[0].body, found[1]))
+
+    def view(self, name: str, at: float | None = None) -> ViewRecord | None:
+        """As `snapshot`."""
+        base = aliased(ViewRow)
+        wanted = select(ViewRow, base.body).outerjoin(base, ViewRow.base == base.number).where(ViewRow.name == name)
+        if at is not None:
+            wanted = wanted.where(ViewRow.at <= at)
+        found = self._session.execute(wanted.order_by(ViewRow.at.desc(), ViewRow.number.desc()).limit(1)).first()
+        return None if found is None else ViewRecord(found[0].at, name, tuple(unpack_parts(found[0].body, found[1])))
 
     def accesses(
         self, model: str, block_tokens: int, limit: int = MOST_ACCESSES, most_blocks: int = MOST_BLOCKS

@@ -11,6 +11,7 @@ from appliance.cache.ledger import Blame, Divergence, Reason, Source, TokenRange
 from appliance.records import (
     AccessRecord,
     ActionRecord,
+    DecisionRecord,
     EvictionRecord,
     Outcome,
     PolicyRecord,
@@ -176,6 +177,16 @@ def eviction_row(record: EvictionRecord) -> Row:
 def eviction_record(row: Sequence[Any]) -> EvictionRecord:
     """All its columns but the first are the record's fields, in their order."""
     return EvictionRecord(*row[1:])
+
+
+def decision_row(record: DecisionRecord) -> Row:
+    """The file numbers it."""
+    return (None, record.boot, record.number, record.at, record.request, record.body)
+
+
+def decision_record(row: Sequence[Any]) -> DecisionRecord:
+    """All its columns but the first are the record's fields, in their order."""
+    return DecisionRecord(*row[1:])
 
 
 def action_row(record: ActionRecord) -> Row:

@@ -16,6 +16,7 @@ from appliance.state.tables import (
     AccessRow,
     ActionRow,
     Base,
+    DecisionRow,
     EvictionRow,
     PolicyRow,
     RangeRow,
@@ -24,6 +25,7 @@ from appliance.state.tables import (
     SnapshotRow,
     StoredEntryRow,
     StoredItemRow,
+    ViewRow,
 )
 
 
@@ -69,6 +71,12 @@ def _replace(row: type[Base]) -> Writing:
     return _compiled(_all_columns(row).prefix_with("OR REPLACE"))
 
 
+def _decision_told() -> Writing:
+    """Of what was weighed the newest word stands; when it was and its place stay."""
+    statement = _all_columns(DecisionRow)
+    return _compiled(statement.on_conflict_do_update(["boot", "number"], set_={"body": statement.excluded.body}))
+
+
 def _session_told() -> Writing:
     """The newest word stands, but for when it was first seen."""
     statement = _all_columns(SessionRow)
@@ -90,9 +98,11 @@ SESSION_USED: Final = _session_used()
 REQUEST: Final = _replace(RequestRow)
 RANGE: Final = _insert(RangeRow)
 EVICTION: Final = _insert(EvictionRow)
+DECISION: Final = _decision_told()
 ACTION: Final = _insert(ActionRow)
 POLICY: Final = _insert(PolicyRow)
 SNAPSHOT: Final = _insert(SnapshotRow)
+VIEW: Final = _insert(ViewRow)
 ACCESS: Final = _insert(AccessRow)
 STORED_ITEM: Final = _replace(StoredItemRow)
 STORED_ENTRY: Final = _replace(StoredEntryRow)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from sqlalchemy import JSON, Float, ForeignKey, Index, Integer, LargeBinary, MetaData, Text
+from sqlalchemy import JSON, Float, ForeignKey, Index, Integer, LargeBinary, MetaData, Text, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 NAMES: Final = {
@@ -127,6 +127,20 @@ class EvictionRow(Base):
     __table_args__ = (Index("ix_evictions_owner", "owner", "at"),)
 
 
+class DecisionRow(Base):
+    """A `DecisionRecord`."""
+
+    __tablename__ = "decisions"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    boot: Mapped[float]
+    number: Mapped[int]
+    at: Mapped[float] = mapped_column(index=True)
+    request: Mapped[str | None]
+    body: Mapped[bytes]
+
+    __table_args__ = (UniqueConstraint("boot", "number"),)
+
+
 class ActionRow(Base):
     __tablename__ = "actions"
     number: Mapped[int] = mapped_column(primary_key=True)
@@ -156,6 +170,19 @@ class SnapshotRow(Base):
     at: Mapped[float] = mapped_column(index=True)
     base: Mapped[int | None] = mapped_column(ForeignKey("snapshots.number", ondelete="CASCADE"), index=True)
     body: Mapped[bytes]
+
+
+class ViewRow(Base):
+    """A `ViewRecord`. `body` is compressed; with a `base`, against the parts of that row."""
+
+    __tablename__ = "views"
+    number: Mapped[int] = mapped_column(primary_key=True)
+    at: Mapped[float]
+    name: Mapped[str]
+    base: Mapped[int | None] = mapped_column(ForeignKey("views.number", ondelete="CASCADE"), index=True)
+    body: Mapped[bytes]
+
+    __table_args__ = (Index("ix_views_name", "name", "at"),)
 
 
 class AccessRow(Base):

@@ -52,10 +52,15 @@ def _moment(chrome: Chrome) -> list[str | tuple[str, Style]]:
     if chrome.is_frozen:
         return [(" FROZEN ", ink.BANNER), f" {figures.clock(at)}"]
     if chrome.frame.past_of is not None:
-        return [(" PAST ", ink.BANNER), f" {figures.clock(at)}"]
+        return [(" PAST ", ink.BANNER), *_recorded(chrome.frame), f" {figures.clock(at)}"]
     if chrome.frame.lost is not None:
         return [(" LOST ", ink.ALARM), f" {figures.clock(at)}"]
     return [(f"{chrome.interval_seconds:g} s", ink.QUIET), f" {figures.clock(at)}"]
+
+
+def _recorded(frame: Frame) -> list[str | tuple[str, Style]]:
+    """Of which second the list is that is shown."""
+    return [(f" {feed} of {figures.clock(at)}, ", ink.WARN) for feed, at in frame.recorded_at.items()]
 
 
 def footer_line(keys: Sequence[tuple[str, str, str]], width: int) -> Line:

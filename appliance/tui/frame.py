@@ -80,3 +80,5 @@ class Frame:
     loads: Mapping[int, Load] = field(default_factory=dict)
     """What each worker's processes take of this machine; empty where the box is on another."""
     problems: Mapping[str, str] = field(default_factory=dict)
+    recorded_at: Mapping[str, float] = field(default_factory=dict)
+    """Of the past: when those feeds were recorded that are not of every second."""

@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from typing import Any, Final, Literal
+from collections.abc import Callable
+from typing import Any, Final, Literal, NamedTuple, TypeVar
 
 import msgspec
 from pydantic import ValidationError
 
+from appliance.api.block_views import BlockMapView, Prefixes
+from appliance.api.cache_views import SessionCaches
 from appliance.api.eviction_page import EvictedBlock
-from appliance.api.history_views import EvictionHistory, PastEviction, Snapshot
-from appliance.api.request_views import RequestList
+from appliance.api.hint_views import Hints, HintView
+from appliance.api.history_views import EvictionHistory, PastBlocks, PastEviction, PastPrefixes, PastSessions, Snapshot
+from appliance.api.policy_views import PolicyBody, PolicyHistory, PolicyVersionView
+from appliance.api.request_views import RequestList, RequestView
+from appliance.api.routing_views import MAX_LISTED as MAX_DECISIONS
+from appliance.api.routing_views import PastRouting, Routing, RoutingTotals
 from appliance.api.views import BoxStatus
-from appliance.tui.frame import Feed, Frame
+from appliance.tui.frame import Feed, Frame, Wanted
 from appliance.tui.link import Link, Refused
+from appliance.tui.models.blocks import coarser
 from appliance.tui.trail import Sample, sample_of
 
 STEP_SECONDS: Final = 10.0
@@ -26,13 +34,16 @@ SURELY_WRITTEN_SECONDS: Final = 60.0
 EVICTIONS_SECONDS: Final = 600.0
 LISTED: Final = 1000
 
-NOT_RECORDED: Final = {
-    Feed.SESSIONS: "what each session held is not recorded; L goes back to now",
-    Feed.BLOCKS: "which blocks there were is not recorded; L goes back to now",
-    Feed.PREFIXES: "prefixes are not recorded; L goes back to now",
-    Feed.ROUTING: "decisions are not recorded; L goes back to now",
-    Feed.POLICY: "which policy was active stands under versions; L goes back to now",
-}
+T = TypeVar("T")
+
+
+class Asked(NamedTuple):
+    """What a frame is to have; `recorded_at` is filled in."""
+
+    at: float
+    status: BoxStatus
+    wanted: Wanted
+    recorded_at: dict[str, float]
 
 
 class Past:
@@ -41,8 +52,19 @@ class Past:
     def __init__(self, link: Link) -> None:
         self._link = link
         self._samples: OrderedDict[float, Sample | None] = OrderedDict()
+        self._feeds: dict[Feed, Callable[[Asked], Any]] = {
+            Feed.EVICTIONS: self._evictions,
+            Feed.REQUESTS: self._requests,
+            Feed.POLICY: self._policy,
+            Feed.VERSIONS: self._versions,
+            Feed.HINTS: self._hints,
+            Feed.ROUTING: self._routing,
+            Feed.SESSIONS: self._sessions,
+            Feed.BLOCKS: self._blocks,
+            Feed.PREFIXES: self._prefixes,
+        }
 
-    def frame(self, now: float, at: float, feeds: frozenset[Feed]) -> Frame:
+    def frame(self, now: float, at: float, wanted: Wanted) -> Frame:
         """The box as it was; without a status where nothing was recorded, and why is among the problems. Raises
         `LinkLost`."""
         try:
@@ -52,9 +74,11 @@ class Past:
             return Frame(at=at, past_of=now, problems={"history": error.message})
         parts: dict[str, Any] = {}
         problems = {}
-        for feed in sorted(feeds):
+        asked = Asked(at, status, wanted, {})
+        for feed in sorted(wanted.feeds):
             try:
-                parts |= self._feed(feed, at)
+                if feed in self._feeds:
+                    parts[feed.value] = self._feeds[feed](asked)
             except Refused as error:
                 problems[feed.value] = error.message
         return Frame(
@@ -64,21 +88,48 @@ class Past:
             status=status,
             samples=self._curve(now, at, sample_of(snapshot.at, status)),
             problems=problems,
+            recorded_at=asked.recorded_at,
             **parts,
         )
 
-    def _feed(self, feed: Feed, at: float) -> dict[str, Any]:
-        if feed is Feed.EVICTIONS:
-            route = f"/box/v1/evictions/history?limit={LISTED}&since={at - EVICTIONS_SECONDS:.3f}&until={at:.3f}"
-            found = msgspec.json.decode(self._link.get(route), type=EvictionHistory)
-            return {feed.value: tuple(map(_evicted, reversed(found.evictions)))}
-        if feed is Feed.REQUESTS:
-            listed = msgspec.json.decode(self._link.get(f"/box/v1/requests?limit={LISTED}"), type=RequestList)
-            ended = [one for one in listed.requests if one.arrived_at + one.total_seconds <= at]
-            return {feed.value: tuple(ended)}
-        if feed in NOT_RECORDED:
-            raise Refused(404, NOT_RECORDED[feed])
-        return {}
+    def _evictions(self, asked: Asked) -> tuple[EvictedBlock, ...]:
+        since = asked.at - EVICTIONS_SECONDS
+        route = f"/box/v1/evictions/history?limit={LISTED}&since={since:.3f}&until={asked.at:.3f}"
+        return tuple(map(_evicted, reversed(self._told(route, EvictionHistory).evictions)))
+
+    def _requests(self, asked: Asked) -> tuple[RequestView, ...]:
+        listed = self._told(f"/box/v1/requests?limit={LISTED}", RequestList)
+        return tuple(one for one in listed.requests if one.arrived_at + one.total_seconds <= asked.at)
+
+    def _policy(self, asked: Asked) -> PolicyBody:
+        return self._told(f"/box/v1/policy?at={asked.at:.3f}", PolicyBody)
+
+    def _versions(self, asked: Asked) -> tuple[PolicyVersionView, ...]:
+        return _as_it_was(self._told(f"/box/v1/policy/history?until={asked.at:.3f}", PolicyHistory).versions)
+
+    def _hints(self, asked: Asked) -> tuple[HintView, ...]:
+        return tuple(self._told(f"/box/v1/hints?at={asked.at:.3f}", Hints).hints)
+
+    def _routing(self, asked: Asked) -> Routing:
+        route = f"/box/v1/routing/history?until={asked.at:.3f}&limit={MAX_DECISIONS}"
+        return _routing(self._told(route, PastRouting), asked.status)
+
+    def _sessions(self, asked: Asked) -> SessionCaches:
+        found = self._told(f"/box/v1/cache/sessions/history?at={asked.at:.3f}", PastSessions)
+        asked.recorded_at[Feed.SESSIONS.value] = found.at
+        return found.sessions
+
+    def _blocks(self, asked: Asked) -> BlockMapView:
+        whose = asked.wanted.whose
+        whose = f"tier={whose}" if isinstance(whose, str) else f"worker={whose}"
+        found = self._told(f"/box/v1/blocks/history?{whose}&at={asked.at:.3f}", PastBlocks)
+        asked.recorded_at[Feed.BLOCKS.value] = found.at
+        return coarser(found.blocks, asked.wanted.cells)
+
+    def _prefixes(self, asked: Asked) -> Prefixes:
+        found = self._told(f"/box/v1/prefixes/history?at={asked.at:.3f}", PastPrefixes)
+        asked.recorded_at[Feed.PREFIXES.value] = found.at
+        return found.prefixes
 
     def _curve(self, now: float, at: float, last: Sample) -> tuple[Sample, ...]:
         """What is known of the last minutes before, the newest asked for first."""
@@ -104,7 +155,10 @@ class Past:
         return sample_of(snapshot.at, _status(snapshot)) if at - snapshot.at < STEP_SECONDS else None
 
     def _snapshot(self, at: float) -> Snapshot:
-        return msgspec.json.decode(self._link.get(f"/box/v1/snapshot?at={at:.3f}"), type=Snapshot)
+        return self._told(f"/box/v1/snapshot?at={at:.3f}", Snapshot)
+
+    def _told(self, route: str, kind: type[T]) -> T:
+        return msgspec.json.decode(self._link.get(route), type=kind)
 
 
 def _status(snapshot: Snapshot) -> BoxStatus:
@@ -112,6 +166,27 @@ def _status(snapshot: Snapshot) -> BoxStatus:
         return BoxStatus.told(snapshot.status)
     except ValidationError as error:
         raise Refused(200, "that second was recorded by another version of the box") from error
+
+
+def _routing(told: PastRouting, status: BoxStatus) -> Routing:
+    """With the totals of that second. How often a scorer had failed nobody has recorded."""
+    totals = RoutingTotals(
+        told.decisions[0].number if told.decisions else 0,
+        sum(one.settled for one in status.regrets),
+        sum(one.regretted for one in status.regrets),
+        sum(one.regret_seconds for one in status.regrets),
+        sum(one.missed_tokens for one in status.regrets),
+        0,
+    )
+    return Routing(totals, [one.decision for one in told.decisions])
+
+
+def _as_it_was(versions: list[PolicyVersionView]) -> tuple[PolicyVersionView, ...]:
+    """The one that was active then is marked; what it was going to realise nobody knew."""
+    marked = [msgspec.structs.replace(one, active=False) for one in versions]
+    if marked:
+        marked[0] = msgspec.structs.replace(marked[0], active=True, prompt_tokens=0, cached_tokens=0, hit_rate=None)
+    return tuple(marked)
 
 
 def _evicted(one: PastEviction) -> EvictedBlock:

@@ -88,7 +88,7 @@ class BoxSource:
         at = self._clock()
         try:
             if wanted.at is not None:
-                return self._past.frame(at, wanted.at, wanted.feeds)
+                return self._past.frame(at, wanted.at, wanted)
             self._last = self._asked(at, wanted)
         except (LinkLost, Refused) as error:
             self._last = dataclasses.replace(self._last, at=at, lost=error.message)

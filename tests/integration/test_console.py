@@ -89,6 +89,17 @@ class Box:
             usage = answer["usage"]
         return usage
 
+    def has_recorded(self, session: str, seconds_ago: float) -> None:
+        """Waits until it has a view of the session that is so old."""
+        deadline = time.monotonic() + WAIT_SECONDS
+        while time.monotonic() < deadline:
+            at = time.time() - seconds_ago
+            told = httpx.get(f"{self.base}/box/v1/cache/sessions/history", params={"at": at}, timeout=30).json()
+            if session in [one["session"] for one in told.get("sessions", {}).get("sessions", [])]:
+                return
+            time.sleep(0.5)
+        raise AssertionError(f"no view of {session} was recorded")
+
     def close(self) -> None:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
@@ -159,6 +170,7 @@ def test_a_user_sees_the_cache_work_and_steers_it(box: Box, screen: Screen) -> N
     screen.press("y")
     screen.until("pin 59m")
 
+    box.has_recorded("first", seconds_ago=10.0)
     _looks_back(screen)
     screen.press("q")
     screen.until("the console has ended")
@@ -172,6 +184,16 @@ def _looks_back(screen: Screen) -> None:
     screen.until("PAST", "in the past")
     screen.press("1")
     screen.until("PAST", "prompt tokens read from cache")
+    screen.press("2")
+    screen.until("PAST", "sessions of", "first")
+    screen.press("6")
+    screen.until("PAST", "version ")
+    screen.press("8")
+    screen.until("PAST", "decisions", "the only candidate")
+    screen.press("4")
+    screen.until("PAST", "blocks of", "by owner")
+    screen.press("5")
+    screen.until("PAST", "prefixes of")
     screen.press("L")
     screen.until("0.5 s")
 

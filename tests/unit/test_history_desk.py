@@ -14,7 +14,9 @@ from appliance.cache.region_map import RegionMap, Span
 from appliance.chronicle import Chronicle
 from appliance.conversation import Hints, Identity
 from appliance.errors import NotReady
+from appliance.hint_book import OperatorHint, Verb
 from appliance.history_desk import HistoryDesk
+from appliance.records import ActionRecord
 from appliance.retention import Retention, Subject
 from appliance.state.database import Database
 from appliance.state.keeping import Keeping
@@ -55,6 +57,29 @@ async def test_past_evictions_and_seconds_are_told(database: Database) -> None:
     assert found is not None
     assert (found.at, found.status["phase"]) == (30.0, "running")
     assert await desk.snapshot(29.0) is None
+
+
+async def test_hints_of_a_moment_are_those_that_had_been_given_and_held_on(database: Database) -> None:
+    def given(name: str, at: float, until: float) -> ActionRecord:
+        hint = OperatorHint(name, Verb.PIN, "s1", "me", at, until, priority=100)
+        return ActionRecord(at, "me", "hint pin", "s1", {"after": hint.facts()})
+
+    database.record(given("short", 10.0, 20.0))
+    database.record(given("long", 11.0, 90.0))
+    database.record(given("gone", 12.0, 90.0))
+    database.record(ActionRecord(30.0, "me", "hint withdraw", "s1", {"before": {"id": "gone"}}))
+    desk = HistoryDesk(database, None)
+    found = {at: [one.id for one in (await desk.hints(at)).hints] for at in (5.0, 10.5, 15.0, 25.0, 40.0, 95.0)}
+    assert found == {
+        5.0: [],
+        10.5: ["short"],
+        15.0: ["short", "long", "gone"],
+        25.0: ["long", "gone"],
+        40.0: ["long"],
+        95.0: [],
+    }
+    (one,) = (await desk.hints(40.0)).hints
+    assert (one.verb, one.session, one.remaining_seconds) == ("pin", "s1", 50.0)
 
 
 async def test_a_box_shows_the_file_it_remembers_in(tmp_path: Path) -> None:

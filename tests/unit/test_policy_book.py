@@ -52,3 +52,15 @@ def test_so_many_are_remembered_and_numbers_go_on() -> None:
         book.activate(LRU, "me", None)
     assert len(book.newest(9999)) == MOST_VERSIONS
     assert (book.get(1), book.active.number) == (None, MOST_VERSIONS + 1)
+
+
+def test_the_version_of_a_moment_is_the_last_that_had_become_active() -> None:
+    clock = Clock(5.0)
+    book = PolicyBook(CODING, clock=clock)
+    clock.seconds = 10.0
+    book.activate(CHAT, "me", None)
+    assert book.active_at(4.9) is None
+    assert [one.number for at in (5.0, 9.9, 10.0, 99.0) if (one := book.active_at(at)) is not None] == [1, 1, 2, 2]
+    assert [one.number for one in book.newest(9, 10.0)] == [2, 1]
+    assert [one.number for one in book.newest(9, 9.0)] == [1]
+    assert book.newest(9, 1.0) == []

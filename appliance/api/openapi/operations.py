@@ -27,7 +27,14 @@ from appliance.api.hint_routes import MAX_LIMIT as MAX_ACTIONS
 from appliance.api.hint_views import MAX_NAME, Actions, HintAnswer, HintRequest, Hints, HintWithdrawn
 from appliance.api.history_routes import LATEST_SECONDS
 from appliance.api.history_views import MAX_LISTED as MAX_REMEMBERED
-from appliance.api.history_views import EvictionHistory, SessionList, Snapshot
+from appliance.api.history_views import (
+    EvictionHistory,
+    PastBlocks,
+    PastPrefixes,
+    PastSessions,
+    SessionList,
+    Snapshot,
+)
 from appliance.api.item_pages import MAX_LIMIT, ORDERS, ItemPage
 from appliance.api.lint_views import MAX_SECONDS, Lint
 from appliance.api.messages_bodies import EventBody, MessageBody, TokenCount
@@ -66,7 +73,15 @@ from appliance.api.responses_events import EVENT_KINDS
 from appliance.api.responses_routes import InputTokens
 from appliance.api.responses_store import Deleted
 from appliance.api.routes import Health, Ready
-from appliance.api.routing_views import MAX_LISTED, Freed, PlacementRequest, PlacementView, RequestRouting, Routing
+from appliance.api.routing_views import (
+    MAX_LISTED,
+    Freed,
+    PastRouting,
+    PlacementRequest,
+    PlacementView,
+    RequestRouting,
+    Routing,
+)
 from appliance.api.views import BoxStatus
 from appliance.api.warm_routes import Warmed, WarmRequest
 from appliance.api.whatif_views import WhatIfJob, WhatIfJobs, WhatIfRequest
@@ -124,7 +139,13 @@ BOX_OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
     ("GET", "/ready"): Operation(Group.BOX, "200 when a request would be taken, else 503", Ready, others={503: Ready}),
     ("GET", "/metrics"): Operation(Group.BOX, "Prometheus text format", str, media_type="text/plain"),
     ("GET", "/box/v1/status"): Operation(Group.BOX, "The whole box at one moment", BoxStatus),
-    ("GET", "/box/v1/policy"): Operation(Group.BOX, "The active retention policy", PolicyBody, errors=(400, 503)),
+    ("GET", "/box/v1/policy"): Operation(
+        Group.BOX,
+        "The active retention policy, or for the box's own machine the one that was active then",
+        PolicyBody,
+        parameters=(_time("at"),),
+        errors=(400, 403, 404, 503),
+    ),
     ("PUT", "/box/v1/policy"): Operation(
         Group.BOX,
         "Change the retention policy, from the box's own machine; what is in the cache moves, nothing is dropped",
@@ -151,7 +172,7 @@ BOX_OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
         Group.BOX,
         "The policies that were active, the newest first, and what each realised",
         PolicyHistory,
-        parameters=(Parameter("limit", {"type": "integer", "minimum": 1, "maximum": MAX_POLICIES}),),
+        parameters=(Parameter("limit", {"type": "integer", "minimum": 1, "maximum": MAX_POLICIES}), _time("until")),
         errors=(400, 403, 503),
     ),
     ("POST", "/box/v1/policy/rollback"): Operation(
@@ -166,6 +187,13 @@ BOX_OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
         "The router's newest decisions and their outcomes, for the box's own machine",
         Routing,
         parameters=(Parameter("limit", {"type": "integer", "minimum": 1, "maximum": MAX_LISTED}),),
+        errors=(400, 403, 503),
+    ),
+    ("GET", "/box/v1/routing/history"): Operation(
+        Group.BOX,
+        "The router's decisions until a time, also from before the box was started again, for the box's own machine",
+        PastRouting,
+        parameters=(_time("until"), Parameter("limit", {"type": "integer", "minimum": 1, "maximum": MAX_LISTED})),
         errors=(400, 403, 503),
     ),
     ("GET", "/box/v1/routing/{request_id}"): Operation(
@@ -260,7 +288,11 @@ BOX_OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
         errors=(403, 404, 503),
     ),
     ("GET", "/box/v1/hints"): Operation(
-        Group.BOX, "What operators have said about sessions and still holds", Hints, errors=(400, 403, 503)
+        Group.BOX,
+        "What operators have said about sessions and still holds, or held then",
+        Hints,
+        parameters=(_time("at"),),
+        errors=(400, 403, 503),
     ),
     ("POST", "/box/v1/hints"): Operation(
         Group.BOX,
@@ -316,6 +348,31 @@ BOX_OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
             Parameter("cells", {"type": "integer", "minimum": 1, "maximum": MAX_CELLS}),
         ),
         errors=(400, 403, 503),
+    ),
+    ("GET", "/box/v1/blocks/history"): Operation(
+        Group.BOX,
+        "The last map that was recorded until a time: a minute before it at most, where something had changed",
+        PastBlocks,
+        parameters=(
+            Parameter("tier", {"enum": list(MAP_TIERS)}),
+            Parameter("worker", {"type": "integer", "minimum": 0}),
+            _time("at"),
+        ),
+        errors=(400, 403, 404, 503),
+    ),
+    ("GET", "/box/v1/prefixes/history"): Operation(
+        Group.BOX,
+        "The last tree of prefixes that was recorded until a time",
+        PastPrefixes,
+        parameters=(_time("at"),),
+        errors=(400, 403, 404, 503),
+    ),
+    ("GET", "/box/v1/cache/sessions/history"): Operation(
+        Group.BOX,
+        "What sessions had where: what was recorded last until a time, every ten seconds while something changed",
+        PastSessions,
+        parameters=(_time("at"),),
+        errors=(400, 403, 404, 503),
     ),
     ("GET", "/box/v1/blocks/chain"): Operation(
         Group.BOX,

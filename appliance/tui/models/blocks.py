@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Sequence
 from enum import StrEnum
 from typing import Final, NamedTuple
+
+import msgspec
 
 from appliance.api.block_views import BlockMapView
 from appliance.tui import figures
@@ -44,6 +47,38 @@ class Key(NamedTuple):
     sign: str
     tone: int
     words: str
+
+
+def coarser(view: BlockMapView, most: int) -> BlockMapView:
+    """In at most so many cells: of neighbours that become one, the one that was used last speaks for all."""
+    number = len(view.filled)
+    step = -(-number // most)
+    if step <= 1:
+        return view
+    ages = [math.inf if age is None else age for age in view.age_seconds]
+    groups = [range(first, min(first + step, number)) for first in range(0, number, step)]
+    newest = [min(group, key=ages.__getitem__) for group in groups]
+    return msgspec.structs.replace(
+        view,
+        blocks_per_cell=view.blocks_per_cell * step,
+        **{name: [sum(column[place] for place in group) for group in groups] for name, column in _counts(view)},
+        **{name: [column[place] for place in newest] for name, column in _of_last_used(view)},
+    )
+
+
+def _counts(view: BlockMapView) -> list[tuple[str, list[int]]]:
+    return [("filled", view.filled), ("held", view.held), ("awaited", view.awaited)]
+
+
+def _of_last_used(view: BlockMapView) -> list[tuple[str, Sequence[float | None]]]:
+    return [
+        ("owner", view.owner),
+        ("first_token", view.first_token),
+        ("region", view.region),
+        ("priority", view.priority),
+        ("age_seconds", view.age_seconds),
+        ("reuse", view.reuse),
+    ]
 
 
 def cells(view: BlockMapView, lens: Lens) -> list[Cell]:

@@ -50,7 +50,7 @@ class PolicyPage(RulesPage):
     leaves it as it is. `d` compares it with the active policy, `p` replays the last half hour with it, `a` makes it the
     active one after a question, for all that is cached too; `z` throws the edit away, `u` goes back to the policy
     before. Nothing is dropped by a change. Below: the versions that were active, what was predicted of each, and what
-    it realised."""
+    it realised. In the past: the version that was active then, and those before it."""
 
     title = "Policy"
     feeds = frozenset({Feed.POLICY, Feed.VERSIONS})
@@ -72,6 +72,7 @@ class PolicyPage(RulesPage):
     def __init__(self, *, id: str | None = None) -> None:  # noqa: A002 – textual calls it so
         super().__init__(id=id)
         self._active: ActivePolicy | None = None
+        self._is_past = False
         self._versions: tuple[PolicyVersionView, ...] = ()
         self._edited_from: str | None = None
         """The text that was active when the edit began; `None`: nothing is edited."""
@@ -102,7 +103,7 @@ class PolicyPage(RulesPage):
         area = self.query_one(TextArea)
         if not self.is_edited and area.text != model.toml:
             area.load_text(model.toml)
-        self._active = model
+        self._active, self._is_past = model, moment.frame.past_of is not None
         if not self.is_edited:
             self.query_one(Table).show(rows(model.rules))
         self._show_state()
@@ -121,7 +122,7 @@ class PolicyPage(RulesPage):
     def _head(self, model: ActivePolicy) -> Line:
         if not self.is_edited:
             return head_line(model)
-        moved = self._edited_from != model.toml
+        moved = not self._is_past and self._edited_from != model.toml
         return head_line(model, "  edited" + (", and another became active meanwhile" if moved else ""))
 
     def on_resize(self, event: Resize) -> None:
@@ -137,6 +138,8 @@ class PolicyPage(RulesPage):
     def own_keys(self) -> Iterator[tuple[str, str]]:
         if not self.query_one(TextArea).read_only:
             yield "esc", "stop writing"
+            return
+        if self._is_past:
             return
         yield from (("enter", "rule"), ("i", "edit"))
         if self.is_edited:

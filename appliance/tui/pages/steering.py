@@ -27,6 +27,9 @@ class SteeringPage(Page):
         if self.console_app.stance.is_read_only:
             self.notify("this console only looks", severity="warning")
             return False
+        if self.console_app.past_at is not None:
+            self.notify("this is the past: L goes back to now, where things can be changed", severity="warning")
+            return False
         return True
 
     async def ask(self, method: str, route: str, body: Any, type_: type[T]) -> T | None:

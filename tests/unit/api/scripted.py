@@ -38,7 +38,16 @@ from appliance.api.hint_views import (
     HintView,
     HintWithdrawn,
 )
-from appliance.api.history_views import EvictionHistory, PastEviction, SessionEntry, SessionList, Snapshot
+from appliance.api.history_views import (
+    EvictionHistory,
+    PastBlocks,
+    PastEviction,
+    PastPrefixes,
+    PastSessions,
+    SessionEntry,
+    SessionList,
+    Snapshot,
+)
 from appliance.api.lint_views import BusterView, Lint
 from appliance.api.prefix_views import Fork, ForkSide, Prefixes, PrefixSearch, PrefixView
 from appliance.api.problems import NothingOfThisName
@@ -58,6 +67,7 @@ from appliance.api.routing_views import (
     DecisionView,
     OutcomeView,
     OverlapView,
+    PastRouting,
     PlacementView,
     ReservationView,
     Routing,
@@ -467,6 +477,24 @@ class ScriptedHistory:
 
     async def snapshot(self, at: float | None) -> Snapshot | None:
         return None if at is not None and at < 100 else Snapshot(float(int(at or 200)), {"phase": "running"})
+
+    async def session_caches(self, at: float | None) -> PastSessions | None:
+        return None if at is not None and at < 100 else PastSessions(100.0, SessionCaches([], 0))
+
+    async def blocks(self, whose: int | str, at: float | None) -> PastBlocks | None:
+        self.asked = [whose, at]
+        return None
+
+    async def prefixes(self, at: float | None) -> PastPrefixes | None:
+        return None if at is not None and at < 100 else PastPrefixes(100.0, Prefixes([], 16, 0, 0, 0, 0))
+
+    async def decisions(self, until: float | None, limit: int) -> PastRouting:
+        self.asked = [until, limit]
+        return PastRouting([])
+
+    async def hints(self, at: float) -> Hints:
+        self.asked = [at]
+        return Hints([])
 
 
 class ScriptedBox:

@@ -35,6 +35,12 @@ async def test_a_hint_is_given_listed_and_withdrawn() -> None:
     assert (await ask(box, "DELETE", f"{ROUTE}/h1")).status_code == 404
 
 
+async def test_hints_of_a_moment_are_asked_of_what_is_remembered() -> None:
+    box = ScriptedBox()
+    assert (await ask(box, "GET", f"{ROUTE}?at=12.5")).json() == {"hints": []}
+    assert box.history_desk.asked == [12.5]
+
+
 async def test_a_dry_run_is_passed_on() -> None:
     box = ScriptedBox()
     answer = (await ask(box, "POST", f"{ROUTE}?dry_run=true", {"verb": "release", "session": "s"})).json()

@@ -14,12 +14,15 @@ from tests.unit.api.scripted import ScriptedBox, ScriptedInference
 ROUTE = "/box/v1/policy"
 
 
-async def ask(box: ScriptedBox, body: Any = None, *, client: tuple[str, int] = ("127.0.0.1", 5)) -> httpx.Response:
-    """Change the policy, or show it when there is no body."""
+async def ask(
+    box: ScriptedBox, body: Any = None, *, client: tuple[str, int] = ("127.0.0.1", 5), at: float | None = None
+) -> httpx.Response:
+    """Change the policy, or show it when there is no body: the one that is active, or was at that time."""
     app = create_app(ScriptedInference(), box, max_body_bytes=10_000, max_requests=1)
     transport = httpx.ASGITransport(app, client=client)
     async with httpx.AsyncClient(transport=transport, base_url="http://box") as http:
-        return await (http.get(ROUTE) if body is None else http.put(ROUTE, json=body))
+        route = ROUTE if at is None else f"{ROUTE}?at={at}"
+        return await (http.get(route) if body is None else http.put(ROUTE, json=body))
 
 
 def message_of(response: httpx.Response) -> str:
@@ -130,6 +133,18 @@ async def test_a_diff_compares_with_the_active_policy() -> None:
     assert found["text"].startswith("--- lru\n+++ chat")
     assert found["changes"]
     assert (await post(box, "diff", {"policy": "lru"})).json()["changes"] == []
+
+
+async def test_the_policy_of_a_moment_is_the_one_that_was_active_then() -> None:
+    box = ScriptedBox()
+    await box.policies().apply(PolicyChange("lru"))
+    assert (await ask(box, at=5.0)).json()["name"] == "lru"
+    missing = await ask(box, at=4.5)
+    assert missing.status_code == 404
+    assert message_of(missing) == "no policy is remembered of 4.5"
+    assert (await ask(box, at=5.0, client=("10.0.0.9", 5))).status_code == 403
+    assert [one["version"] for one in await history(box, "?until=5")] == [2, 1]
+    assert await history(box, "?until=4.5") == []
 
 
 async def test_a_policy_is_applied_as_text_with_author_and_note_and_rolled_back() -> None:

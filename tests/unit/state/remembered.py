@@ -10,12 +10,14 @@ from appliance.cache.ledger import Blame, Divergence, Reason, Source, TokenRange
 from appliance.records import (
     AccessRecord,
     ActionRecord,
+    DecisionRecord,
     EvictionRecord,
     Outcome,
     PolicyRecord,
     RequestRecord,
     SessionRecord,
     SnapshotRecord,
+    ViewRecord,
 )
 
 RANGES = (
@@ -77,6 +79,10 @@ def eviction(number: int = 0, at: float = 100.0, owner: str | None = "s1") -> Ev
     )
 
 
+def decision(number: int = 1, at: float = 100.0, body: bytes = b"weighed") -> DecisionRecord:
+    return DecisionRecord(50.0, number, at, "r1", body)
+
+
 def action(at: float = 100.0) -> ActionRecord:
     return ActionRecord(at, "operator", "pin", "s1", {"ttl_seconds": 60, "before": None}, "12 blocks")
 
@@ -87,6 +93,10 @@ def policy(name: str = "coding-agent", activated_at: float = 100.0, text: str | 
 
 def snapshot(at: float = 100.0, **status: Any) -> SnapshotRecord:
     return SnapshotRecord(at, {"phase": "running", "workers": [{"id": 0, "kv_usage": 0.5}], **status})
+
+
+def view(at: float = 100.0, name: str = "sessions", parts: tuple[bytes, ...] = (b"head", b"row")) -> ViewRecord:
+    return ViewRecord(at, name, parts)
 
 
 def access(name: str = "s1", arrived_at: float = 100.0, **changed: Any) -> AccessRecord:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from appliance.records import RequestRecord
 from appliance.state.database import Database
 from appliance.state.keeping import Keeping
-from tests.unit.state.remembered import access, action, eviction, policy, request, requests, session, snapshot
+from tests.unit.state.remembered import access, action, decision, eviction, policy, request, requests, session, snapshot
 
 FOR_EVER = Keeping(1e12, 0)
 
@@ -29,19 +29,21 @@ def database(tmp_path: Path) -> Iterator[Database]:
 
 
 async def test_each_kind_comes_back_as_it_was(database: Database) -> None:
-    for record in (session(), request(), eviction(), action(), policy(), snapshot(), access(tool_wait_seconds=2.5)):
+    told = (session(), request(), eviction(), decision(), action(), policy(), snapshot(), access(tool_wait_seconds=2.5))
+    for record in told:
         database.record(record)
     assert await database.ask(lambda reader: reader.request("r1")) == request()
     assert await database.ask(lambda reader: reader.requests()) == [request()]
     assert await database.ask(lambda reader: reader.sessions()) == [session()]
     assert await database.ask(lambda reader: reader.session("s1")) == session()
     assert await database.ask(lambda reader: reader.evictions()) == [eviction()]
+    assert await database.ask(lambda reader: reader.decisions()) == [decision()]
     assert await database.ask(lambda reader: reader.actions()) == [action()]
     assert await database.ask(lambda reader: reader.policies()) == [policy()]
     assert await database.ask(lambda reader: reader.snapshot()) == snapshot()
     assert await database.ask(lambda reader: reader.accesses("demo", 16)) == [access(tool_wait_seconds=2.5)]
     facts = database.facts()
-    kinds = ("sessions", "requests", "evictions", "actions", "policies", "snapshots", "accesses")
+    kinds = ("sessions", "requests", "evictions", "decisions", "actions", "policies", "snapshots", "accesses")
     assert facts.written == dict.fromkeys(kinds, 1)
     assert (facts.queued, facts.dropped, facts.refused, facts.trouble) == (0, {}, {}, None)
     assert facts.bytes
@@ -67,6 +69,16 @@ def test_a_second_request_of_the_same_id_stands_instead_of_the_first(database: D
     assert database.settle()
     database.record(request(worker=1, ranges=()))
     assert database.read(lambda reader: reader.requests()) == [request(worker=1, ranges=())]
+
+
+def test_a_decision_that_is_told_again_keeps_its_time_and_place(database: Database) -> None:
+    database.record(decision(1, 100.0, b"weighed"))
+    database.record(decision(2, 101.0))
+    assert database.settle()
+    database.record(decision(1, 100.01, b"settled"))
+    database.record(decision(1, 100.02, b"settled late"))
+    assert database.read(lambda reader: reader.decisions()) == [decision(2, 101.0), decision(1, 100.0, b"settled late")]
+    assert database.read(lambda reader: reader.decisions(until=101.0, limit=1)) == [decision(1, 100.0, b"settled late")]
 
 
 def test_a_session_is_known_by_its_requests_until_it_is_told_of(database: Database) -> None:

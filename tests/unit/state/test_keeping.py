@@ -19,7 +19,7 @@ from appliance.state.keeping import MOST_POLICIES, PAGES_A_STEP, ROWS_A_STEP, Ke
 from appliance.state.opening import OpenFile, open_file
 from appliance.state.reader import Reader
 from appliance.state.tables import EvictionRow, RequestRow
-from tests.unit.state.remembered import access, action, eviction, policy, request, session, snapshot
+from tests.unit.state.remembered import access, action, decision, eviction, policy, request, session, snapshot, view
 
 DAY = 86400.0
 
@@ -53,15 +53,17 @@ def test_what_is_older_than_its_time_goes_with_all_that_belongs_to_it(file: Open
     told: list[Entry] = []
     for number, at in enumerate(times):
         told += [request(f"r{number}", f"s{number}", at), eviction(number, at), action(at), policy("p", at)]
+        told += [decision(number, at), view(at)]
         told += [session(f"s{number}", at), snapshot(at)]
     fill(file, told)
     steps = list(trim(file.writing, Keeping(2 * DAY, 0), 3 * DAY))
-    assert sum(steps) == 5
+    assert sum(steps) == 7
     left = counts(file)
     assert (left["requests"], left["ranges"], left["evictions"], left["actions"]) == (2, 6, 2, 2)
+    assert left["decisions"] == 2
     assert (left["sessions"], left["policies"]) == (2, 3)
     # The first second was a whole one, and the two after it lean on it.
-    assert left["snapshots"] == 0
+    assert (left["snapshots"], left["views"]) == (0, 0)
 
 
 def test_a_step_is_small_however_much_there_is_to_do(file: OpenFile) -> None:

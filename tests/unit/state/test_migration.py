@@ -17,7 +17,7 @@ from appliance.state.engines import WriteSession, write_engine
 from appliance.state.migration import migrate, version_of, versions
 from appliance.state.stored import Shelf, StoredChange
 from appliance.state.tables import Base
-from tests.unit.state.remembered import access, action, eviction, policy, request, session, snapshot
+from tests.unit.state.remembered import access, action, decision, eviction, policy, request, session, snapshot, view
 
 
 @pytest.fixture
@@ -30,8 +30,17 @@ def engine(tmp_path: Path) -> Iterator[Engine]:
 def fill(engine: Engine) -> None:
     with WriteSession(engine) as writing, writing.begin():
         stored = [StoredChange(Shelf.ITEMS, "i", b"{}"), StoredChange(Shelf.ENTRIES, "e", b"{}")]
-        told: list[Entry] = [session(), request(), eviction(), action(), policy(), snapshot(), snapshot(101.0)]
-        Batches(writing).write(writing, [*told, access(), *stored])
+        told: list[Entry] = [
+            session(),
+            request(),
+            eviction(),
+            decision(),
+            action(),
+            policy(),
+            snapshot(),
+            snapshot(101.0),
+        ]
+        Batches(writing).write(writing, [*told, view(), view(101.0), access(), *stored])
 
 
 def rows(engine: Engine) -> dict[str, int]:
@@ -69,7 +78,7 @@ def test_a_filled_file_goes_down_and_up_and_keeps_what_both_versions_know(engine
         with engine.begin() as connection:
             migrate(connection, version)
             assert connection.exec_driver_sql("PRAGMA foreign_key_check").fetchall() == []
-    assert rows(engine) == filled | {"stored_items": 0, "stored_entries": 0, "accesses": 0}
+    assert rows(engine) == filled | {"stored_items": 0, "stored_entries": 0, "accesses": 0, "decisions": 0, "views": 0}
     with engine.begin() as connection:
         migrate(connection, "base")
     assert rows(engine) == {}

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from appliance.tui.frame import Feed, Frame
-from appliance.tui.models.blocks import Lens, cell_words, cells, legend
+from appliance.tui.models.blocks import Lens, cell_words, cells, coarser, legend
 from appliance.tui.pages.blocks import BlocksPage
 from appliance.tui.widgets.block_map import CLOSE, TALLEST, TONES, WIDEST, BlockMap, scale
 from appliance.tui.widgets.table import Table
@@ -278,3 +278,20 @@ async def test_p_goes_to_the_prefixes_of_the_owner() -> None:
         table = next(table for table in app.query(Table) if table.display and table.filter_text)
         assert table.filter_text == "claude-7f3a"
         assert [row.indent for row in table.rows] == [0, 1, 2, 2, 1]
+
+
+def test_a_map_in_fewer_cells_has_the_same_blocks_and_speaks_of_those_used_last() -> None:
+    view = example_box.blocks()
+    assert coarser(view, len(view.filled)) is view
+    folded = coarser(view, 500)
+    assert (len(folded.filled), folded.blocks_per_cell) == (400, 3 * view.blocks_per_cell)
+    for name in ("filled", "held", "awaited"):
+        assert sum(getattr(folded, name)) == sum(getattr(view, name))
+    for place in range(400):
+        ages = [age for age in view.age_seconds[3 * place : 3 * place + 3] if age is not None]
+        assert folded.age_seconds[place] == min(ages, default=None)
+        of = [
+            three for three in range(3 * place, 3 * place + 3) if view.age_seconds[three] == folded.age_seconds[place]
+        ]
+        assert folded.owner[place] in [view.owner[three] for three in of]
+    assert len(coarser(view, 7).filled) == 7

@@ -12,6 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 import msgspec
 import pytest
 
+from appliance.api.routing_views import PastDecision
 from appliance.tui.frame import Feed, Frame, Wanted
 from appliance.tui.link import Link
 from appliance.tui.past import AT_ONCE, STEP_SECONDS, Past, moment_of
@@ -21,8 +22,13 @@ from tests.unit.tui import example_box
 from tests.unit.tui.screens import console, text, universal_time
 
 NOW = example_box.NOW
+STARTED_AT = example_box.STARTED_AT
 FIRST = NOW - 300
 FEEDS = frozenset({Feed.EVICTIONS, Feed.REQUESTS, Feed.SESSIONS})
+
+
+def told(answer: Any) -> Any:
+    return json.loads(msgspec.json.encode(answer))
 
 
 class Recorder(dict[str, Any]):
@@ -52,12 +58,28 @@ class Recorder(dict[str, Any]):
                     for one in reversed(blocks)
                 ]
             }
-        return json.loads(msgspec.json.encode({"requests": example_box.requests()}))
+        until, at = float(query.get("until", NOW)), float(query.get("at", NOW))
+        answers = {
+            "/box/v1/policy": example_box.policy(),
+            "/box/v1/policy/history": {"versions": [v for v in example_box.versions() if v.activated_at <= until]},
+            "/box/v1/routing/history": {
+                "decisions": [
+                    PastDecision(STARTED_AT, 77 - place, until - one.age_seconds, one)
+                    for place, one in enumerate(example_box.routing().decisions)
+                ]
+            },
+            "/box/v1/cache/sessions/history": {"at": at - 4, "sessions": example_box.sessions()},
+            "/box/v1/blocks/history": {"at": at - 30, "blocks": example_box.blocks()},
+            "/box/v1/prefixes/history": {"at": at - 40, "prefixes": example_box.prefixes()},
+            "/box/v1/hints": {"hints": example_box.hints()},
+            "/box/v1/requests": {"requests": example_box.requests()},
+        }
+        return told(answers[urlsplit(route).path])
 
 
 def test_a_second_is_told_as_it_was_with_what_had_happened_until_then(tmp_path: Path) -> None:
     with answering(tmp_path / "s", Recorder()):
-        frame = Past(Link(tmp_path / "s")).frame(NOW, NOW - 100, FEEDS)
+        frame = Past(Link(tmp_path / "s")).frame(NOW, NOW - 100, Wanted(FEEDS))
     assert frame.status == example_box.status(-100)
     assert (frame.at, frame.past_of) == (NOW - 100, NOW)
     assert frame.evictions
@@ -65,14 +87,54 @@ def test_a_second_is_told_as_it_was_with_what_had_happened_until_then(tmp_path: 
     assert {one.cause for one in frame.evictions} == {"other_session"}
     assert frame.requests
     assert all(one.arrived_at + one.total_seconds <= NOW - 100 for one in frame.requests)
-    assert frame.problems["sessions"].startswith("what each session held is not recorded")
+    assert frame.sessions == example_box.sessions()
+    assert frame.recorded_at == {"sessions": NOW - 104}
+
+
+def test_the_policy_of_the_past_is_the_one_that_was_active_with_those_before_it(tmp_path: Path) -> None:
+    box = Recorder()
+    versions = example_box.versions()
+    at = versions[0].activated_at - 1.0
+    with answering(tmp_path / "s", box):
+        past = Past(Link(tmp_path / "s"))
+        frame = past.frame(at + 1, at, Wanted(frozenset({Feed.POLICY, Feed.VERSIONS, Feed.HINTS})))
+    assert frame.problems == {}
+    assert frame.policy == example_box.policy()
+    assert frame.versions is not None
+    assert [one.version for one in frame.versions] == [one.version for one in versions[1:]]
+    then, *before = frame.versions
+    assert (then.active, then.hit_rate) == (True, None)
+    assert not any(one.active for one in before)
+    assert frame.hints == tuple(example_box.hints())
+    assert f"/box/v1/policy?at={at:.3f}" in box.asked
+
+
+def test_decisions_of_the_past_come_with_the_totals_of_that_second(tmp_path: Path) -> None:
+    with answering(tmp_path / "s", Recorder()):
+        frame = Past(Link(tmp_path / "s")).frame(NOW, NOW - 100, Wanted(frozenset({Feed.ROUTING})))
+    assert frame.routing is not None
+    assert frame.routing.decisions == example_box.routing().decisions
+    totals = frame.routing.totals
+    assert (totals.decisions, totals.settled, totals.regretted, totals.regret_seconds) == (77, 980, 43, 12.9)
+
+
+def test_maps_and_prefixes_of_the_past_say_when_they_were_recorded(tmp_path: Path) -> None:
+    box = Recorder()
+    with answering(tmp_path / "s", box):
+        past = Past(Link(tmp_path / "s"))
+        frame = past.frame(NOW, NOW - 100, Wanted(frozenset({Feed.BLOCKS, Feed.PREFIXES}), whose=1, cells=2048))
+        past.frame(NOW, NOW - 100, Wanted(frozenset({Feed.BLOCKS}), whose="host"))
+    assert (frame.blocks, frame.prefixes) == (example_box.blocks(), example_box.prefixes())
+    assert frame.recorded_at == {"blocks": NOW - 130, "prefixes": NOW - 140}
+    asked = [route.partition("?")[2].partition("&")[0] for route in box.asked if "blocks" in route]
+    assert asked == ["worker=1", "tier=host"]
 
 
 def test_the_curve_of_the_past_comes_in_pieces_and_is_asked_for_once(tmp_path: Path) -> None:
     box = Recorder()
     with answering(tmp_path / "s", box):
         past = Past(Link(tmp_path / "s"))
-        lengths = [len(past.frame(NOW, NOW - 100, frozenset()).samples or ()) for _ in range(12)]
+        lengths = [len(past.frame(NOW, NOW - 100, Wanted(frozenset())).samples or ()) for _ in range(12)]
     assert lengths[0] == AT_ONCE + 1 or lengths[0] == AT_ONCE
     assert lengths == sorted(lengths)
     assert lengths[-1] == lengths[-2]
@@ -86,16 +148,16 @@ def test_a_second_that_is_not_written_yet_is_asked_for_again(tmp_path: Path) -> 
     with answering(tmp_path / "s", box):
         past = Past(Link(tmp_path / "s"))
         box.is_slow = True
-        assert len(past.frame(NOW - 95, NOW - 100, frozenset()).samples or ()) < AT_ONCE
+        assert len(past.frame(NOW - 95, NOW - 100, Wanted(frozenset())).samples or ()) < AT_ONCE
         box.is_slow = False
-        assert len(past.frame(NOW - 95, NOW - 100, frozenset()).samples or ()) >= 5
+        assert len(past.frame(NOW - 95, NOW - 100, Wanted(frozenset())).samples or ()) >= 5
 
 
 def test_samples_lead_to_their_moment_in_order(tmp_path: Path) -> None:
     with answering(tmp_path / "s", Recorder()):
         past = Past(Link(tmp_path / "s"))
         for _ in range(8):
-            frame = past.frame(NOW, NOW - 100, frozenset())
+            frame = past.frame(NOW, NOW - 100, Wanted(frozenset()))
     assert frame.samples is not None
     times = [one.at for one in frame.samples]
     assert times == sorted(set(times))
@@ -182,6 +244,28 @@ async def test_a_time_is_asked_for_and_what_is_none_is_said() -> None:
         await pilot.pause()
         assert app.past_at == NOW - 120
         assert next(iter(app._notifications)).message.startswith("soon: no time")
+
+
+async def test_nothing_is_changed_from_the_past() -> None:
+    async with console((120, 36)) as (app, pilot):
+        await pilot.press("6", "left_square_bracket")
+        app.take(past_frame(NOW - 10))
+        await pilot.pause()
+        assert "edit" not in text(app).splitlines()[-1]
+        await pilot.press("i", "u")
+        await pilot.pause()
+        words = {one.message for one in app._notifications}
+        assert words == {"this is the past: L goes back to now, where things can be changed"}
+
+
+async def test_of_which_second_a_list_is_stands_at_the_top() -> None:
+    frame = dataclasses.replace(past_frame(NOW - 10), recorded_at={"sessions": NOW - 14})
+    with universal_time():
+        async with console() as (app, pilot):
+            await pilot.press("2", "left_square_bracket")
+            app.take(frame)
+            await pilot.pause()
+            assert "PAST  sessions of 14:13:06,  14:13:10" in text(app).splitlines()[0]
 
 
 async def test_every_screen_says_what_of_the_past_is_unknown() -> None:
