@@ -9,8 +9,9 @@ from typing import Any, Final
 
 import msgspec
 
-from appliance.api.block_views import BlockMapView, Prefixes, PrefixView
+from appliance.api.block_views import BlockMapView
 from appliance.api.cache_views import SessionCache, SessionCaches
+from appliance.api.prefix_views import Prefixes, PrefixView
 from appliance.records import ViewRecord
 
 View = SessionCaches | Prefixes | BlockMapView
@@ -63,7 +64,8 @@ def sessions_in(record: ViewRecord) -> SessionCaches:
 def prefixes_in(record: ViewRecord) -> Prefixes:
     with _another_version(record):
         head, rows = _read(record)
-        return Prefixes(nodes=[PrefixView(*row) for row in rows], **head)
+        names = PrefixView.__struct_fields__
+        return msgspec.convert(head | {"nodes": [dict(zip(names, row, strict=True)) for row in rows]}, Prefixes)
 
 
 def blocks_in(record: ViewRecord) -> BlockMapView:

@@ -46,7 +46,7 @@ def looks_at(box: RunningBox, maps: Sequence[int | str]) -> list[Look]:
     """What screens of a console show of a box that is open; `maps` are of these workers and tiers."""
     return [
         Look(SESSIONS, 1, lambda: box.cache().sessions(SEEN_SESSIONS)),
-        Look(PREFIXES, TICKS_A_MINUTE, lambda: box.blocks().prefixes(SEEN_PROMPTS)),
+        Look(PREFIXES, TICKS_A_MINUTE, lambda: box.prefixes().prefixes(SEEN_PROMPTS)),
         *(Look(blocks_name(whose), TICKS_A_MINUTE, _map_of(box, whose)) for whose in maps),
     ]
 

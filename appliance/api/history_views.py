@@ -6,8 +6,9 @@ from typing import Any, Final
 
 from msgspec import Struct
 
-from appliance.api.block_views import BlockMapView, Prefixes
+from appliance.api.block_views import BlockMapView
 from appliance.api.cache_views import SessionCaches
+from appliance.api.prefix_views import Prefixes
 
 DEFAULT_LISTED: Final = 100
 MAX_LISTED: Final = 1000

@@ -10,12 +10,13 @@ from typing import Any, Final, Literal, NamedTuple, TypeVar
 import msgspec
 from pydantic import ValidationError
 
-from appliance.api.block_views import BlockMapView, Prefixes
+from appliance.api.block_views import BlockMapView
 from appliance.api.cache_views import SessionCaches
 from appliance.api.eviction_page import EvictedBlock
 from appliance.api.hint_views import Hints, HintView
 from appliance.api.history_views import EvictionHistory, PastBlocks, PastEviction, PastPrefixes, PastSessions, Snapshot
 from appliance.api.policy_views import PolicyBody, PolicyHistory, PolicyVersionView
+from appliance.api.prefix_views import Prefixes
 from appliance.api.request_views import RequestList, RequestView
 from appliance.api.routing_views import MAX_LISTED as MAX_DECISIONS
 from appliance.api.routing_views import PastRouting, Routing, RoutingTotals
