@@ -59,6 +59,7 @@ async def test_each_decision_is_recorded_once_with_what_came_of_it(tmp_path: Pat
         for _ in range(3):
             await box.ask(conversation("hello"))
         live = box.router.history.newest(9)
+    assert told.database.settle()
     desk = HistoryDesk(told.database, None, clock)
     seen = (await desk.decisions(1e6, 9)).decisions
     assert [(one.number, one.decision.request_id) for one in seen] == [(3, "r2"), (2, "r1"), (1, "r0")]
