@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +16,6 @@ from appliance.records import DecisionRecord
 from appliance.router.history import History
 from appliance.state.database import Database
 from appliance.state.keeping import Keeping
-from tests.clock import Clock
 from tests.unit.router.test_history import record
 from tests.unit.scripted_worker import ScriptedBox, ScriptedWorker, conversation, steps_of
 
@@ -51,7 +51,11 @@ def test_what_another_version_has_recorded_is_left_out(body: bytes) -> None:
 
 
 async def test_each_decision_is_recorded_once_with_what_came_of_it(tmp_path: Path) -> None:
-    clock = Clock(5000.0)
+    began = time.monotonic()
+
+    def clock() -> float:
+        return 5000.0 + time.monotonic() - began
+
     told = Chronicle(Database(tmp_path / "state.db", Keeping(1e12, 0)), clock=clock)
     await told.open(MemoryStore())
     async with ScriptedBox(ScriptedWorker(0, HELLO, HELLO, HELLO)) as box:
