@@ -13,6 +13,7 @@ import json
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import httpx
 import psutil
@@ -45,7 +46,7 @@ def seconds(box: psutil.Process) -> tuple[float, float]:
 
 
 def main(sessions: int, frames: int) -> None:
-    told = {}
+    told: dict[str, dict[str, Any]] = {}
     with tempfile.TemporaryDirectory(prefix="dynamo-box-bench-") as folder, serving(Path(folder)) as (client, box):
         fill(client, client.get("/v1/models").json()["data"][0]["id"], sessions)
         source = BoxSource(Link(str(client.base_url)), None)
