@@ -34,7 +34,7 @@ def view_record(name: str, at: float, view: View) -> ViewRecord:
     match view:
         case SessionCaches():
             # Names are long and stay; what stands beside them is short and changes.
-            told = map(msgspec.structs.astuple, head.pop("sessions"))
+            told = (msgspec.structs.astuple(_at_rest(one, at)) for one in head.pop("sessions"))
             rows: Any = (part for name, *rest in told for part in (name, rest))
         case Prefixes():
             rows = map(msgspec.structs.astuple, head.pop("nodes"))
@@ -54,11 +54,26 @@ def _encoded(parts: Sequence[Any]) -> Iterator[bytes]:
 
 
 def sessions_in(record: ViewRecord) -> SessionCaches:
-    """Raises `ValueError` for what another version has recorded, as the others do."""
+    """Claims end in whole seconds. Raises `ValueError` for what another version has recorded, as the others do."""
     with _another_version(record):
         head, rows = _read(record)
         pairs = zip(rows[::2], rows[1::2], strict=True)
-        return SessionCaches(sessions=[SessionCache(name, *rest) for name, rest in pairs], **head)
+        told = [_running(SessionCache(name, *rest), record.at) for name, rest in pairs]
+        return SessionCaches(sessions=told, **head)
+
+
+def _at_rest(one: SessionCache, at: float) -> SessionCache:
+    """As it stays while nothing happens: the second in which the next claim ends, and of what computing would take the
+    first two digits, since the workers' pace is learned on."""
+    ends_at = None if one.claim_seconds is None else float(round(at + one.claim_seconds))
+    seconds = None if one.prefill_seconds is None else float(f"{one.prefill_seconds:.2g}")
+    return msgspec.structs.replace(one, claim_seconds=ends_at, prefill_seconds=seconds)
+
+
+def _running(one: SessionCache, at: float) -> SessionCache:
+    """`_at_rest` turned round."""
+    left = None if one.claim_seconds is None else max(one.claim_seconds - at, 0.0)
+    return msgspec.structs.replace(one, claim_seconds=left)
 
 
 def prefixes_in(record: ViewRecord) -> Prefixes:

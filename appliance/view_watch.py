@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import msgspec
 
 from appliance.api.block_views import BlockMapView
+from appliance.api.cache_views import SessionCaches
 from appliance.errors import BoxError
 from appliance.past_views import PREFIXES, SESSIONS, View, blocks_name, view_record
 from appliance.records import ViewRecord
@@ -108,5 +109,10 @@ class ViewWatch:
 
 
 def _likeness(view: View) -> View:
-    """Ages alone are no change."""
-    return msgspec.structs.replace(view, age_seconds=[]) if isinstance(view, BlockMapView) else view
+    """Without what goes on by itself: ages, claims that run out, the pace that is learned."""
+    if isinstance(view, BlockMapView):
+        return msgspec.structs.replace(view, age_seconds=[])
+    if isinstance(view, SessionCaches):
+        still = [msgspec.structs.replace(one, claim_seconds=None, prefill_seconds=None) for one in view.sessions]
+        return msgspec.structs.replace(view, sessions=still)
+    return view

@@ -32,10 +32,31 @@ def database(tmp_path: Path) -> Iterator[Database]:
     database.stop()
 
 
-def test_sessions_and_prefixes_come_back_as_they_were() -> None:
-    for view, read in ((example_box.sessions(), sessions_in), (example_box.prefixes(), prefixes_in)):
-        looked: Any = read
-        assert looked(view_record("any", AT, view)) == view
+def test_prefixes_come_back_as_they_were() -> None:
+    assert prefixes_in(view_record("prefixes", AT, example_box.prefixes())) == example_box.prefixes()
+
+
+def test_sessions_come_back_with_claims_in_whole_seconds_and_two_digits_of_what_computing_takes() -> None:
+    view = example_box.sessions()
+    sessions = [
+        msgspec.structs.replace(one, claim_seconds=one.claim_seconds and one.claim_seconds + 0.3)
+        for one in view.sessions
+    ]
+    found = sessions_in(view_record("sessions", AT, msgspec.structs.replace(view, sessions=sessions)))
+    for one, was in zip(found.sessions, view.sessions, strict=True):
+        seconds = was.prefill_seconds and pytest.approx(was.prefill_seconds, rel=0.05)
+        assert one == msgspec.structs.replace(was, prefill_seconds=one.prefill_seconds)
+        assert one.prefill_seconds == seconds
+
+
+def test_what_stays_as_it_is_in_a_session_is_recorded_alike_a_minute_later() -> None:
+    view = example_box.sessions()
+    later = [
+        msgspec.structs.replace(one, claim_seconds=one.claim_seconds and one.claim_seconds - 60)
+        for one in view.sessions
+    ]
+    then = view_record("sessions", AT + 60, msgspec.structs.replace(view, sessions=later))
+    assert then.parts == view_record("sessions", AT, view).parts
 
 
 def test_a_map_comes_back_with_ages_in_whole_seconds() -> None:
@@ -73,7 +94,7 @@ async def test_the_last_that_was_seen_until_a_time_is_shown_with_its_second(data
     for asked, seen_at, seen in until:
         found = await desk.session_caches(asked)
         assert found is not None
-        assert (found.at, found.sessions) == (seen_at, seen)
+        assert (found.at, found.sessions) == (seen_at, sessions_in(view_record("sessions", seen_at, seen)))
     wanted: tuple[int | str, ...] = (0, 1, "host", 7)
     maps = [await desk.blocks(whose, None) for whose in wanted]
     assert [one.blocks.blocks if one is not None else None for one in maps] == [40, 50, 60, None]

@@ -71,6 +71,20 @@ async def test_ages_alone_are_no_change_and_what_stays_is_told_again_after_an_ho
     assert [at for at, _ in told] == [0.0, AGAIN_SECONDS]
 
 
+async def test_claims_that_run_out_and_a_pace_that_is_learned_are_no_change() -> None:
+    later = [
+        msgspec.structs.replace(
+            one,
+            claim_seconds=one.claim_seconds and one.claim_seconds - TICK_SECONDS,
+            prefill_seconds=one.prefill_seconds and one.prefill_seconds * 1.1,
+        )
+        for one in SESSIONS.sessions
+    ]
+    assert later != SESSIONS.sessions
+    look = Look("sessions", 1, showing(SESSIONS, msgspec.structs.replace(SESSIONS, sessions=later)))
+    assert await seen(3, look) == [(0.0, "sessions")]
+
+
 async def test_a_look_that_fails_leaves_the_others_alone(caplog: pytest.LogCaptureFixture) -> None:
     dead = Look("dead", 1, showing(NotReady("worker 0 is not alive"), SESSIONS))
     broken = Look("broken", 1, showing(RuntimeError("no"), SESSIONS))
