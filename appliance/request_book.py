@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Sequence
@@ -137,12 +138,15 @@ class RequestBook:
         """All that the worker had is gone."""
         self.explainer.lost.emptied(worker, why, self._clock())
 
-    def newest(self, limit: int, session: str | None = None, since: float | None = None) -> list[RequestRecord]:
-        """At most so many, the one that ended last first; `since` is when they arrived at the earliest."""
+    def newest(
+        self, limit: int, session: str | None = None, since: float | None = None, until: float | None = None
+    ) -> list[RequestRecord]:
+        """At most so many, the one that ended last first; they arrived from `since` to `until`."""
+        first, last = -math.inf if since is None else since, math.inf if until is None else until
         found = (
             record
             for record in reversed(self._records.values())
-            if (session is None or record.session == session) and (since is None or record.arrived_at >= since)
+            if session in (None, record.session) and first <= record.arrived_at <= last
         )
         return list(islice(found, limit))
 

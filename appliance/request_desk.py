@@ -70,8 +70,10 @@ class RequestDesk:
         self._circumstances = Circumstances(rules, has_host_tier, self._routed)
         self._clock = clock
 
-    async def newest(self, limit: int, session: str | None, since: float | None) -> RequestList:
-        ended = [*map(request_view, await self._newest(limit, session, since))]
+    async def newest(
+        self, limit: int, session: str | None, since: float | None = None, until: float | None = None
+    ) -> RequestList:
+        ended = [*map(request_view, await self._newest(limit, session, since, until))]
         return RequestList(ended, self._active(session)[:limit])
 
     async def find(self, name: str) -> RequestView | None:
@@ -147,14 +149,16 @@ class RequestDesk:
             )
         return record
 
-    async def _newest(self, limit: int, session: str | None, since: float | None) -> list[RequestRecord]:
+    async def _newest(
+        self, limit: int, session: str | None, since: float | None, until: float | None = None
+    ) -> list[RequestRecord]:
         """What the book has not any more comes from the database, if that can be read."""
-        found = self._book.newest(limit, session, since)
+        found = self._book.newest(limit, session, since, until)
         if self._database is None or len(found) == limit:
             return found
         known = {record.id for record in found}
         with suppress(NotReady):
-            older = await self._database.ask(lambda reader: reader.requests(session, since, None, limit))
+            older = await self._database.ask(lambda reader: reader.requests(session, since, until, limit))
             found += [record for record in older if record.id not in known]
         return found[:limit]
 

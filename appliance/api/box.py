@@ -76,9 +76,11 @@ class CacheDesk(Protocol):
 class RequestDesk(Protocol):
     """`name` is an answer's id, or `last`; one that ended a moment ago is waited for."""
 
-    async def newest(self, limit: int, session: str | None, since: float | None) -> RequestList:
-        """Of those that have ended and of those under way at most so many each, the last first; `since` (seconds since
-        1970) is the earliest arrival of those that have ended."""
+    async def newest(
+        self, limit: int, session: str | None, since: float | None = None, until: float | None = None
+    ) -> RequestList:
+        """Of those that have ended and of those under way at most so many each, the last first; `since` and `until`
+        (seconds since 1970) are the first and the last arrival of those that have ended."""
         ...
 
     async def find(self, name: str) -> RequestView | None:

@@ -3,21 +3,22 @@ prompts."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable
 from typing import Any
 
 from fastapi import FastAPI, Request
 from starlette.responses import Response
 
 from appliance.api.box import Box
-from appliance.api.fields import Fields, refusal
+from appliance.api.fields import Fields
 from appliance.api.hint_views import MAX_NAME
+from appliance.api.history_routes import seconds_in
 from appliance.api.item_pages import number_in
 from appliance.api.json_route import answered
 from appliance.api.lint_views import DEFAULT_SECONDS, MAX_SECONDS
 from appliance.api.local import refuse_strangers
 from appliance.api.problems import NothingOfThisName, openai_problem
-from appliance.api.request_views import DEFAULT_LISTED, MAX_LISTED, MAX_TIME
+from appliance.api.request_views import DEFAULT_LISTED, MAX_LISTED
 
 REQUESTS = "requests name sessions and quote prompts: they can be looked at"
 
@@ -29,7 +30,9 @@ def add_request_routes(app: FastAPI, box: Box) -> None:
             refuse_strangers(request.scope, REQUESTS)
             query = request.query_params
             limit = number_in(query, "limit", 1, MAX_LISTED) or DEFAULT_LISTED
-            return await box.requests().newest(limit, query.get("session"), _since(query))
+            return await box.requests().newest(
+                limit, query.get("session"), seconds_in(query, "since"), seconds_in(query, "until")
+            )
 
         return await answered(request, openai_problem, listed)
 
@@ -78,16 +81,3 @@ async def _found(request_id: str, looked_up: Awaitable[Any]) -> Any:
         message, hint = f"no request {request_id!r} is remembered", "Use the id of an answer, or last."
         raise NothingOfThisName(message, code="no_request", hint=hint)
     return found
-
-
-def _since(query: Mapping[str, str]) -> float | None:
-    text = query.get("since")
-    if text is None:
-        return None
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = -1.0
-    if not 0 <= seconds < MAX_TIME:
-        raise refusal("since", text, "seconds since 1970")
-    return seconds

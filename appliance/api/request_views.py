@@ -9,7 +9,6 @@ from msgspec import Struct
 
 DEFAULT_LISTED: Final = 50
 MAX_LISTED: Final = 1000
-MAX_TIME: Final = 1e12
 """Seconds since 1970 below which a time must be."""
 
 SourceName = Literal["gpu", "host", "disk", "remote", "recomputed"]

@@ -38,7 +38,7 @@ async def incident(errands: Errands, at: float) -> dict[str, Any]:
     if events and events[0]["number"] > 1 and events[0]["at"] > since:
         problems["events"] = f"those before {time.strftime('%H:%M:%S', time.localtime(events[0]['at']))} are forgotten"
     policies = await told("policy", "/box/v1/policy/history")
-    listed = await told("requests", f"/box/v1/requests?limit={LISTED}")
+    listed = await told("requests", f"/box/v1/requests?limit={LISTED}&until={until:.3f}")
     requests = [
         one
         for one in (listed or {}).get("requests", [])

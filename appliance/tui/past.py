@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -53,6 +54,8 @@ class Past:
     def __init__(self, link: Link) -> None:
         self._link = link
         self._samples: OrderedDict[float, Sample | None] = OrderedDict()
+        self._kept: tuple[tuple[float, Wanted], tuple[Frame, Sample]] | None = None
+        """What was asked for last, while it stays as it is."""
         self._feeds: dict[Feed, Callable[[Asked], Any]] = {
             Feed.EVICTIONS: self._evictions,
             Feed.REQUESTS: self._requests,
@@ -68,30 +71,37 @@ class Past:
     def frame(self, now: float, at: float, wanted: Wanted) -> Frame:
         """The box as it was; without a status where nothing was recorded, and why is among the problems. Raises
         `LinkLost`."""
-        try:
-            snapshot = self._snapshot(at)
-            status = _status(snapshot)
-        except Refused as error:
-            return Frame(at=at, past_of=now, problems={"history": error.message})
+        if self._kept is None or self._kept[0] != (at, wanted):
+            try:
+                self._kept = (at, wanted), self._seen(at, wanted)
+            except Refused as error:
+                return Frame(at=at, past_of=now, problems={"history": error.message})
+        _, (seen, last) = self._kept
+        if seen.problems or now - at <= SURELY_WRITTEN_SECONDS:
+            # What was refused may be told another time, and what has just happened may not be written yet.
+            self._kept = None
+        return dataclasses.replace(seen, past_of=now, samples=self._curve(now, at, last))
+
+    def _seen(self, at: float, wanted: Wanted) -> tuple[Frame, Sample]:
+        """Without what led to it. Raises `Refused`."""
+        snapshot = self._snapshot(at)
+        asked = Asked(at, _status(snapshot), wanted, {})
         parts: dict[str, Any] = {}
         problems = {}
-        asked = Asked(at, status, wanted, {})
-        for feed in sorted(wanted.feeds):
+        for feed in sorted(wanted.feeds & self._feeds.keys()):
             try:
-                if feed in self._feeds:
-                    parts[feed.value] = self._feeds[feed](asked)
+                parts[feed.value] = self._feeds[feed](asked)
             except Refused as error:
                 problems[feed.value] = error.message
-        return Frame(
+        frame = Frame(
             at=snapshot.at,
             said_at=snapshot.at,
-            past_of=now,
-            status=status,
-            samples=self._curve(now, at, sample_of(snapshot.at, status)),
+            status=asked.status,
             problems=problems,
             recorded_at=asked.recorded_at,
             **parts,
         )
+        return frame, sample_of(snapshot.at, asked.status)
 
     def _evictions(self, asked: Asked) -> tuple[EvictedBlock, ...]:
         since = asked.at - EVICTIONS_SECONDS
@@ -99,7 +109,7 @@ class Past:
         return tuple(map(_evicted, reversed(self._told(route, EvictionHistory).evictions)))
 
     def _requests(self, asked: Asked) -> tuple[RequestView, ...]:
-        listed = self._told(f"/box/v1/requests?limit={LISTED}", RequestList)
+        listed = self._told(f"/box/v1/requests?limit={LISTED}&until={asked.at:.3f}", RequestList)
         return tuple(one for one in listed.requests if one.arrived_at + one.total_seconds <= asked.at)
 
     def _policy(self, asked: Asked) -> PolicyBody:

@@ -192,6 +192,7 @@ async def test_the_newest_are_kept_and_found_by_session_and_time() -> None:
         assert [record.arrived_at for record in held.book.newest(9)] == [105.0, 104.0, 103.0]
         assert [record.session for record in held.book.newest(9, "b")] == ["b"]
         assert len(held.book.newest(9, since=104.0)) == 2
+        assert [record.arrived_at for record in held.book.newest(9, since=104.0, until=104.5)] == [104.0]
         assert len(held.book.newest(1)) == 1
 
 

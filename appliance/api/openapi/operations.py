@@ -66,7 +66,7 @@ from appliance.api.policy_views import (
 from appliance.api.prefix_views import MAX_FORKED, MAX_PROMPTS, MAX_SEARCH, MAX_TEXT, Fork, Prefixes
 from appliance.api.problems import OpenAIError
 from appliance.api.request_views import MAX_LISTED as MAX_REQUESTS
-from appliance.api.request_views import MAX_TIME, Cancelled, RequestList, RequestView, Why
+from appliance.api.request_views import Cancelled, RequestList, RequestView, Why
 from appliance.api.responses_bodies import ResponseBody
 from appliance.api.responses_compact import CompactedBody
 from appliance.api.responses_events import EVENT_KINDS
@@ -116,6 +116,7 @@ MODEL_PAGE: Final = (
 )
 
 
+DRY_RUN: Final = Parameter("dry_run", {"type": "boolean"})
 BY: Final = Parameter("by", {"type": "string", "maxLength": MAX_NAME})
 LISTED: Final = Parameter("limit", {"type": "integer", "minimum": 1, "maximum": MAX_REMEMBERED})
 
@@ -255,7 +256,8 @@ BOX_OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
         parameters=(
             Parameter("limit", {"type": "integer", "minimum": 1, "maximum": MAX_REQUESTS}),
             Parameter("session", {"type": "string"}),
-            Parameter("since", {"type": "number", "minimum": 0, "exclusiveMaximum": MAX_TIME}),
+            _time("since"),
+            _time("until"),
         ),
         errors=(400, 403, 503),
     ),
@@ -270,7 +272,7 @@ BOX_OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
         Group.BOX,
         "End a request that is under way; its client is told so. A dry run tells what it comes to",
         Cancelled,
-        parameters=(*_in_path("request_id"), Parameter("dry_run", {"type": "boolean"}), BY),
+        parameters=(*_in_path("request_id"), DRY_RUN, BY),
         errors=(400, 403, 404, 503),
     ),
     ("GET", "/box/v1/lint"): Operation(
@@ -313,11 +315,7 @@ BOX_OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
         Group.BOX,
         "End a worker's engine and start another; a dry run tells the impact only",
         RestartAnswer,
-        parameters=(
-            *_in_path("worker"),
-            Parameter("dry_run", {"type": "boolean"}),
-            Parameter("by", {"type": "string", "maxLength": MAX_NAME}),
-        ),
+        parameters=(*_in_path("worker"), DRY_RUN, BY),
         errors=(400, 403, 404, 503),
     ),
     ("POST", "/box/v1/whatif"): Operation(

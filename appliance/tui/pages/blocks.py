@@ -108,6 +108,8 @@ class BlocksPage(SteeringPage):
 
     @work(exclusive=True)
     async def on_block_map_opened(self) -> None:
+        if not self.is_now():
+            return
         view, place = self._view, self.query_one(BlockMap).cursor
         owner = None if view is None else owner_of(view, place)
         if view is None or owner is None:

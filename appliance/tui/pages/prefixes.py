@@ -112,6 +112,8 @@ class PrefixesPage(SteeringPage):
 
     @work(exclusive=True)
     async def action_search(self) -> None:
+        if not self.is_now():
+            return
         text = await self.console_app.push_screen_wait(Ask("Search in prompts", "words; case does not count"))
         if not text or not text.strip():
             return
@@ -122,6 +124,8 @@ class PrefixesPage(SteeringPage):
 
     @work(exclusive=True)
     async def _compare(self, sessions: Sequence[str]) -> None:
+        if not self.is_now():
+            return
         query = "&".join(f"session={quote(name, safe='')}" for name in sessions)
         fork = await self.ask("GET", f"/box/v1/prefixes/fork?{query}", None, Fork)
         if fork is not None:

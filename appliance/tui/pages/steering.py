@@ -27,10 +27,13 @@ class SteeringPage(Page):
         if self.console_app.stance.is_read_only:
             self.notify("this console only looks", severity="warning")
             return False
+        return self.is_now()
+
+    def is_now(self) -> bool:
+        """Tells the user where it is not: the box can be asked, and changed, only as it is now."""
         if self.console_app.past_at is not None:
-            self.notify("this is the past: L goes back to now, where things can be changed", severity="warning")
-            return False
-        return True
+            self.notify("this is the past: L goes back to now, where this can be done", severity="warning")
+        return self.console_app.past_at is None
 
     async def ask(self, method: str, route: str, body: Any, type_: type[T]) -> T | None:
         """The box's answer; `None` after its refusal was shown."""

@@ -377,10 +377,12 @@ class ScriptedRequests:
     """Knows one request. `asked` are the lists that were asked for."""
 
     def __init__(self) -> None:
-        self.asked: list[tuple[int, str | None, float | None]] = []
+        self.asked: list[tuple[int, str | None, float | None, float | None]] = []
 
-    async def newest(self, limit: int, session: str | None, since: float | None) -> RequestList:
-        self.asked.append((limit, session, since))
+    async def newest(
+        self, limit: int, session: str | None, since: float | None = None, until: float | None = None
+    ) -> RequestList:
+        self.asked.append((limit, session, since, until))
         return RequestList([REQUEST], [ACTIVE])
 
     async def find(self, name: str) -> RequestView | None:

@@ -14,14 +14,14 @@ async def ask(box: ScriptedBox, path: str, client: str = "127.0.0.1", method: st
         return await http.request(method, f"/box/v1/requests{path}")
 
 
-async def test_the_newest_are_listed_of_all_sessions_or_of_one_and_since_a_time() -> None:
+async def test_the_newest_are_listed_of_all_sessions_or_of_one_from_and_until_a_time() -> None:
     box = ScriptedBox()
     told = (await ask(box, "")).json()
     ((listed,), (active,)) = told["requests"], told["active"]
     assert (active["id"], active["phase"], active["cached_tokens"]) == ("msg_t2", "decode", 48)
     assert (listed["id"], listed["ranges"][1]["blame"]["session"]) == ("chatcmpl-t1", "sub")
-    await ask(box, "?limit=3&session=a%20b&since=1.5")
-    assert box.request_desk.asked == [(50, None, None), (3, "a b", 1.5)]
+    await ask(box, "?limit=3&session=a%20b&since=1.5&until=9")
+    assert box.request_desk.asked == [(50, None, None, None), (3, "a b", 1.5, 9.0)]
 
 
 @pytest.mark.parametrize("name", ["chatcmpl-t1", "last"])
@@ -39,7 +39,9 @@ async def test_one_that_is_not_known_is_told_with_what_to_ask_for(path: str) -> 
     assert "the id of an answer, or last" in answer.text
 
 
-@pytest.mark.parametrize("query", ["limit=0", "limit=1001", "since=x", "since=-1", "since=nan", "since=1e12"])
+@pytest.mark.parametrize(
+    "query", ["limit=0", "limit=1001", "since=x", "since=-1", "since=nan", "since=1e12", "until=-1"]
+)
 async def test_a_query_that_means_nothing_is_refused_by_name(query: str) -> None:
     answer = await ask(ScriptedBox(), f"?{query}")
     assert (answer.status_code, answer.json()["error"]["param"]) == (400, query.partition("=")[0])

@@ -130,6 +130,32 @@ def test_maps_and_prefixes_of_the_past_say_when_they_were_recorded(tmp_path: Pat
     assert asked == ["worker=1", "tier=host"]
 
 
+def test_a_second_that_stays_as_it_was_is_asked_for_once_while_it_is_looked_at(tmp_path: Path) -> None:
+    box, wanted = Recorder(), Wanted(FEEDS)
+
+    def asked(past: Past, at: float) -> list[str]:
+        box.asked.clear()
+        for later in (0.0, 0.5, 1.0):
+            assert past.frame(NOW + later, at, wanted).sessions is not None
+        return [route.partition("?")[0] for route in box.asked if "requests" in route or "sessions" in route]
+
+    with answering(tmp_path / "s", box):
+        past = Past(Link(tmp_path / "s"))
+        assert asked(past, NOW - 100) == ["/box/v1/requests", "/box/v1/cache/sessions/history"]
+        assert len(asked(past, NOW - 150)) == 2
+        # A minute ago: what happened then may still be on its way to the file.
+        assert len(asked(past, NOW - 30)) == 6
+
+
+def test_requests_of_the_past_are_asked_for_by_their_time_and_not_among_the_newest(tmp_path: Path) -> None:
+    box = Recorder()
+    with answering(tmp_path / "s", box):
+        Past(Link(tmp_path / "s")).frame(NOW, NOW - 100, Wanted(frozenset({Feed.REQUESTS})))
+    assert [route for route in box.asked if "requests" in route] == [
+        f"/box/v1/requests?limit=1000&until={NOW - 100:.3f}"
+    ]
+
+
 def test_the_curve_of_the_past_comes_in_pieces_and_is_asked_for_once(tmp_path: Path) -> None:
     box = Recorder()
     with answering(tmp_path / "s", box):
@@ -139,8 +165,8 @@ def test_the_curve_of_the_past_comes_in_pieces_and_is_asked_for_once(tmp_path: P
     assert lengths == sorted(lengths)
     assert lengths[-1] == lengths[-2]
     asked = [route for route in box.asked if "snapshot" in route]
-    # Twelve frames ask for their own second; one of these is an edge of the curve, too.
-    assert len(asked) == len(set(asked)) + 12
+    # Twelve frames ask once for their own second, which is an edge of the curve, too.
+    assert len(asked) == len(set(asked)) + 1
 
 
 def test_a_second_that_is_not_written_yet_is_asked_for_again(tmp_path: Path) -> None:
@@ -255,7 +281,19 @@ async def test_nothing_is_changed_from_the_past() -> None:
         await pilot.press("i", "u")
         await pilot.pause()
         words = {one.message for one in app._notifications}
-        assert words == {"this is the past: L goes back to now, where things can be changed"}
+        assert words == {"this is the past: L goes back to now, where this can be done"}
+
+
+@pytest.mark.parametrize(("page", "key"), [("5", "f"), ("5", "enter"), ("4", "enter")])
+async def test_what_only_the_box_of_now_can_tell_is_not_asked_in_the_past(page: str, key: str) -> None:
+    async with console((120, 36)) as (app, pilot):
+        await pilot.press(page, "left_square_bracket")
+        app.take(dataclasses.replace(example_box.frame(), past_of=NOW, samples=()))
+        await pilot.pause()
+        await pilot.press(key)
+        await pilot.pause()
+        assert "this is the past" in next(iter(app._notifications)).message
+        assert len(app.screen_stack) == 1
 
 
 async def test_of_which_second_a_list_is_stands_at_the_top() -> None:
