@@ -9,13 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from appliance.api.block_views import MAX_PARTS, MOST_NAMES, BlockChain, ChainPart
-from appliance.block_places import region_code
-from appliance.cache.region_map import REGIONS
+from appliance.prompt_fork import shared_by_all
 from appliance.router.index import Tier
 
 if TYPE_CHECKING:
     from appliance.last_prompts import LastPrompt
-    from appliance.router.hashing import Hashes
     from appliance.router.index import Depths
 
 
@@ -30,19 +28,19 @@ def chain_view(
     """Of the first so many blocks of the prompt of this name among `prompts`; `depths` are the index's of all of it."""
     prompt = next(each for each_name, each in prompts if each_name == name)
     hashes = prompt.hashes[:blocks]
-    shared = [(each_name, common_blocks(hashes, each.hashes)) for each_name, each in prompts]
+    shared = [(each_name, shared_by_all([hashes, each.hashes])) for each_name, each in prompts]
     cuts = {0, len(hashes), *(length for _, length in shared), *_region_cuts(prompt, len(hashes), block_tokens)}
     cuts.update(np.minimum(depths[list(workers)], len(hashes)).ravel().tolist())
     ordered = sorted(cuts)
     parts = []
     for start, end in islice(pairwise(ordered), MAX_PARTS):
         names = [each_name for each_name, length in shared if length >= end]
-        code = region_code(prompt, start * block_tokens)
+        region = prompt.region_at(start * block_tokens)
         parts.append(
             ChainPart(
                 start * block_tokens,
                 end * block_tokens,
-                None if code is None else REGIONS[code].value,
+                None if region is None else region.value,
                 len(names),
                 names[:MOST_NAMES],
                 {str(worker): _tier_at(depths[worker].tolist(), start) for worker in workers},
@@ -50,13 +48,6 @@ def chain_view(
         )
     told = parts[-1].end_token if parts else 0
     return BlockChain(name, block_tokens, len(prompt.tokens), len(hashes) * block_tokens, told, parts)
-
-
-def common_blocks(one: Hashes, other: Hashes) -> int:
-    """How many of its first blocks the other prompt has too."""
-    least = min(len(one), len(other))
-    differs = np.flatnonzero(one[:least] != other[:least])
-    return int(differs[0]) if len(differs) else least
 
 
 def _region_cuts(prompt: LastPrompt, blocks: int, block_tokens: int) -> list[int]:

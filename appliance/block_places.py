@@ -47,6 +47,5 @@ def places_in(prompts: Iterable[tuple[str, Hashes]], blocks: Hashes) -> Places:
 
 def region_code(prompt: LastPrompt | None, token: int) -> int | None:
     """Of what stands there, a place in `REGIONS`; `None` where nobody knows."""
-    if prompt is None or prompt.regions is None or token >= prompt.regions.tokens:
-        return None
-    return REGIONS.index(prompt.regions.at(token).region)
+    region = None if prompt is None else prompt.region_at(token)
+    return None if region is None else REGIONS.index(region)

@@ -175,15 +175,11 @@ class RunningBox:
         return PolicyDesk(caretaker, self._policies, self.audit, self.events.emit, predicted, self._clock)
 
     def blocks(self) -> BlockDesk:
-        pipeline, fleet = self._opened(), self._fleet
-        if fleet is None:
-            raise NotReady("The box is starting.")
+        pipeline, fleet = self._opened(), self._running_fleet()
         return BlockDesk(pipeline, fleet, self._arena, self._disk)
 
     def prefixes(self) -> PrefixDesk:
-        pipeline, fleet = self._opened(), self._fleet
-        if fleet is None:
-            raise NotReady("The box is starting.")
+        pipeline, fleet = self._opened(), self._running_fleet()
         return PrefixDesk(pipeline, fleet, pipeline.prompt_text)
 
     def whatif(self) -> WhatIfDesk:
@@ -196,9 +192,7 @@ class RunningBox:
         return RoutingDesk(self._opened())
 
     def cache(self) -> CacheDesk:
-        pipeline, fleet = self._opened(), self._fleet
-        if fleet is None:
-            raise NotReady("The box is starting.")
+        pipeline, fleet = self._opened(), self._running_fleet()
         router = pipeline.router
         desk = CacheDesk(
             fleet,
@@ -222,15 +216,11 @@ class RunningBox:
 
     def hints(self) -> HintDesk:
         pipeline, caretaker = self._opened(), self._care()
-        if self._fleet is None:
-            raise NotReady("The box is starting.")
-        return HintDesk(pipeline, self._fleet, caretaker, self.audit, self.events.emit, self._clock)
+        return HintDesk(pipeline, self._running_fleet(), caretaker, self.audit, self.events.emit, self._clock)
 
     def workers(self) -> WorkerDesk:
         pipeline = self._opened()
-        if self._fleet is None:
-            raise NotReady("The box is starting.")
-        return WorkerDesk(self._fleet, pipeline.router, self.audit, self._clock)
+        return WorkerDesk(self._running_fleet(), pipeline.router, self.audit, self._clock)
 
     def actions(self, limit: int) -> Actions:
         newest = self.audit.newest(limit)
@@ -304,6 +294,11 @@ class RunningBox:
                 raise NotReady("The box is shutting down.")
             raise NotReady(f"The box is starting{': ' + self.activity if self.activity else ''}.")
         return self._pipeline
+
+    def _running_fleet(self) -> Fleet:
+        if self._fleet is None:
+            raise NotReady("The box is starting.")
+        return self._fleet
 
     def _care(self) -> Caretaker:
         self._opened()

@@ -156,16 +156,20 @@ class Fleet:
 
         Raises `NotReady` for one that is being started or stopped.
         """
+        self.refuse_restart(worker_id)
         member = self.members[worker_id]
-        match member.phase:
-            case WorkerPhase.RUNNING:
-                member.watchdog.end(reason)
-            case WorkerPhase.FAILED:
-                member.last_error = reason
-                self._set_phase(member, WorkerPhase.RESTARTING)
-                self._guard(member, End(reason, is_asked=True))
-            case phase:
-                raise NotReady(f"worker {worker_id} is {phase.value}: it cannot be restarted now")
+        if member.phase is WorkerPhase.RUNNING:
+            member.watchdog.end(reason)
+        else:
+            member.last_error = reason
+            self._set_phase(member, WorkerPhase.RESTARTING)
+            self._guard(member, End(reason, is_asked=True))
+
+    def refuse_restart(self, worker_id: int) -> None:
+        """Raises `NotReady` for one that is being started or stopped."""
+        phase = self.members[worker_id].phase
+        if phase not in (WorkerPhase.RUNNING, WorkerPhase.FAILED):
+            raise NotReady(f"worker {worker_id} is {phase.value}: it cannot be restarted now")
 
     async def stop(self) -> None:
         """End every worker and its event stream. Idempotent."""

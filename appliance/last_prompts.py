@@ -49,6 +49,11 @@ class LastPrompt(NamedTuple):
         """Whether its tokens are all that it is."""
         return self.regions is None or all(span.region is not Region.IMAGE for span in self.regions.spans)
 
+    def region_at(self, token: int) -> Region | None:
+        """What this token belongs to; `None` behind the prompt, and where regions are not known."""
+        regions = self.regions
+        return regions.at(token).region if regions is not None and 0 <= token < regions.tokens else None
+
 
 class LastPrompts:
     """Of the sessions that asked last: at most `most_sessions`, and no more than `most_tokens` in all."""

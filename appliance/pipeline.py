@@ -21,6 +21,7 @@ from appliance.last_prompts import EndedRequest, LastPrompt, LastPrompts
 from appliance.prepared_request import PreparedRequest, importance_of
 from appliance.prompt_text import PromptText
 from appliance.request_book import RequestBook
+from appliance.request_entry import Entry
 from appliance.retention import Payload, Retention
 from appliance.router.decision import Decision
 from appliance.router.rooms import Engines
@@ -198,14 +199,14 @@ class Pipeline:
         with suppress(WorkerDied):
             await self.workers.worker(worker_id).replan(session_id, payload)
 
-    def begin(self, number: int, request: PreparedRequest) -> None:
-        """`number` is that of its entry in the book."""
-        self.under_way.add(number, request)
+    def begin(self, entry: Entry, request: PreparedRequest) -> None:
+        """`entry` is its own in the book."""
+        self.under_way.add(entry, request)
         self.accounts.outcomes.active += 1
         self._idle.clear()
 
-    def end(self, number: int) -> None:
-        self.under_way.remove(number)
+    def end(self, entry: Entry) -> None:
+        self.under_way.remove(entry)
         self.accounts.outcomes.active -= 1
         if self.accounts.outcomes.active == 0:
             self._idle.set()

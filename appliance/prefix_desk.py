@@ -98,8 +98,7 @@ class PrefixDesk:
             worker: min(max(int(depths[first][worker]) - node.start, 0), node.end - node.start)
             for worker in sorted(self._fleet.members)
         }
-        regions = prompt.regions
-        last_token = node.end * tokens - 1
+        region = prompt.region_at(node.end * tokens - 1)
         return PrefixView(
             number,
             node.parent,
@@ -107,7 +106,7 @@ class PrefixDesk:
             node.end * tokens,
             len(node.prompts),
             [prompts[place][0] for place in node.prompts[:MOST_NAMES]],
-            None if regions is None or last_token >= regions.tokens else regions.at(last_token).region.value,
+            None if region is None else region.value,
             {str(worker): blocks * tokens for worker, blocks in reached.items()},
             ends=self._ends(tree, number),
         )

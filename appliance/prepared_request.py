@@ -128,7 +128,7 @@ class PreparedRequest:
 
     async def events(self) -> AsyncGenerator[Event]:
         outcomes = self._pipeline.accounts.outcomes
-        self._pipeline.begin(self._entry.number, self)
+        self._pipeline.begin(self._entry, self)
         finished = aborted = False
         fault: str | None = None
         self._pipeline.book.began(self._entry)
@@ -163,7 +163,7 @@ class PreparedRequest:
             outcome = Outcome.FINISHED if finished else Outcome.ABORTED if aborted else Outcome.FAILED
             self._pipeline.book.ended(self._entry, self._ending(outcome, fault))
             self._tell_end(outcome)
-            self._pipeline.end(self._entry.number)
+            self._pipeline.end(self._entry)
             if finished and self._answer is not None and self._worker is not None:
                 self._pipeline.speculation.after(Ended(self._conversation, self._answer.message(), self._worker))
 

@@ -116,7 +116,7 @@ class RequestDesk:
         if self._book.has_ended(name) or (self._database is not None and await self._find(name) is not None):
             hint = f"GET /box/v1/requests/{name} tells how."
             return NothingOfThisName(f"request {name!r} has ended", code="request_ended", hint=hint)
-        near = nearest(name, [one.progress().entry.name for one in self._under_way])
+        near = nearest(name, self._under_way.names())
         hint = f"Did you mean {near}?" if near else "GET /box/v1/requests lists those that are, under active."
         return NothingOfThisName(f"no request {name!r} is under way", code="no_request", hint=hint)
 

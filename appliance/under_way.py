@@ -50,6 +50,7 @@ class UnderWay:
 
     def __init__(self) -> None:
         self._requests: dict[int, Running] = {}
+        self._names: dict[int, str] = {}
 
     def __len__(self) -> int:
         return len(self._requests)
@@ -58,11 +59,14 @@ class UnderWay:
         """In the order in which they began."""
         return iter(tuple(self._requests.values()))
 
+    def names(self) -> list[str]:
+        return [*self._names.values()]
+
     def find(self, name: str) -> Running | None:
-        return next((one for one in self._requests.values() if one.progress().entry.name == name), None)
+        return next((self._requests[number] for number, each in self._names.items() if each == name), None)
 
-    def add(self, number: int, request: Running) -> None:
-        self._requests[number] = request
+    def add(self, entry: Entry, request: Running) -> None:
+        self._requests[entry.number], self._names[entry.number] = request, entry.name
 
-    def remove(self, number: int) -> None:
-        del self._requests[number]
+    def remove(self, entry: Entry) -> None:
+        del self._requests[entry.number], self._names[entry.number]

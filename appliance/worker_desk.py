@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from appliance.api.problems import NothingOfThisName
 from appliance.api.worker_views import RestartAnswer, RestartImpact
 from appliance.audit import Audit
-from appliance.errors import NotReady, WorkerDied
+from appliance.errors import WorkerDied
 from appliance.fleet import WorkerPhase
 from appliance.hint_impact import duration, seconds_of
 from appliance.records import ActionRecord
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 PATIENCE_SECONDS: Final = 2.0
 """An engine that hangs is one that will be restarted."""
-RESTARTABLE: Final = (WorkerPhase.RUNNING, WorkerPhase.FAILED)
 
 
 class WorkerDesk:
@@ -47,8 +46,7 @@ class WorkerDesk:
         if member is None:
             among = ", ".join(map(str, self._fleet.members))
             raise NothingOfThisName(f"no worker {worker} is in this box; there are {among}", code="no_worker")
-        if member.phase not in RESTARTABLE:
-            raise NotReady(f"worker {worker} is {member.phase.value}: it cannot be restarted now")
+        self._fleet.refuse_restart(worker)
         impact = await self._impact(member)
         if dry_run:
             return RestartAnswer(worker, dry_run=True, impact=impact, effect=None)

@@ -16,6 +16,7 @@ from appliance.api.history_routes import seconds_in
 from appliance.api.item_pages import number_in
 from appliance.api.json_route import answered, read_object
 from appliance.api.local import refuse_strangers
+from appliance.api.operator import is_dry_run, who_asks
 from appliance.api.problems import openai_problem
 from appliance.conversation import LOWEST_PRIORITY
 
@@ -54,9 +55,8 @@ def add_hint_routes(app: FastAPI, box: Box, service: Service) -> None:
     async def ask(request: Request) -> Response:
         async def done() -> Any:
             refuse_strangers(request.scope, "hints can be given")
-            dry_run = Fields(request.query_params).choice("dry_run", ("true", "false")) == "true"
             asked = hint_request(Fields((await read_object(request, service)).body))
-            return await box.hints().ask(asked, dry_run=dry_run)
+            return await box.hints().ask(asked, dry_run=is_dry_run(request))
 
         return await answered(request, openai_problem, done)
 
@@ -64,8 +64,7 @@ def add_hint_routes(app: FastAPI, box: Box, service: Service) -> None:
     async def withdraw(hint: str, request: Request) -> Response:
         async def withdrawn() -> Any:
             refuse_strangers(request.scope, "hints can be withdrawn")
-            by = Fields(request.query_params).short_string("by", MAX_NAME)
-            return await box.hints().withdraw(hint, by or "operator")
+            return await box.hints().withdraw(hint, who_asks(request))
 
         return await answered(request, openai_problem, withdrawn)
 

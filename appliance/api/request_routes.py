@@ -10,13 +10,12 @@ from fastapi import FastAPI, Request
 from starlette.responses import Response
 
 from appliance.api.box import Box
-from appliance.api.fields import Fields
-from appliance.api.hint_views import MAX_NAME
 from appliance.api.history_routes import seconds_in
 from appliance.api.item_pages import number_in
 from appliance.api.json_route import answered
 from appliance.api.lint_views import DEFAULT_SECONDS, MAX_SECONDS
 from appliance.api.local import refuse_strangers
+from appliance.api.operator import is_dry_run, who_asks
 from appliance.api.problems import NothingOfThisName, openai_problem
 from appliance.api.request_views import DEFAULT_LISTED, MAX_LISTED
 
@@ -67,10 +66,7 @@ def add_cancel_route(app: FastAPI, box: Box) -> None:
     async def cancel(request_id: str, request: Request) -> Response:
         async def cancelled() -> Any:
             refuse_strangers(request.scope, "requests can be cancelled")
-            query = Fields(request.query_params)
-            dry_run = query.choice("dry_run", ("true", "false")) == "true"
-            by = query.short_string("by", MAX_NAME) or "operator"
-            return await box.requests().cancel(request_id, by, dry_run=dry_run)
+            return await box.requests().cancel(request_id, who_asks(request), dry_run=is_dry_run(request))
 
         return await answered(request, openai_problem, cancelled)
 

@@ -8,10 +8,9 @@ from fastapi import FastAPI, Request
 from starlette.responses import Response
 
 from appliance.api.box import Box
-from appliance.api.fields import Fields
-from appliance.api.hint_views import MAX_NAME
 from appliance.api.json_route import answered
 from appliance.api.local import refuse_strangers
+from appliance.api.operator import is_dry_run, who_asks
 from appliance.api.problems import NothingOfThisName, openai_problem
 
 
@@ -20,10 +19,7 @@ def add_worker_routes(app: FastAPI, box: Box) -> None:
     async def restart(worker: str, request: Request) -> Response:
         async def restarted() -> Any:
             refuse_strangers(request.scope, "workers can be restarted")
-            fields = Fields(request.query_params)
-            dry_run = fields.choice("dry_run", ("true", "false")) == "true"
-            by = fields.short_string("by", MAX_NAME) or "operator"
-            return await box.workers().restart(_number(worker), by, dry_run=dry_run)
+            return await box.workers().restart(_number(worker), who_asks(request), dry_run=is_dry_run(request))
 
         return await answered(request, openai_problem, restarted)
 

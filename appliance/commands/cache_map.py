@@ -1,4 +1,4 @@
-"""A worker's cache, the host tier or the disk as a picture, and the prompts of sessions as a tree."""
+"""A worker's cache, the host tier or the disk as a picture."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from appliance.control import Control
 WIDTH: Final = 64
 EMPTY, NOBODY, OTHERS = ".", "-", "+"
 LETTERS: Final = ascii_letters + digits
-SHOWN_NAMES: Final = 3
 
 
 def show_map(control: Control, options: argparse.Namespace) -> int:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from typing import Any, Final
 from urllib.parse import quote, urlencode
 
+from appliance.cli import EXIT_ERROR
+from appliance.commands.agreed import agreed
 from appliance.commands.context import read_context
 from appliance.commands.who import who
 from appliance.control import Control
-from appliance.errors import SettingsError
 
 PATIENCE_SECONDS: Final = 30.0
 
@@ -20,13 +20,12 @@ def run(options: argparse.Namespace) -> int:
     """Says what it comes to and asks, where that was not agreed to beforehand."""
     context = read_context(options)
     context.running()
-    is_agreed = options.yes or options.dry_run
-    if not is_agreed and (options.json or not sys.stdin.isatty()):
-        raise SettingsError("cancel: nobody can be asked here", hint="--yes ends it at once, --dry-run never does.")
-    if not is_agreed:
-        print(_cancel(context.control, options.id, dry_run=True)["impact"])
-        if input("cancel it? [y/N] ").strip().lower() not in ("y", "yes"):
-            return 1
+
+    def impact() -> str:
+        return str(_cancel(context.control, options.id, dry_run=True)["impact"])
+
+    if not options.dry_run and not agreed(options, f"cancel {options.id}?", impact):
+        return EXIT_ERROR
     told = _cancel(context.control, options.id, dry_run=options.dry_run)
     print(json.dumps(told, indent=2) if options.json else told["effect"] or told["impact"])
     return 0

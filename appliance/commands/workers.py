@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Sequence
 from typing import Any, Final
 from urllib.parse import urlencode
 
 from appliance.api.views import BoxStatus, WorkerView
+from appliance.cli import EXIT_ERROR
+from appliance.commands.agreed import agreed
 from appliance.commands.columns import columns
 from appliance.commands.context import read_context
 from appliance.commands.who import who
 from appliance.control import Control
-from appliance.errors import BoxError
 
 PATIENCE_SECONDS: Final = 30.0
 UNKNOWN: Final = "—"
@@ -35,15 +35,15 @@ def _list(control: Control, options: argparse.Namespace) -> int:
 
 
 def _restart(control: Control, options: argparse.Namespace) -> int:
-    if not (options.dry_run or options.yes) and (options.json or not sys.stdin.isatty()):
-        raise BoxError("nobody is here to be asked", hint="--yes restarts it without a question.")
-    if options.dry_run or not options.yes:
+    def impact() -> str:
+        return str(_asked(control, options.worker, dry_run=True)["impact"]["text"])
+
+    if options.dry_run:
         told = _asked(control, options.worker, dry_run=True)
         _show(told, options, [told["impact"]["text"]])
-        if options.dry_run:
-            return 0
-        if input(f"restart worker {options.worker}? [y/N] ").strip().lower() not in ("y", "yes"):
-            return 0
+        return 0
+    if not agreed(options, f"restart worker {options.worker}?", impact):
+        return EXIT_ERROR
     told = _asked(control, options.worker, dry_run=False)
     _show(told, options, [told["impact"]["text"], told["effect"]] if options.yes else [told["effect"]])
     return 0

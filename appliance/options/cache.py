@@ -8,7 +8,6 @@ from appliance.options.shared import APIS, Commands, add_command
 
 TIERS = ("gpu", "host", "disk")
 RESIZABLE = ("host", "disk")
-MAPPED = ("gpu", "host", "disk")
 
 
 def add(commands: Commands, common: argparse.ArgumentParser) -> None:
@@ -18,7 +17,7 @@ def add(commands: Commands, common: argparse.ArgumentParser) -> None:
     ls = add_command(actions, "ls", "each session: how much of it is in which tier, by who used a block last", [common])
     ls.add_argument("--limit", metavar="N", type=int, default=50, help="sessions, the one used last first (default 50)")
     blocks = add_command(actions, "map", "a worker's cache, the host tier or the disk as a picture", [common])
-    blocks.add_argument("--tier", choices=MAPPED, default="gpu", help="default gpu")
+    blocks.add_argument("--tier", choices=TIERS, default="gpu", help="default gpu")
     blocks.add_argument("--worker", metavar="N", type=int, help="with gpu: whose (default 0)")
     blocks.add_argument("--cells", metavar="N", type=int, default=512, help="at most so many (default 512)")
     prefixes = add_command(actions, "prefixes", "what sessions share, and where they go apart", [common])

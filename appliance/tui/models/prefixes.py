@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
+from appliance.api.prefix_views import MAX_FORKED
 from appliance.tui.frame import Frame
 
 if TYPE_CHECKING:
     from appliance.api.prefix_views import Prefixes, PrefixView
-
-MOST_SIDES: Final = 8
 
 
 class Way(Struct, frozen=True):
@@ -41,7 +40,7 @@ class PrefixLine(Struct, frozen=True):
     @property
     def sides(self) -> list[str]:
         """A session for each way, as many as can be compared."""
-        return [way.names[0] for way in self.ways][:MOST_SIDES]
+        return [way.names[0] for way in self.ways][:MAX_FORKED]
 
 
 class PrefixTree(Struct, frozen=True):

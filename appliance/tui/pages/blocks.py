@@ -12,7 +12,7 @@ from textual import work
 from textual.app import ComposeResult
 from textual.binding import Binding
 
-from appliance.api.block_views import BlockChain, BlockMapView
+from appliance.api.block_views import MAX_CELLS, BlockChain, BlockMapView
 from appliance.tui import ink
 from appliance.tui.frame import Feed, Wanted
 from appliance.tui.line import Line, clean, heading, width_of, words
@@ -23,7 +23,6 @@ from appliance.tui.pages.steering import SteeringPage
 from appliance.tui.widgets.block_map import TONES, BlockMap
 from appliance.tui.widgets.drawing import Drawing
 
-MAX_CELLS: Final = 8192
 MOST_RESTS: Final = 3
 """Frames without a new map while maps look alike."""
 

@@ -75,7 +75,7 @@ def test_where_nobody_can_be_asked_a_cancel_needs_a_yes(
 ) -> None:
     monkeypatch.setattr("sys.stdin.isatty", lambda: False, raising=False)
     told = place.command("requests", "cancel", "msg_t2")
-    assert (told.code, "--yes ends it at once" in told.err) == (2, True)
+    assert (told.code, "--yes does it at once" in told.err) == (2, True)
     assert not cancelling
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from appliance.cli import EXIT_ERROR
+from appliance.cli import EXIT_ERROR, EXIT_USAGE
 from tests.unit.commands.answering_box import documents, running_box
 from tests.unit.commands.conftest import Place
 from tests.unit.tui import example_box
@@ -70,7 +70,7 @@ def test_where_nobody_can_be_asked_nothing_is_restarted(
     monkeypatch.setattr("sys.stdin", Terminal("y\n") if options else io.StringIO("y\n"))
     with two_workers(place) as done:
         answer = place.command("workers", "restart", "1", *options)
-        assert (answer.code, done) == (EXIT_ERROR, [])
+        assert (answer.code, done) == (EXIT_USAGE, [])
         assert "--yes" in answer.err + answer.out
 
 
@@ -83,6 +83,7 @@ def test_a_restart_is_asked_about_after_its_impact(
         answer = place.command("workers", "restart", "1")
         assert answer.out.startswith("1 request goes on\nrestart worker 1? [y/N] ")
         assert ("worker 1 is restarted" in answer.out, bool(done)) == (is_done, is_done)
+        assert answer.code == (0 if is_done else EXIT_ERROR)
 
 
 def test_with_yes_nobody_is_asked(place: Place) -> None:
